@@ -32,7 +32,7 @@ from pbxrouter.counter.clock import AsteriskClock
 from pbxrouter.counter.counts import CallCounts
 from pbxrouter.counter.writer import CounterWriter
 from pbxrouter.database import Database
-from pbxrouter.errors import ManagerError, StoreError
+from pbxrouter.errors import ManagerError, ManagerUnavailable, StoreError
 from pbxrouter.net import STEP_S, ClockSteps, Timer, every
 from pbxrouter.text import Sentence, sentence
 
@@ -205,7 +205,13 @@ class CallCounter(MultiService):
     async def _confirm_hangup(self, uniqueid: str) -> None:
         if uniqueid not in self._hangups:
             return  # confirmed by a list of channels meanwhile
-        if await self._check.has_ended(self._hangups[uniqueid][1], uniqueid):
+        try:
+            has_ended = await self._check.has_ended(
+                self._hangups[uniqueid][1], uniqueid, is_wanted=lambda: uniqueid in self._hangups
+            )
+        except ManagerUnavailable:
+            return  # the list of channels at the next connection decides
+        if has_ended:
             self._count_hangup(uniqueid)
         else:
             self._hangups.pop(uniqueid, None)

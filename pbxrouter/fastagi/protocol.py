@@ -70,7 +70,7 @@ from pbxrouter.fastagi.refusal import ForgedCallEnding
 from pbxrouter.fastagi.sender import DirectWriter
 from pbxrouter.fastagi.states import BUSY, HUNG_UP, OVER, Event, IllegalTransition, State, next_state
 from pbxrouter.net import Deadline, keep_alive
-from pbxrouter.text import printable
+from pbxrouter.text import log_field, printable
 
 OPENING_TIMEOUT_S: Final = 10.0
 """Seconds for the opening block. Asterisk writes it at once; a slower peer is not Asterisk."""
@@ -195,9 +195,11 @@ class FastAGIProtocol(Protocol):
     def turn_away(self) -> None:
         """Mark the call as one for which the gateway has no slot, and close; for one that has told of no call yet.
 
-        One that is being refused already, or closed, ends as it would have with its slot.
+        One that is being refused already, or closed, ends as it would have with its slot; its mark is sent at once.
         """
         if self.state in OVER:
+            if self._ending is not None:
+                self._ending.hurry()
             self._owner.turned_away(self)
             return
         self._timer.clear()
@@ -313,7 +315,7 @@ class FastAGIProtocol(Protocol):
         if request.uniqueid or self._owner.may_log("unknown", error.peer):
             self.log.warn(
                 "call {uniqueid} from {peer} refused: {error}",
-                uniqueid=printable(request.uniqueid) or "(unknown)",
+                uniqueid=log_field(request.uniqueid) if request.uniqueid else "(unknown)",
                 peer=error.peer,
                 error=str(error),
             )

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
+import os
+import socket
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -17,7 +20,17 @@ from pbxrouter import __version__, database
 from pbxrouter.adapters import demand_starpy
 from pbxrouter.agi import DialogueWatch
 from pbxrouter.alarms import AlarmService, targets_of
-from pbxrouter.call import ActiveCalls, CallFlow, HistoryWriter, PinCalls, PinChanges, PinGuard, Refusals, Reports
+from pbxrouter.call import (
+    ActiveCalls,
+    CallFlow,
+    CallProofs,
+    HistoryWriter,
+    PinCalls,
+    PinChanges,
+    PinGuard,
+    Refusals,
+    Reports,
+)
 from pbxrouter.config import DEFAULT_LISTEN, Config, read_fastagi_secret
 from pbxrouter.control import ControlCommand, ControlService, OriginateCommand, WatchCommand
 from pbxrouter.counter import CallCounter
@@ -25,7 +38,7 @@ from pbxrouter.database import LimitedDatabase, Store
 from pbxrouter.database.rules import read_rules
 from pbxrouter.drivers import load_drivers
 from pbxrouter.errors import StoreError
-from pbxrouter.fastagi import Admission, FastAGIFactory, bounds_of
+from pbxrouter.fastagi import Admission, FastAGIFactory, StandstillGuard, bounds_of
 from pbxrouter.gateway.asterisk_service import AsteriskService
 from pbxrouter.gateway.call_log import CallLog, DialogueLog
 from pbxrouter.gateway.readiness import WhenRouting
@@ -86,7 +99,8 @@ def build(
         ConfigError: an AMI endpoint or secret file cannot be used.
         KeyFileError: the PIN key cannot be read.
     """
-    hash_pin = hash_pin_of(config)
+    key = read_key(Path(config.pin_key_file))
+    hash_pin = functools.partial(pins.hash_pin, key)
     drivers = load_drivers(config)
     engine = RulesEngine(drivers.keys())
     rules = first_rules(config)
@@ -107,6 +121,7 @@ def build(
     pin_calls = PinCalls(at_hand, time.time)
     reloader = RulesReloader(store, engine, reactor)
     changes = PinChanges(at_hand, guard, hash_pin, reloader.reload, time.time)
+    proofs = CallProofs(has_secret=bool(read_fastagi_secret(config)), allows_others=bool(config.fastagi.allow), key=key)
     flow = CallFlow(
         engine,
         drivers,
@@ -117,6 +132,7 @@ def build(
         pin_calls=pin_calls,
         pin_changes=changes,
         trunks=config.trunks,
+        proofs=proofs,
     )
 
     gateway = SequentialService(reactor)  # stopped in reverse: calls first, the database last
@@ -131,16 +147,23 @@ def build(
     history.setServiceParent(gateway)
     reports.add(history.report)
     reloader.setServiceParent(gateway)
-    fastagi = fastagi_factory(config)(flow.serve, reactor, watch, admission(config, reactor), refusals.refused)
+    gateway_id = id_of(config)
+    guard_process = StandstillGuard(reactor)
+    guard_process.setServiceParent(gateway)
+    fastagi = fastagi_factory(config)(
+        flow.serve, reactor, watch, admission(config, reactor), refusals.refused, gateway_id, guard_process
+    )
     listening = WhenRouting(engine, reactor)
     listening.setServiceParent(gateway)
     FastAGIService(config.fastagi.listen, fastagi, reactor).setServiceParent(listening)
     asterisks = [
-        AsteriskService(asterisk, flow.serve, engine, config.technologies, watch, reactor, refusals.refused)
+        AsteriskService(asterisk, flow.serve, engine, config.technologies, watch, reactor, refusals.refused, gateway_id)
         for asterisk in config.asterisk
     ]
     for asterisk in asterisks:
         asterisk.setServiceParent(gateway)
+    proofs.managers = [asterisk.manager for asterisk in asterisks if asterisk.manager is not None]
+    proofs.is_complete = len(proofs.managers) == len(asterisks)
     counters = add_counters(config, asterisks, store, reports, reactor)
     originators = {asterisk.name: asterisk.originator for asterisk in asterisks if asterisk.originator is not None}
     if config.web.listen is not None:
@@ -171,15 +194,21 @@ def build(
             guard,
             reactor,
         ).setServiceParent(gateway)
-    wishes: dict[str, ControlCommand] = {
+    commands: dict[str, ControlCommand] = {
         "watch": WatchCommand(watch),
         "originate": OriginateCommand(originators),
     }
-    ControlService(config.control, wishes, reactor).setServiceParent(gateway)
+    ControlService(config.control, commands, reactor).setServiceParent(gateway)
     ready = WhenRouting(engine, reactor)
     ready.setServiceParent(gateway)
     Banner(config).setServiceParent(ready)
     return gateway
+
+
+def id_of(config: Config) -> str:
+    """The gateway's id: the same at each start, and another one for each gateway."""
+    own = (socket.gethostname(), config.fastagi.listen, os.path.abspath(config.database))
+    return hashlib.sha256(repr(own).encode("utf-8", "surrogateescape")).hexdigest()[:8]
 
 
 def fastagi_factory(config: Config) -> type[FastAGIFactory]:
@@ -329,7 +358,7 @@ class FastAGIService(Listener):
 class Banner(Service):
     """Logs that the gateway is up and takes calls, and what to type next."""
 
-    log = Logger(namespace="pbxrouter")
+    log = Logger()
 
     def __init__(self, config: Config) -> None:
         self._config = config
@@ -343,4 +372,6 @@ class Banner(Service):
             listen=self._config.fastagi.listen,
             database=self._config.database,
         )
-        self.log.info("next, in another terminal:  pbxrouter call 21 --from 33   (or make call NUMBER=21 FROM=33)")
+        self.log.info(
+            "gateway: next, in another terminal:  pbxrouter call 21 --from 33   (or make call NUMBER=21 FROM=33)"
+        )

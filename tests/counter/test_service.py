@@ -183,7 +183,7 @@ class ReportTests(DatabaseCase):
     """Reports from the rows."""
 
     def write(self, asterisk: str = "x", **batch: Any) -> None:
-        """Write a batch."""
+        """Write a batch of counts to the database."""
         storage.write(self.connection, Batch(asterisk, **batch))
 
     def read(self, *names: str, began: int = NOW, ended: int = NOW + 300) -> counter_report.Report:
@@ -242,7 +242,7 @@ class ServiceTests(DatabaseCase):
     """A CallCounter on a fake store and a fake AMI connection."""
 
     def setUp(self) -> None:
-        """Start it, without a connection."""
+        """Create the counter's service, not yet connected."""
         super().setUp()
         self.clock = Clock()
         self.clock.advance(NOW)
@@ -251,7 +251,7 @@ class ServiceTests(DatabaseCase):
         self.counter = self.begin()
 
     def begin(self) -> CallCounter:
-        """Start a gateway."""
+        """Start the counter's service."""
         self.manager = FakeAMIConnection()
         counter = CallCounter(
             self.manager,  # type: ignore[arg-type]
@@ -266,7 +266,7 @@ class ServiceTests(DatabaseCase):
         return counter
 
     def wait(self, seconds: float = 1) -> None:
-        """Let time pass."""
+        """Advance the clock."""
         self.clock.pump([0.5] * int(seconds * 2))
 
     def total(self) -> tuple[int, int, int]:
@@ -276,7 +276,7 @@ class ServiceTests(DatabaseCase):
         return int(started), int(answered), int(finished)
 
     def call(self, uniqueid: str = "a") -> None:
-        """Begin a call."""
+        """Begin a call, as AMI's Newchannel tells it."""
         self.manager.says("Newchannel", uniqueid, uniqueid)
 
     def listed(self, uniqueid: str, duration: str = "00:00:07", **headers: str) -> AMIMessage:
@@ -434,6 +434,21 @@ class ServiceTests(DatabaseCase):
         self.assertEqual((self.counter.active, self.total()), (0, (1, 0, 1)))
         self.assertEqual(self.rows("SELECT reason, calls FROM counter_failures"), [])
         self.assertEqual(self.manager.forged_events, 3)
+
+    def test_hangup_that_cannot_be_checked(self) -> None:
+        """While Asterisk does not answer, a Hangup does not count; the next list of channels decides."""
+        self.manager.up()
+        self.call()
+        self.manager.hold.add("Status")
+        self.manager.says("Hangup", Cause="17")
+        self.wait(60)
+        self.assertEqual((self.counter.active, self.total()), (1, (1, 0, 0)))
+        self.manager.channels = [self.listed("a")]
+        self.wait(RESYNC_S)
+        self.assertEqual((self.counter.active, self.total()), (1, (1, 0, 0)))
+        self.manager.channels = []
+        self.wait(RESYNC_S)
+        self.assertEqual((self.counter.active, self.total()), (0, (1, 0, 1)))
 
     def test_hangup_on_its_way(self) -> None:
         """A channel that is still there for a moment after its Hangup is asked for again."""
@@ -1166,7 +1181,7 @@ class ServiceTests(DatabaseCase):
 
 
 class CommandTests(CommandTestCase):
-    """`pbxrouter counter`."""
+    """The command `pbxrouter counter`."""
 
     def setUp(self) -> None:
         """Make a database in which the last minutes are known."""
@@ -1183,7 +1198,7 @@ class CommandTests(CommandTestCase):
         )
 
     def batch(self, asterisk: str, **what: Any) -> None:
-        """Write a batch."""
+        """Write a batch of counts to the database."""
         with closing(database.connect(self.database)) as connection:
             storage.write(connection, Batch(asterisk, **what))
 

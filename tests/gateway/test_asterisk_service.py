@@ -42,7 +42,7 @@ mZZScQ==
 
 
 async def serve(channel: Channel) -> None:
-    """Serve no call."""
+    """Serve a call; none comes."""
 
 
 class AsteriskServiceTest(SynchronousTestCase):
@@ -51,7 +51,7 @@ class AsteriskServiceTest(SynchronousTestCase):
     has_rules = True
 
     def setUp(self) -> None:
-        """Make both."""
+        """Create a secret file and a reactor in memory."""
         self.folder = Path(self.mktemp())
         self.folder.mkdir()
         self.secret = self.folder / "ami.secret"
@@ -210,7 +210,7 @@ class WithoutRules(AsteriskServiceTest):
 
 
 class StopTests(AsteriskServiceTest):
-    """Stopping in order."""
+    """The order in which parts stop."""
 
     def connected(self) -> tuple[AsteriskService, AmiEnd]:
         """Log in, and take what was sent since."""

@@ -20,7 +20,7 @@ class Part(Service):
         self.stopped: Deferred[None] = Deferred()
 
     def startService(self) -> None:
-        """Record the start."""
+        """Note in the journal that the part has started."""
         super().startService()
         self.journal.append(f"+{self.word}")
 
@@ -35,7 +35,7 @@ class SequentialTests(SynchronousTestCase):
     """A service with two parts."""
 
     def setUp(self) -> None:
-        """Start it."""
+        """Start a SequentialService with two parts."""
         self.journal: list[str] = []
         self.clock = Clock()
         self.whole = SequentialService(self.clock)
