@@ -36,7 +36,7 @@ class FakeStore:
 
     def run(self, work: Any) -> Deferred[Any]:
         """See Store.run."""
-        return self._answer(None)
+        return self._answer([])
 
     def load_rules(self) -> Deferred[RuleSet]:
         """See Store.load_rules."""

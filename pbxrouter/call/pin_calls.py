@@ -11,7 +11,6 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from pbxrouter.database import Database, begin_pin_call, write_pin_calls
-from pbxrouter.errors import StoreError
 
 
 class PinCalls:
@@ -47,7 +46,7 @@ class PinCalls:
             begun = await self._store.run(
                 lambda connection: begin_pin_call(connection, self._gateway, user, calls, limit, now)
             )
-        except StoreError as error:
+        except Exception as error:
             self.log.warn("PIN calls: the database cannot be used, counting in memory: {error}", error=str(error))
             return True
         if not begun:
@@ -69,7 +68,7 @@ class PinCalls:
         counts, now = dict(+self._counts), self._now()
         try:
             await self._store.run(lambda connection: write_pin_calls(connection, self._gateway, counts, now, only=only))
-        except StoreError as error:
+        except Exception as error:
             self.log.debug("PIN calls: cannot be written now: {error}", error=str(error))
 
     def _forget(self, user: str) -> None:

@@ -17,10 +17,11 @@ from twisted.logger import Logger
 from pbxrouter.agi import AGIRequest
 from pbxrouter.alarms import Alarm
 from pbxrouter.database import Store, admit_guess, forget_guesses, lift_guesses, refund_guess
-from pbxrouter.errors import StoreError
 from pbxrouter.security import GuessKey, Ruling, bounded, charged, keys_of, refunded, rule
 from pbxrouter.text import printable
 
+MAX_SHOWN: Final = 200
+"""Characters of each text in a log line or an alarm."""
 MAX_IN_MEMORY: Final = 10_000
 """Keys remembered while the database is away."""
 
@@ -100,7 +101,7 @@ class PinGuard:
         if self._store is not None:
             try:
                 ruling = await self._store.run(lambda connection: admit_guess(connection, keys, now))
-            except StoreError as error:
+            except Exception as error:
                 self.log.warn("PIN guard: the database cannot be used, counting in memory: {error}", error=str(error))
         if ruling is None:
             for key in keys:
@@ -119,7 +120,7 @@ class PinGuard:
         if self._store is not None:
             try:
                 await self._store.run(lambda connection: refund_guess(connection, attempt.keys, now))
-            except StoreError as error:
+            except Exception as error:
                 self.log.warn("PIN guard: a right PIN could not be noted: {error}", error=str(error))
 
     def wrong(self, attempt: PinAttempt, request: AGIRequest, peer: str, number: str) -> None:
@@ -132,10 +133,10 @@ class PinGuard:
         now = self._now()
         ruling = attempt.ruling
         fields = {
-            "peer": printable(peer) or "?",
-            "channel": printable(request.channel),
-            "caller": printable(request.caller or "unknown"),
-            "number": printable(number),
+            "peer": printable(peer, MAX_SHOWN) or "?",
+            "channel": printable(request.channel, MAX_SHOWN),
+            "caller": printable(request.caller or "unknown", MAX_SHOWN),
+            "number": printable(number, MAX_SHOWN),
         }
         if ruling.alarmed is not None:
             self._alarm(ruling.alarmed, now, fields)
@@ -153,10 +154,10 @@ class PinGuard:
                 "PIN guard: locked out {scope} {name} after wrong PINs from {peer}, channel {channel}, "
                 "caller {caller}, number {number}",
                 scope=key.scope,
-                name=printable(key.name),
+                name=printable(key.name, MAX_SHOWN),
                 **fields,
             )
-            who = f"{key.scope} {printable(key.name)}".strip()
+            who = f"{key.scope} {printable(key.name, MAX_SHOWN)}".strip()
             self._raise_alarm(Alarm("pin-lockout", f"locked out after wrong PINs: {who}", fields))
         self._locked = {known: until for known, until in self._locked.items() if until > now}
         self._locked[key] = max(ruling.locked_until, now)
@@ -187,7 +188,7 @@ class PinGuard:
             now = self._now()
             try:
                 await self._store.run(lambda connection: forget_guesses(connection, now))
-            except StoreError as error:
+            except Exception as error:
                 self.log.debug("PIN guard: old wrong PINs cannot be deleted now: {error}", error=str(error))
 
     def _alarm(self, key: GuessKey, now: float, told: dict[str, str]) -> None:

@@ -13,7 +13,6 @@ from pbxrouter.counter.call_table import CallTable
 from pbxrouter.counter.counts import CallCounts
 from pbxrouter.counter.storage import Batch, Kept, LiveRow
 from pbxrouter.database import Database
-from pbxrouter.errors import StoreError
 from pbxrouter.net import Outage
 
 
@@ -26,6 +25,7 @@ class CounterWriter:
         gaps: gaps that are still to be written.
         rewrite: whether to write all calls in progress, changed or not.
         outage: of writing to the database.
+        set_aside: number of rows since the process started that the database did not take, while it took others.
     """
 
     log = Logger()
@@ -37,6 +37,7 @@ class CounterWriter:
         self.started_up = ""
         self.gaps: list[tuple[float, float]] = []
         self.rewrite = True
+        self.set_aside = 0
         self.outage = Outage(
             self.log,
             now,
@@ -90,7 +91,7 @@ class CounterWriter:
             return
         self.gaps, self.rewrite, self._writing = [], False, True
         try:
-            await self._store.run(functools.partial(storage.write, batch=batch))
+            failed = await self._store.run(functools.partial(storage.write, batch=batch))
         except Exception as error:
             self._counting.requeue(batch.minutes)
             self.gaps = batch.gaps + self.gaps
@@ -99,6 +100,14 @@ class CounterWriter:
         else:
             self._written, self._written_seen = live, batch.seen
             self.outage.over()
+            for row in failed:
+                self.set_aside += 1
+                self.log.error(
+                    "counter {name}: a row cannot be written, {where}: {why}",
+                    name=self._asterisk,
+                    where=row.where,
+                    why=row.why,
+                )
         finally:
             self._writing = False
 
@@ -106,7 +115,7 @@ class CounterWriter:
         """Delete what is older than an epoch second; a failure is ignored until the next time."""
         try:
             await self._store.run(functools.partial(storage.forget, before=before))
-        except StoreError as error:
+        except Exception as error:
             self.log.debug(
                 "counter {name}: old counts cannot be deleted: {error}", name=self._asterisk, error=str(error)
             )
