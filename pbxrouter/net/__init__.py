@@ -4,7 +4,7 @@ from pbxrouter.net.connection_limits import LIMIT_REASONS, Bounds, ConnectionLim
 from pbxrouter.net.filelimit import MAX_WEB_CONNECTIONS, call_connections, raise_file_limit, web_connections
 from pbxrouter.net.listener import Listener, with_backlog
 from pbxrouter.net.outage import Outage
-from pbxrouter.net.timers import Deadline, Timer, every
+from pbxrouter.net.timers import Deadline, Timer, every, in_slices
 
 __all__ = [
     "LIMIT_REASONS",
@@ -18,6 +18,7 @@ __all__ = [
     "Timer",
     "call_connections",
     "every",
+    "in_slices",
     "raise_file_limit",
     "web_connections",
     "with_backlog",

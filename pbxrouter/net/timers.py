@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from typing import Any, TypeVar
 
 from twisted.application.internet import TimerService
 from twisted.application.service import IServiceCollection
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+T = TypeVar("T")
 
 
 def every(
@@ -30,6 +32,19 @@ def every(
     timer.clock = clock
     timer.setServiceParent(parent)
     return timer
+
+
+async def in_slices(items: Iterable[T], size: int, clock: IReactorTime) -> AsyncIterator[T]:
+    """Iterate over many items, with other work of the reactor's between slices of so many."""
+    count = 0
+    for item in items:
+        if count == size:
+            count = 0
+            pause: Deferred[None] = Deferred()
+            clock.callLater(0, pause.callback, None)
+            await pause
+        count += 1
+        yield item
 
 
 class Timer:
