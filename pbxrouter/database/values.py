@@ -5,11 +5,16 @@ SQLite keeps any type in any column, and rows may be written by hand; what canno
 
 from __future__ import annotations
 
+import functools
 import math
-from typing import Final
+import types
+import typing
+from collections.abc import Callable, Iterable
+from typing import Any, Final, TypeVar
 
 from pbxrouter.text import cut, printable
 
+T = TypeVar("T")
 MAX_STORED: Final = 100_000
 """Characters of a text that is stored; a longer one is cut."""
 MAX_READ: Final = 5000
@@ -56,6 +61,31 @@ def count_of(value: object) -> int:
     if not isinstance(value, int | float) or not 0 < value < 2**63:
         return 0
     return int(value)
+
+
+def read_as(kind: Callable[..., T], values: Iterable[object]) -> T:
+    """Make a dataclass of the values of a row, each as its field's type.
+
+    Args:
+        kind: the dataclass; its fields are text, numbers, epoch seconds (float), flags, or any of them or None.
+    """
+    return kind(*(reader(value) for reader, value in zip(_readers(kind), values, strict=False)))
+
+
+@functools.cache
+def _readers(kind: Callable[..., Any]) -> tuple[Callable[[object], object], ...]:
+    return tuple(_reader(hint) for hint in typing.get_type_hints(kind).values())
+
+
+def _reader(hint: Any) -> Callable[[object], object]:
+    if isinstance(hint, types.UnionType):
+        (inner,) = (choice for choice in hint.__args__ if choice is not types.NoneType)
+        read = _READERS[inner]
+        return lambda value: None if value is None else read(value)
+    return _READERS.get(hint, lambda value: value)
+
+
+_READERS: Final[dict[Any, Callable[[object], object]]] = {str: text_of, float: seconds_of, int: count_of, bool: bool}
 
 
 def storable(value: object) -> object:

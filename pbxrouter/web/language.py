@@ -52,7 +52,7 @@ class Zone:
 
     def local(self, seconds: float) -> datetime.datetime:
         """The PBX's wall clock time at an epoch second, with its offset; from 1970 to the year 9000."""
-        seconds = min(max(0.0, seconds), LATEST_S)
+        seconds = min(max(0.0, seconds or 0.0), LATEST_S)
         return datetime.datetime.fromtimestamp(seconds, datetime.UTC).astimezone(self._zone)
 
     def seconds(self, wall: datetime.datetime) -> float:
