@@ -162,10 +162,10 @@ class HabitTests(SynchronousTestCase):
         self.assertEqual(sorted(set(missing)), [])
 
     def test_no_folder_of_tests_without_a_package(self) -> None:
-        """Folders of tests are named as packages are, but for those that need Asterisk or a browser."""
+        """Folders of tests are named as packages are, but for fuzzing and for those that need Asterisk or a browser."""
         folders = {path.parent.relative_to(TESTS) for path in TESTS.rglob("test_*.py")}
         packages = {path.parent.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py")}
-        self.assertEqual(folders - packages, {Path("asterisk"), Path("browser")})
+        self.assertEqual(folders - packages, {Path("asterisk"), Path("browser"), Path("fuzz")})
 
     def test_every_module_says_what_it_is_for(self) -> None:
         """Each module opens with a docstring."""
