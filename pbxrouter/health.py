@@ -5,7 +5,7 @@ A Health is read from memory and costs little: it reports what the parts found a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -16,6 +16,7 @@ from pbxrouter.ami import AMIConnection
 from pbxrouter.call import HistoryWriter
 from pbxrouter.counter import CallCounter
 from pbxrouter.fastagi import FastAGIFactory
+from pbxrouter.net import QueueFigures
 from pbxrouter.rules import RulesEngine, RulesReloader
 from pbxrouter.text import Sentence, sentence
 
@@ -148,6 +149,7 @@ class Health:
         version: the gateway's version.
         started: epoch second of its start.
         now: epoch second of this snapshot.
+        queues: what waits to be written or sent.
     """
 
     version: str
@@ -156,6 +158,7 @@ class Health:
     asterisks: tuple[AsteriskHealth, ...]
     database: DatabaseHealth
     fastagi: FastAGIHealth
+    queues: tuple[QueueFigures, ...] = ()
 
     @property
     def uptime_s(self) -> float:
@@ -167,6 +170,7 @@ class Health:
         """The worst severity of its parts."""
         states: set[State] = {asterisk.state for asterisk in self.asterisks}
         states |= {self.database.state, self.fastagi.state}
+        states |= {"bad" for queue in self.queues if queue.is_late}  # what is lost or set aside makes nothing late
         return "bad" if "bad" in states else "plain" if "plain" in states else "good"
 
     @property
@@ -190,6 +194,7 @@ class HealthProbe:
         counters: the call counters.
         listen: FastAGI's endpoint.
         clock: epoch seconds.
+        more_queues: returns the figures of further queues than those of history and counters.
     """
 
     def __init__(
@@ -202,7 +207,9 @@ class HealthProbe:
         listen: str,
         fastagi: FastAGIFactory,
         clock: IReactorTime,
+        more_queues: Callable[[], Sequence[QueueFigures]] = tuple,
     ) -> None:
+        self._more_queues = more_queues
         self._asterisks = asterisks
         self._counters = {counter.asterisk: counter for counter in counters}
         self._engine = engine
@@ -229,7 +236,13 @@ class HealthProbe:
                 fastagi.last_call,
                 dict(fastagi.admission.refused),
             ),
+            self.queues(),
         )
+
+    def queues(self) -> tuple[QueueFigures, ...]:
+        """The figures of all queues."""
+        counters = (counter.queue for counter in self._counters.values())
+        return (self._history.figures, *counters, *self._more_queues())
 
     def _asterisk(self, name: str, manager: AMIConnection | None) -> AsteriskHealth:
         if manager is None:

@@ -19,7 +19,7 @@ from twisted.logger import Logger
 from pbxrouter.call.record import CallRecord
 from pbxrouter.database import Database, SetAside
 from pbxrouter.database.calls import CallRow, add_calls, forget_calls, trace_text
-from pbxrouter.net import Outage, every
+from pbxrouter.net import Outage, QueueFigures, every
 from pbxrouter.text import printable
 
 WRITE_EVERY_S: Final = 1.0
@@ -54,6 +54,7 @@ class HistoryWriter(MultiService):
         self._keep_s = keep_days * _DAY_S
         self._now = now
         self._queue: deque[CallRow] = deque()
+        self._being_written: list[CallRow] = []
         self._unlogged = 0  # of those lost
         self.lost = self.set_aside = 0
         self.outage = Outage(
@@ -70,6 +71,14 @@ class HistoryWriter(MultiService):
         """Number of calls that wait to be written."""
         return len(self._queue)
 
+    @property
+    def figures(self) -> QueueFigures:
+        """The queue's figures for people and programs."""
+        oldest = next(iter(self._being_written or self._queue), None)
+        oldest_s = 0.0 if oldest is None else max(0.0, self._now() - oldest.ended)
+        length = len(self._queue) + len(self._being_written)
+        return QueueFigures("history", length, oldest_s, self.set_aside, self.lost)
+
     def report(self, record: CallRecord) -> None:
         """Queue a call that is over."""
         self._queue.append(row_of(record))
@@ -82,12 +91,15 @@ class HistoryWriter(MultiService):
         """Write the queued calls; those that cannot be written stay queued. Never fails."""
         while self._queue:
             rows = [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
+            self._being_written = rows
             try:
                 failed = await self._store.run(functools.partial(add_calls, rows=rows))
             except Exception as error:
                 self._queue.extendleft(reversed(rows))
                 self.outage.failed(error)
                 return
+            finally:
+                self._being_written = []
             self.outage.over()
             for row in failed:
                 self._log_set_aside(rows[row.place], row)

@@ -31,7 +31,7 @@ from pbxrouter.counter.counts import CallCounts
 from pbxrouter.counter.writer import CounterWriter
 from pbxrouter.database import Database
 from pbxrouter.errors import ManagerError, StoreError
-from pbxrouter.net import Timer, every, in_slices
+from pbxrouter.net import QueueFigures, Timer, every, in_slices
 from pbxrouter.text import Sentence, sentence
 
 WRITE_S: Final = 1.0
@@ -116,6 +116,11 @@ class CallCounter(MultiService):
     def database_up(self) -> bool:
         """Whether the last write succeeded."""
         return self._writer.outage.away_since is None
+
+    @property
+    def queue(self) -> QueueFigures:
+        """The figures of what waits to be written."""
+        return self._writer.figures
 
     @property
     def active(self) -> int | None:

@@ -13,7 +13,7 @@ from pbxrouter.counter.call_table import CallTable
 from pbxrouter.counter.counts import CallCounts
 from pbxrouter.counter.storage import Batch, Kept, LiveRow
 from pbxrouter.database import Database
-from pbxrouter.net import Outage
+from pbxrouter.net import Outage, QueueFigures
 
 
 class CounterWriter:
@@ -49,9 +49,19 @@ class CounterWriter:
         self._table = table
         self._counting = counting
         self._store = store
+        self._now = now
+        self._last_written = now()
+        self._being_written: list[object] = []
         self._writing = False
         self._written: dict[str, LiveRow] = {}
         self._written_seen: float | None = None
+
+    @property
+    def figures(self) -> QueueFigures:
+        """What waits to be written: minutes with counts, and gaps."""
+        length = self._counting.pending + len(self.gaps) + len(self._being_written)
+        oldest_s = max(0.0, self._now() - self._last_written) if length else 0.0
+        return QueueFigures(f"counter {self._asterisk}", length, oldest_s, self.set_aside)
 
     async def restore(self) -> None:
         """Restore the state of an earlier run.
@@ -88,8 +98,10 @@ class CounterWriter:
             self.started_up,
         )
         if not (batch.minutes or batch.live or batch.gone or whole) and self.seen == self._written_seen:
+            self._last_written = self._now()
             return
         self.gaps, self.rewrite, self._writing = [], False, True
+        self._being_written = [*batch.minutes, *batch.gaps]
         try:
             failed = await self._store.run(functools.partial(storage.write, batch=batch))
         except Exception as error:
@@ -99,6 +111,7 @@ class CounterWriter:
             self.outage.failed(error)
         else:
             self._written, self._written_seen = live, batch.seen
+            self._last_written = self._now()
             self.outage.over()
             for row in failed:
                 self.set_aside += 1
@@ -110,6 +123,7 @@ class CounterWriter:
                 )
         finally:
             self._writing = False
+            self._being_written = []
 
     async def forget(self, before: float) -> None:
         """Delete what is older than an epoch second; a failure is ignored until the next time."""

@@ -18,7 +18,7 @@ from pbxrouter.agi import DialogueWatch
 from pbxrouter.alarms import AlarmService, targets_of
 from pbxrouter.call import ActiveCalls, CallFlow, HistoryWriter, PinCalls, PinChanges, PinGuard, Refusals, Reports
 from pbxrouter.config import DEFAULT_LISTEN, Config, read_fastagi_secret
-from pbxrouter.control import ControlCommand, ControlService, OriginateCommand, WatchCommand
+from pbxrouter.control import ControlCommand, ControlService, OriginateCommand, QueuesCommand, WatchCommand
 from pbxrouter.counter import CallCounter
 from pbxrouter.database import Store
 from pbxrouter.drivers import load_drivers
@@ -93,9 +93,19 @@ def build(config: Config, reactor: Any) -> MultiService:
         asterisk.setServiceParent(gateway)
     counters = add_counters(config, asterisks, store, reports, reactor)
     originators = {asterisk.name: asterisk.originator for asterisk in asterisks if asterisk.originator is not None}
+    managers = [(asterisk.name, asterisk.manager) for asterisk in asterisks]
+    health = HealthProbe(
+        managers,
+        counters,
+        engine,
+        reloader,
+        history,
+        config.fastagi.listen,
+        fastagi,
+        reactor,
+        lambda: alarms.queues,
+    )
     if config.web.listen is not None:
-        managers = [(asterisk.name, asterisk.manager) for asterisk in asterisks]
-        health = HealthProbe(managers, counters, engine, reloader, history, config.fastagi.listen, fastagi, reactor)
         web_service(
             config,
             store,
@@ -113,6 +123,7 @@ def build(config: Config, reactor: Any) -> MultiService:
     wishes: dict[str, ControlCommand] = {
         "watch": WatchCommand(watch),
         "originate": OriginateCommand(originators),
+        "queues": QueuesCommand(health.queues),
     }
     ControlService(config.control, wishes, reactor).setServiceParent(gateway)
     Banner(config).setServiceParent(gateway)

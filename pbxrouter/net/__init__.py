@@ -4,6 +4,7 @@ from pbxrouter.net.connection_limits import LIMIT_REASONS, Bounds, ConnectionLim
 from pbxrouter.net.filelimit import MAX_WEB_CONNECTIONS, call_connections, raise_file_limit, web_connections
 from pbxrouter.net.listener import Listener, with_backlog
 from pbxrouter.net.outage import Outage
+from pbxrouter.net.queues import QueueFigures
 from pbxrouter.net.timers import Deadline, Timer, every, in_slices
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "Deadline",
     "Listener",
     "Outage",
+    "QueueFigures",
     "Timer",
     "call_connections",
     "every",
