@@ -11,7 +11,7 @@ from pbxrouter import database
 from pbxrouter.counter import storage
 from pbxrouter.counter.call_table import LiveCall
 from pbxrouter.counter.counts import ALL, Counts
-from pbxrouter.database import calls, click_to_dial, people, rules
+from pbxrouter.database import access, calls, click_to_dial, rules
 from pbxrouter.security import GuessKey, Scope
 from tests.api_fakes import ACTOR, a_call
 from tests.database.test_unusable import LINK, PLACES
@@ -97,7 +97,7 @@ def fill(connection: sqlite3.Connection, token_hash: str) -> None:
     now = time.time()
     minute = int(now // 60) * 60
     calls.add_calls(connection, [a_call(place, began=now - 60 * place) for place in range(40)])
-    people.add_token(connection, ACTOR, now, "another", token_hash, list(Scope))
+    access.add_token(connection, ACTOR, now, "another", token_hash, list(Scope))
     click_to_dial.add_dial_link(connection, ACTOR, now, LINK, PLACES)
     database.admit_guess(connection, (GuessKey("number", "33"), GuessKey("gateway", "")), now)
     rules.grant(connection, ACTOR, now, rules.Grant("extension", 1, 3))

@@ -50,7 +50,7 @@ class AlarmService(Service):
         now: epoch seconds.
     """
 
-    log = Logger(namespace="pbxrouter.alarms")
+    log = Logger()
 
     def __init__(self, targets: Sequence[Target], reactor: Any, now: Callable[[], float]) -> None:
         self._deliveries = [Delivery(target, reactor) for target in targets]
@@ -93,7 +93,7 @@ class Delivery:
         lost: number of alarms that were dropped or given up.
     """
 
-    log = Logger(namespace="pbxrouter.alarms")
+    log = Logger()
 
     def __init__(self, target: Target, clock: Any) -> None:
         self._target = target

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import sqlite3
 from collections import Counter
 from collections.abc import Callable
 from typing import Final
@@ -11,6 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from pbxrouter.database import Database, begin_pin_call, write_pin_calls
+from pbxrouter.errors import StoreError
 
 
 class PinCalls:
@@ -35,7 +37,10 @@ class PinCalls:
         self._counts: Counter[str] = Counter()
 
     async def begin(self, user: str, limit: int) -> bool:
-        """Count a call that a user's PIN has opened; False if the user has as many as allowed. Never fails."""
+        """Count a call that a user's PIN has opened; False if the user has as many as allowed.
+
+        A database that is away is no failure; whatever else fails is raised, and nothing is counted.
+        """
         if self._counts[user] >= limit:
             return False
         self._counts[user] += 1
@@ -46,9 +51,12 @@ class PinCalls:
             begun = await self._store.run(
                 lambda connection: begin_pin_call(connection, self._gateway, user, calls, limit, now)
             )
-        except Exception as error:
+        except (StoreError, sqlite3.IntegrityError) as error:  # the latter by a constraint that is the owner's
             self.log.warn("PIN calls: the database cannot be used, counting in memory: {error}", error=str(error))
             return True
+        except BaseException:
+            self._forget(user)
+            raise
         if not begun:
             self._forget(user)
         return begun

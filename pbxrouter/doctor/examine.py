@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, TypeVar
@@ -56,6 +56,7 @@ async def examine(config: Config, reactor: Any, tell: Tell | None = None, sounds
     note(await _in_thread(reactor, lambda: list(check_gateway(config, connect))))
     if not config.asterisk:
         note([_no_asterisk()])
+    note(_proof(config))
     tied = await _in_thread(reactor, lambda: tied_extensions(Path(config.database)))
     endpoints = {*config.trunks, *tied.values()}
     missing = [
@@ -79,6 +80,17 @@ def _no_asterisk() -> Finding:
         Sentence("AMI"),
         Sentence("no [[asterisk]] is in the settings: no counter, no click-to-dial, no MAGI, no heartbeat"),
         Sentence("docs/configuration.md explains how to add one; FastAGI calls need none"),
+    )
+
+
+def _proof(config: Config) -> Iterator[Finding]:
+    """Whether calls that come without the secret can be proven to be Asterisk's, when they key a PIN."""
+    if config.fastagi.secret_file or (config.asterisk and all(asterisk.secret_file for asterisk in config.asterisk)):
+        return
+    yield unknown(
+        Sentence("PINs"),
+        Sentence("without a connection to AMI, calls that key a PIN cannot be proven to be Asterisk's"),
+        Sentence("add [[asterisk]] with its secret_file for each Asterisk, or set fastagi.secret_file"),
     )
 
 

@@ -16,7 +16,17 @@ from pbxrouter import __version__
 from pbxrouter.adapters import demand_starpy
 from pbxrouter.agi import DialogueWatch
 from pbxrouter.alarms import AlarmService, targets_of
-from pbxrouter.call import ActiveCalls, CallFlow, HistoryWriter, PinCalls, PinChanges, PinGuard, Refusals, Reports
+from pbxrouter.call import (
+    ActiveCalls,
+    CallFlow,
+    CallProofs,
+    HistoryWriter,
+    PinCalls,
+    PinChanges,
+    PinGuard,
+    Refusals,
+    Reports,
+)
 from pbxrouter.config import DEFAULT_LISTEN, Config, read_fastagi_secret
 from pbxrouter.control import ControlCommand, ControlService, OriginateCommand, QueuesCommand, WatchCommand
 from pbxrouter.counter import CallCounter
@@ -45,7 +55,8 @@ def build(config: Config, reactor: Any) -> MultiService:
         ConfigError: an AMI endpoint or secret file cannot be used.
         KeyFileError: the PIN key cannot be read.
     """
-    hash_pin = functools.partial(pins.hash_pin, read_key(Path(config.pin_key_file)))
+    key = read_key(Path(config.pin_key_file))
+    hash_pin = functools.partial(pins.hash_pin, key)
     drivers = load_drivers(config)
     engine = RulesEngine(drivers.keys())
     watch = DialogueWatch()
@@ -62,6 +73,7 @@ def build(config: Config, reactor: Any) -> MultiService:
     pin_calls = PinCalls(store, time.time)
     reloader = RulesReloader(store, engine, reactor)
     changes = PinChanges(store, guard, hash_pin, reloader.reload, time.time)
+    proofs = CallProofs(has_secret=bool(read_fastagi_secret(config)), allows_others=bool(config.fastagi.allow), key=key)
     flow = CallFlow(
         engine,
         drivers,
@@ -72,6 +84,7 @@ def build(config: Config, reactor: Any) -> MultiService:
         pin_calls=pin_calls,
         pin_changes=changes,
         trunks=config.trunks,
+        proofs=proofs,
     )
 
     gateway = SequentialService()  # stopped in reverse: calls first, the database last
@@ -91,6 +104,8 @@ def build(config: Config, reactor: Any) -> MultiService:
     ]
     for asterisk in asterisks:
         asterisk.setServiceParent(gateway)
+    proofs.managers = [asterisk.manager for asterisk in asterisks if asterisk.manager is not None]
+    proofs.is_complete = len(proofs.managers) == len(asterisks)
     counters = add_counters(config, asterisks, store, reports, reactor)
     originators = {asterisk.name: asterisk.originator for asterisk in asterisks if asterisk.originator is not None}
     managers = [(asterisk.name, asterisk.manager) for asterisk in asterisks]
@@ -120,12 +135,12 @@ def build(config: Config, reactor: Any) -> MultiService:
             guard,
             reactor,
         ).setServiceParent(gateway)
-    wishes: dict[str, ControlCommand] = {
+    commands: dict[str, ControlCommand] = {
         "watch": WatchCommand(watch),
         "originate": OriginateCommand(originators),
         "queues": QueuesCommand(health.queues),
     }
-    ControlService(config.control, wishes, reactor).setServiceParent(gateway)
+    ControlService(config.control, commands, reactor).setServiceParent(gateway)
     Banner(config).setServiceParent(gateway)
     return gateway
 
@@ -271,7 +286,7 @@ class FastAGIService(Listener):
 class Banner(Service):
     """Logs that the gateway is up, and what to type next."""
 
-    log = Logger(namespace="pbxrouter")
+    log = Logger()
 
     def __init__(self, config: Config) -> None:
         self._config = config
@@ -285,4 +300,6 @@ class Banner(Service):
             listen=self._config.fastagi.listen,
             database=self._config.database,
         )
-        self.log.info("next, in another terminal:  pbxrouter call 21 --from 33   (or make call NUMBER=21 FROM=33)")
+        self.log.info(
+            "gateway: next, in another terminal:  pbxrouter call 21 --from 33   (or make call NUMBER=21 FROM=33)"
+        )

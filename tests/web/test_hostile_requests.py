@@ -16,7 +16,7 @@ from pbxrouter.web.api.resources.endpoints import ENDPOINTS
 from pbxrouter.web.api.token_auth import LIMITS
 from tests.api_fakes import ApiCase
 from tests.hostile_text import LONG, TEXTS, fill
-from tests.web_fakes import ConsoleCase, Person
+from tests.web_fakes import ConsoleCase, WebClient
 
 _NUMBER: Final = re.compile(r"<int:\w+>|\{\w+\}")
 
@@ -53,7 +53,7 @@ ODD: Final[tuple[object, ...]] = (
 )
 
 
-async def failure(person: Person, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> str:
+async def failure(person: WebClient, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> str:
     """Send a request; returns what failed, "" for nothing."""
     with capturedLogs() as logs:
         answer = await person.ask(method, path, body, headers)
@@ -72,7 +72,7 @@ class ApiTests(ApiCase):
         await super().start()
         await self.web.write(lambda connection: fill(connection, "h"))
         self.serve(self.web, dict.fromkeys(LIMITS, (1e9, 10**9)))
-        self.person = Person(self.url)
+        self.person = WebClient(self.url)
 
     def endpoints(self, has_body: bool) -> Iterator[Endpoint]:
         """The endpoints, without those that ask other hosts or revoke what the test needs."""
