@@ -29,7 +29,7 @@ MAX_BUFFER: Final = 1 << 20
 MAX_TRYING: Final = 100
 """Lines ``100`` that may come before one reply; Asterisk sends one."""
 
-MAX_LINES: Final = 10_000
+MAX_LINES: Final = 1000
 """Lines that a reply may have at most."""
 MAX_HANGUPS: Final = 20
 """Lines ``HANGUP`` that may come in one conversation; Asterisk sends two or three."""
