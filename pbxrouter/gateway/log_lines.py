@@ -46,9 +46,8 @@ class LineCleaner:
 
 def clean(text: str, most: int) -> str:
     """Text of several lines as it can be written: each line printable, all together at most so many characters."""
-    return "\n".join(
-        "\t".join(printable(part, most) for part in line.split("\t")) for line in cut(text, most).split("\n")
-    )
+    lines = cut(text, most).split("\n")
+    return "\n".join("\t".join(printable(part, len(part)) for part in line.split("\t")) for line in lines)
 
 
 def _without_middle(traceback: str) -> str:
