@@ -168,7 +168,8 @@ def events(clock: Steps) -> AMIProtocol:
 HEADERS: Final = (
     b"Event: Newchannel\r\nPrivilege: call,all\r\nTimestamp: 1.5\r\nChannel: PJSIP/33\r\nChannelState: 0\r\n"
     b"ChannelStateDesc: Down\r\nCallerIDNum: 33\r\nCallerIDName: x\r\nConnectedLineNum: <unknown>\r\n"
-    b"ConnectedLineName: <unknown>\r\nLanguage: en\r\nAccountCode: \r\nContext: phones\r\nExten: 21\r\nPriority: 1\r\nUniqueid: %d.1\r\nLinkedid: %d.1\r\n\r\n"
+    b"ConnectedLineName: <unknown>\r\nLanguage: en\r\n"
+    b"AccountCode: \r\nContext: phones\r\nExten: 21\r\nPriority: 1\r\nUniqueid: %d.1\r\nLinkedid: %d.1\r\n\r\n"
 )
 
 
