@@ -33,6 +33,7 @@ from pbxrouter.errors import (
     ManagerProtocolError,
     ManagerUnavailable,
 )
+from pbxrouter.net import Timer, keep_alive
 from pbxrouter.text import Sentence, printable, sentence
 
 ACTION_TIMEOUT_S: Final = 10.0
@@ -55,7 +56,7 @@ Headers = Iterable[tuple[str, str]]
 class _Pending:
     name: str
     answer: Deferred[Any]
-    timer: IDelayedCall
+    timer: Timer
     items: list[AMIMessage] | None = None
     """The items of a list received so far; None if the action is answered by one response."""
     begun: bool = False
@@ -105,6 +106,7 @@ class AMIProtocol(Protocol):
         """Wait for the banner, which should come at once."""
         self._connected = True
         self._producer = self.transport
+        keep_alive(self.transport)
         self._watchdog = Watchdog(self._clock, lambda allowed_s: self.action("Ping", (), allowed_s), self._give_up)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -249,8 +251,7 @@ class AMIProtocol(Protocol):
     def _answered(self, action_id: str) -> _Pending:
         pending = self._pending.pop(action_id)
         self._lists -= pending.items is not None
-        if pending.timer.active():
-            pending.timer.cancel()
+        pending.timer.clear()
         return pending
 
     def _fail(self, action_id: str, error: ManagerError) -> None:
@@ -286,7 +287,8 @@ class AMIProtocol(Protocol):
         except ManagerError as error:
             return fail(error)
         answer: Deferred[Any] = Deferred(lambda _: self._cancelled(action_id))
-        timer = self._clock.callLater(timeout_s, self._timed_out, action_id)
+        timer = Timer(self._clock)
+        timer.set(timeout_s, lambda: self._timed_out(action_id))
         self._pending[action_id] = _Pending(name, answer, timer, items)
         self._lists += items is not None
         self.transport.write(data)

@@ -45,7 +45,7 @@ from pbxrouter.database.values import count_of, seconds_of, shown_text, text_of
 from pbxrouter.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from pbxrouter.database.store import Database, Store
+    from pbxrouter.database.store import Database, LimitedDatabase, Store
 
 __all__ = [
     "MAX_LIMIT",
@@ -59,6 +59,7 @@ __all__ = [
     "WORKSHOP_TABLES",
     "Database",
     "FailedRow",
+    "LimitedDatabase",
     "LockoutFigures",
     "Page",
     "SetAside",
@@ -95,4 +96,4 @@ __all__ = [
     "write_rows",
 ]
 
-__getattr__ = lazy_names(__name__, {"Database": "store", "Store": "store"})
+__getattr__ = lazy_names(__name__, {"Database": "store", "LimitedDatabase": "store", "Store": "store"})

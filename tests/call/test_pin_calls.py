@@ -141,7 +141,7 @@ class FailingStore:
     """A store whose work fails otherwise than with a StoreError."""
 
     def run(self, work: Any) -> Deferred[Any]:
-        """Fail, whatever the work."""
+        """Fail, whatever the work is."""
         return fail(RuntimeError("unexpected"))
 
 

@@ -99,6 +99,7 @@ class ExamineTests(TestCase):
                     "extensions": "unknown",
                     "gateway": "ok",
                     "queues": "ok",
+                    "descriptors": "ok",
                     "FastAGI": "ok",
                     "web": "ok",
                     "PINs": "unknown",
