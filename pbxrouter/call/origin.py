@@ -34,6 +34,10 @@ _HOPS_LEFT: Final = "CHANNEL(max_forwards)"
 _HOPS: Final = re.compile(r"-?[0-9]{1,9}", re.ASCII)
 _UNIQUEID: Final = re.compile(r"[A-Za-z0-9._-]+")
 _ENDPOINT: Final = re.compile(r"[\w./:@+-]+", re.ASCII)
+MAX_VALUES: Final = 10_000
+"""Characters of all values together, and so of the endpoints that a call's legs inherit."""
+MAX_PARTIES: Final = 50
+"""Parties that sent one call on; of more it is not known who they are."""
 UNKNOWN: Final = "unknown"
 """Stands for the endpoint of a forwarder whose channel name cannot be read; no extension is tied to it."""
 
@@ -147,7 +151,7 @@ async def _variables(channel: Channel, names: Collection[str], uniqueid: str = "
     reply = await channel.execute(command("GET FULL VARIABLE", expression, *([uniqueid] if uniqueid else [])))
     if reply.result != "1" or reply.data is None:
         return dict.fromkeys(names, "")
-    values = reply.data.split(",")
+    values = reply.data[:MAX_VALUES].split(",", len(names))
     return dict(zip(names, values, strict=True)) if len(values) == len(names) else None
 
 
@@ -178,8 +182,8 @@ def _left(value: str) -> tuple[str, list[str]]:
     """The parts of FORWARDED_BY: the Uniqueid, ``""`` if there is none, and the endpoints."""
     if not value:
         return "", []
-    uniqueid, *endpoints = value.split("&")
-    if not endpoints or not _UNIQUEID.fullmatch(uniqueid):
+    uniqueid, *endpoints = value.split("&", MAX_PARTIES + 1)
+    if not 0 < len(endpoints) <= MAX_PARTIES or not _UNIQUEID.fullmatch(uniqueid):
         return "", [UNKNOWN]
     return uniqueid, list(dict.fromkeys(_readable(endpoint) for endpoint in endpoints))
 
