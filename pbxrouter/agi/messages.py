@@ -14,6 +14,7 @@ Source: docs/asterisk.md A1 to A7, seen on Asterisk 22.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -21,17 +22,27 @@ from typing import Final
 from urllib.parse import parse_qs
 
 from pbxrouter.errors import ForgedRequest, ProtocolViolation
+from pbxrouter.text import cut
 
 HANGUP: Final = b"HANGUP"
 
 BOUNDED: Final = "bounded"
 """The argument of AGI() by which the dialplan says that TIMEOUT(absolute) runs (dialplan/pbxrouter.conf)."""
+PROBE: Final = "alive"
+"""The argument of AGI() by which the dialplan only asks whether the gateway answers."""
 
 NOT_SHOWN: Final = "unknown"
 """What Asterisk writes for a missing number; a caller's name may be the same text.
 
 Source: docs/asterisk.md A1.
 """
+
+MAX_FIELD: Final = 1024
+"""Characters that are kept of each variable of the opening block; Asterisk cuts most at 79 bytes."""
+MAX_ARGUMENT: Final = 8192
+"""Characters that are kept of each argument of AGI()."""
+MAX_ARGUMENTS: Final = 128
+"""Arguments of AGI() that Asterisk passes on at most."""
 
 # The keys in the order in which Asterisk writes them (docs/asterisk.md A1); True: always there.
 _KEYS: Final = (
@@ -61,6 +72,7 @@ _KEYS: Final = (
 # Exactly as Asterisk writes them: a caller has 79 bytes to forge with, and this leaves
 # too few to complete a block and put a reply behind it.
 _INTEGER: Final = re.compile(rb"-?[0-9]+")
+_SECONDS: Final = re.compile(r"[0-9]{1,6}", re.ASCII)
 _FORMS: Final = {
     "callingpres": _INTEGER,
     "callingani2": _INTEGER,
@@ -112,6 +124,8 @@ def encode(text: str) -> bytes:
 class AGIRequest:
     """The opening block of a call: what Asterisk sends before the first command.
 
+    A value that is longer than MAX_FIELD or MAX_ARGUMENT is cut, and says so at its end.
+
     Attributes:
         variables: the ``agi_*`` variables, without that prefix; ``arg_N`` left out.
         arguments: what the dialplan passed to AGI() after the address; to be shown by masked_secret only.
@@ -119,6 +133,13 @@ class AGIRequest:
 
     variables: Mapping[str, str]
     arguments: tuple[str, ...] = field(default=(), repr=False)
+
+    def __post_init__(self) -> None:
+        if any(len(value) > MAX_FIELD for value in self.variables.values()):
+            kept = {name: cut(value, MAX_FIELD) for name, value in self.variables.items()}
+            object.__setattr__(self, "variables", kept)
+        if any(len(value) > MAX_ARGUMENT for value in self.arguments):
+            object.__setattr__(self, "arguments", tuple(cut(value, MAX_ARGUMENT) for value in self.arguments))
 
     @property
     def secret(self) -> str | None:
@@ -180,6 +201,24 @@ class AGIRequest:
         return BOUNDED in self.arguments
 
     @property
+    def talk_s(self) -> float | None:
+        """Seconds that the talk before an application may take, if TIMEOUT(absolute) is the gateway's to set.
+
+        The first argument that begins with ``bounded=`` has them; none or 0 after it: no limit but the gateway's own.
+        None: TIMEOUT(absolute) is not the gateway's to set.
+        """
+        given = next((text for text in self.arguments if text.startswith(f"{BOUNDED}=")), None)
+        if given is None:
+            return None
+        seconds = given.removeprefix(f"{BOUNDED}=")
+        return float(seconds) if _SECONDS.fullmatch(seconds) and float(seconds) else math.inf
+
+    @property
+    def is_probe(self) -> bool:
+        """Whether the dialplan only asks if the gateway is alive; there is no call to serve."""
+        return self.arguments[:1] == (PROBE,)
+
+    @property
     def is_hung_up(self) -> bool:
         """Whether this is the extension ``h``, which the dialplan runs on a dead channel."""
         return self.extension == "h"
@@ -196,6 +235,8 @@ def parse_request(block: bytes) -> AGIRequest:
         ForgedRequest: a key is out of order, repeated, missing or unknown.
         ProtocolViolation: the first line is no ``agi_key: value``.
     """
+    if block.count(b"\n") >= len(_KEYS) + MAX_ARGUMENTS:
+        raise ForgedRequest(f"the opening block has more than {len(_KEYS) + MAX_ARGUMENTS} lines")
     match = _BLOCK.fullmatch(decode(block) + "\n")
     if match is None:
         raise _violation(block)
@@ -213,7 +254,7 @@ def genuine_start(block: bytes) -> AGIRequest:
     """The part of a forged opening block that precedes anything a caller can choose: channel and Uniqueid."""
     variables: dict[str, str] = {}
     place = 0
-    for line in block.split(b"\n"):
+    for line in block.split(b"\n", len(_KEYS))[: len(_KEYS)]:
         key, _, value = line.partition(b": ")
         while key != _KEYS[place][0] and not _KEYS[place][1]:
             place += 1

@@ -32,6 +32,7 @@ class AsteriskService(MultiService):
         engine: decides originated calls.
         technologies: what a technology is called on this Asterisk.
         on_refused: told of each call that was refused before it was served.
+        gateway: the gateway's id, for its heartbeat and for the dialplan; empty: none.
 
     Attributes:
         name: as configured.
@@ -52,6 +53,7 @@ class AsteriskService(MultiService):
         watch: DialogueWatch,
         reactor: Any,
         on_refused: Callable[[AGIRequest, ProtocolViolation], object] = lambda request, violation: None,
+        gateway: str = "",
     ) -> None:
         super().__init__()
         self._clock = reactor
@@ -76,9 +78,9 @@ class AsteriskService(MultiService):
         routing = WhenRouting(engine, reactor)
         routing.setServiceParent(self)
         if config.heartbeat:
-            Heartbeat(self.manager, reactor).setServiceParent(routing)
+            Heartbeat(self.manager, reactor, gateway).setServiceParent(routing)
         self.originator = Originator(self.manager, engine, technologies, reactor, config.originate)
-        MagiService(self.manager, config.magi, serve, reactor, watch, on_refused).setServiceParent(routing)
+        MagiService(self.manager, config.magi, serve, reactor, watch, on_refused, gateway).setServiceParent(routing)
 
     def stopService(self) -> Deferred[Any]:
         """Stop the services that use the connection, then close it."""

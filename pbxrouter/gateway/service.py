@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
+import os
+import socket
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -30,13 +33,13 @@ from pbxrouter.call import (
     Reports,
 )
 from pbxrouter.config import DEFAULT_LISTEN, Config, read_fastagi_secret
-from pbxrouter.control import ControlCommand, ControlService, OriginateCommand, WatchCommand
+from pbxrouter.control import ControlCommand, ControlService, OriginateCommand, QueuesCommand, WatchCommand
 from pbxrouter.counter import CallCounter
 from pbxrouter.database import LimitedDatabase, Store
 from pbxrouter.database.rules import read_rules
 from pbxrouter.drivers import load_drivers
 from pbxrouter.errors import StoreError
-from pbxrouter.fastagi import Admission, FastAGIFactory, bounds_of
+from pbxrouter.fastagi import Admission, FastAGIFactory, StandstillGuard, bounds_of
 from pbxrouter.gateway.asterisk_service import AsteriskService
 from pbxrouter.gateway.call_log import CallLog, DialogueLog
 from pbxrouter.gateway.readiness import WhenRouting
@@ -158,12 +161,17 @@ def build(
     history.setServiceParent(gateway)
     reports.add(history.report)
     reloader.setServiceParent(gateway)
-    fastagi = fastagi_factory(config)(flow.serve, reactor, watch, admission(config, reactor), refusals.refused)
+    gateway_id = id_of(config)
+    guard_process = StandstillGuard(reactor)
+    guard_process.setServiceParent(gateway)
+    fastagi = fastagi_factory(config)(
+        flow.serve, reactor, watch, admission(config, reactor), refusals.refused, gateway_id, guard_process
+    )
     listening = WhenRouting(engine, reactor)
     listening.setServiceParent(gateway)
     FastAGIService(config.fastagi.listen, fastagi, reactor).setServiceParent(listening)
     asterisks = [
-        AsteriskService(asterisk, flow.serve, engine, config.technologies, watch, reactor, refusals.refused)
+        AsteriskService(asterisk, flow.serve, engine, config.technologies, watch, reactor, refusals.refused, gateway_id)
         for asterisk in config.asterisk
     ]
     for asterisk in asterisks:
@@ -172,20 +180,21 @@ def build(
     proofs.is_complete = len(proofs.managers) == len(asterisks)
     counters = add_counters(config, asterisks, store, reports, reactor)
     originators = {asterisk.name: asterisk.originator for asterisk in asterisks if asterisk.originator is not None}
+    managers = [(asterisk.name, asterisk.manager) for asterisk in asterisks]
+    health = HealthProbe(
+        managers,
+        counters,
+        engine,
+        reloader,
+        history,
+        config.fastagi.listen,
+        fastagi,
+        time.time,
+        time.monotonic,
+        descriptors,
+        lambda: alarms.queues,
+    )
     if config.web.listen is not None:
-        managers = [(asterisk.name, asterisk.manager) for asterisk in asterisks]
-        health = HealthProbe(
-            managers,
-            counters,
-            engine,
-            reloader,
-            history,
-            config.fastagi.listen,
-            fastagi,
-            time.time,
-            time.monotonic,
-            descriptors,
-        )
         web_service(
             config,
             store,
@@ -203,12 +212,19 @@ def build(
     commands: dict[str, ControlCommand] = {
         "watch": WatchCommand(watch),
         "originate": OriginateCommand(originators),
+        "queues": QueuesCommand(health.queues),
     }
     ControlService(config.control, commands, reactor).setServiceParent(gateway)
     ready = WhenRouting(engine, reactor)
     ready.setServiceParent(gateway)
     Banner(config).setServiceParent(ready)
     return gateway
+
+
+def id_of(config: Config) -> str:
+    """The gateway's id: the same at each start, and another one for each gateway."""
+    own = (socket.gethostname(), config.fastagi.listen, os.path.abspath(config.database))
+    return hashlib.sha256(repr(own).encode("utf-8", "surrogateescape")).hexdigest()[:8]
 
 
 def fastagi_factory(config: Config) -> type[FastAGIFactory]:
