@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import math
 import os
 import stat
 from collections.abc import Callable, Sequence
@@ -163,14 +164,14 @@ def _take(found: JournalContent, line: bytes) -> bool:
     try:
         kind, *values = json.loads(line)
         _TAKERS[kind](found, *values)
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return False
     return True
 
 
 def _take_begun(found: JournalContent, key: str, began: float, *values: Any) -> None:
     uniqueid, caller, caller_name, number, by_magi = values
-    call = Begun(str(key), float(began), str(uniqueid), str(caller), str(caller_name), str(number), bool(by_magi))
+    call = Begun(str(key), _finite(began), str(uniqueid), str(caller), str(caller_name), str(number), bool(by_magi))
     found.begun[call.key] = call
 
 
@@ -182,16 +183,25 @@ def _take_decided(found: JournalContent, key: str, *decided: Any) -> None:
 
 
 def _take_finished(found: JournalContent, key: str, *cells: Any) -> None:
-    for name, value in zip(_NAMES, cells, strict=True):
+    for name, value in zip(_NAMES, cells, strict=False):  # columns that a later version adds are missing
         if not isinstance(value, _TYPES.get(name, str)) or isinstance(value, bool):
             raise TypeError(name)
+        if name in ("began", "ended"):
+            _finite(value)
     found.begun.pop(key, None)
     found.finished.pop(key, None)
     found.finished[str(key)] = CallRow(*cells, call_key=str(key))
 
 
 def _take_orphan(found: JournalContent, key: str, uniqueid: str, began: float) -> None:
-    found.orphans[str(uniqueid)] = (str(key), float(began))
+    found.orphans[str(uniqueid)] = (str(key), _finite(began))
+
+
+def _finite(value: Any) -> float:
+    seconds = float(value)
+    if not math.isfinite(seconds):
+        raise ValueError(value)
+    return seconds
 
 
 def _take_written(found: JournalContent, *keys: str) -> None:

@@ -283,4 +283,4 @@ class RightsTests(SynchronousTestCase):
             subprocess.run(["mount", "-o", "remount,bind,ro", self.folder], check=True)
             self.assertRegex(self.start(), "is mounted read-only; mount it writable")
         finally:
-            subprocess.run(["umount", self.folder], check=True)
+            subprocess.run(["umount", "--lazy", self.folder], check=True)

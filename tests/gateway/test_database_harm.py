@@ -205,7 +205,7 @@ class FullDiskTests(HarmCase):
         mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", self.folder], capture_output=True)
         if mounted.returncode:
             missing(f"no tmpfs can be mounted: {mounted.stderr.decode()}")
-        self.addCleanup(partial(subprocess.run, ["umount", self.folder], check=True))
+        self.addCleanup(partial(subprocess.run, ["umount", "--lazy", self.folder], check=True))
         self.outside = Path(self.mktemp()).absolute()
         self.outside.mkdir()
         self.gateway = GatewayProcess(self.folder, settings=self.settings)
