@@ -40,6 +40,9 @@ QUICK_ARGON2 = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 Answers = Mapping[str, str | Exception | Sequence[str | Exception | None] | None]
 """Asterisk's replies to commands, by the commands' beginnings."""
 
+NAME = 'GET FULL VARIABLE "${CHANNEL}"'
+"""The command that asks for the name of the call's channel."""
+
 HUNG_UP = "200 result=-1\nHANGUP"
 """The reply to a command during which the caller hangs up."""
 
@@ -82,11 +85,11 @@ class FakeChannel:
         self.waiting: Deferred[AGIReply] | None = None
         self._answers: dict[str, list[str | Exception | None]] = {
             start: [given] if given is None or isinstance(given, str | Exception) else list(given)
-            for start, given in {**ANSWERS, **(answers or {})}.items()
+            for start, given in {**ANSWERS, NAME: f"200 result=1 ({self.request.channel})", **(answers or {})}.items()
         }
 
     def execute(self, command: str) -> Deferred[AGIReply]:
-        """See agi.Channel."""
+        """Keep a command, and answer it as the test has set up."""
         if self.waiting is not None:
             return fail(AGIError("a command is still being answered"))
         if self.hung_up and not allowed_when_hung_up(command):
@@ -149,7 +152,7 @@ class FakeOwner:
         self.events.append("turned away")
 
     def may_log(self, matter: str, peer: str) -> bool:
-        """Log everything."""
+        """Allow every log line."""
         return True
 
     def closed(self, call: FastAGIProtocol) -> None:
@@ -186,7 +189,7 @@ class AsteriskEnd:
         return bool(self.transport.disconnected)
 
     def goes(self) -> None:
-        """The connection ends."""
+        """End the connection."""
         self.protocol.connectionLost(Failure(ConnectionDone()))
 
 
@@ -233,7 +236,7 @@ class Reports:
         self.records: list[CallRecord] = []
 
     def __call__(self, record: CallRecord) -> None:
-        """Add a record."""
+        """Keep the record of a call."""
         self.records.append(record)
 
     @property

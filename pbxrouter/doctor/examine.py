@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,8 +18,9 @@ from pbxrouter.ami import account_of
 from pbxrouter.config import Asterisk, Config, of_endpoint
 from pbxrouter.doctor.asterisk import check_asterisk
 from pbxrouter.doctor.dialplan import check_dialplan
-from pbxrouter.doctor.files import check_files, load_names, tied_extensions
+from pbxrouter.doctor.files import check_files, load_names, phones_of, tied_extensions
 from pbxrouter.doctor.finding import Finding, unknown, wrong
+from pbxrouter.doctor.forwarding import check_forwarding, check_options
 from pbxrouter.doctor.identity import check_endpoints, unknown_endpoints
 from pbxrouter.doctor.probe import area_of, log_in
 from pbxrouter.doctor.running import check_gateway
@@ -54,8 +55,10 @@ async def examine(config: Config, reactor: Any, tell: Tell | None = None, sounds
     drivers = load_names(config, points)  # not in a thread: drivers may expect the reactor's
     note(await _in_thread(reactor, lambda: list(check_files(config, drivers))))
     note(await _in_thread(reactor, lambda: list(check_gateway(config, connect))))
+    note(check_options(config, Sentence("settings")))
     if not config.asterisk:
         note([_no_asterisk()])
+    note(_proof(config))
     tied = await _in_thread(reactor, lambda: tied_extensions(Path(config.database)))
     endpoints = {*config.trunks, *tied.values()}
     missing = [
@@ -79,6 +82,17 @@ def _no_asterisk() -> Finding:
         Sentence("AMI"),
         Sentence("no [[asterisk]] is in the settings: no counter, no click-to-dial, no MAGI, no heartbeat"),
         Sentence("docs/configuration.md explains how to add one; FastAGI calls need none"),
+    )
+
+
+def _proof(config: Config) -> Iterator[Finding]:
+    """Whether calls that come without the secret can be proven to be Asterisk's, when they key a PIN."""
+    if config.fastagi.secret_file or (config.asterisk and all(asterisk.secret_file for asterisk in config.asterisk)):
+        return
+    yield unknown(
+        Sentence("PINs"),
+        Sentence("without a connection to AMI, calls that key a PIN cannot be proven to be Asterisk's"),
+        Sentence("add [[asterisk]] with its secret_file for each Asterisk, or set fastagi.secret_file"),
     )
 
 
@@ -118,6 +132,12 @@ async def _examine_asterisk(
     try:
         note(await check_asterisk(probe))
         note(await check_dialplan(probe, config, aside=lambda look: _in_thread(reactor, look)))
+        phones = await _in_thread(reactor, lambda: phones_of(Path(config.database)))
+        note(
+            await check_forwarding(
+                probe, config, sentence("dialplan {name}", name=asterisk.name), {*endpoints, *phones}
+            )
+        )
         data = await probe.variable("ASTDATADIR")
         folder = Path(sounds) if sounds else Path(data) / "sounds" if data else None
         heard = sentence("sounds {name}", name=asterisk.name)

@@ -23,6 +23,7 @@ from pbxrouter.doctor.finding import Finding, ok, unknown, wrong
 from pbxrouter.doctor.identity import check_extensions
 from pbxrouter.drivers import GROUP
 from pbxrouter.errors import ConfigError, KeyFileError, StoreError
+from pbxrouter.rules import RuleSet
 from pbxrouter.security import hash_pin, pins, read_key, weak_pins
 from pbxrouter.text import Sentence, sentence
 
@@ -116,13 +117,27 @@ def load_names(config: Config, found: Iterable[EntryPoint] | None = None) -> Dri
 
 def tied_extensions(path: Path) -> Mapping[str, str]:
     """By number of an extension, the endpoint that it is tied to; none if the database cannot be read."""
+    rules = _rules_of(path)
+    return {} if rules is None else rules.endpoints
+
+
+def phones_of(path: Path) -> Collection[str]:
+    """The endpoints of all extensions: those that they are tied to, or else of their own number on PJSIP."""
+    rules = _rules_of(path)
+    if rules is None:
+        return ()
+    return {rules.endpoints.get(number, f"PJSIP/{number}") for number in rules.extensions}
+
+
+def _rules_of(path: Path) -> RuleSet | None:
+    """The rules; None if the database cannot be read."""
     try:
         if _version(path) != database.SCHEMA_VERSION:
-            return {}
+            return None
         with contextlib.closing(database.connect(path)) as connection:
-            return read_rules(connection, str).endpoints
+            return read_rules(connection, str)
     except (StoreError, sqlite3.Error):  # check_database reports it
-        return {}
+        return None
 
 
 def check_database(path: Path, key: bytes | None, drivers: Drivers, trunks: Collection[str] = ()) -> Iterator[Finding]:
@@ -152,12 +167,32 @@ def check_database(path: Path, key: bytes | None, drivers: Drivers, trunks: Coll
                 Sentence("database"),
                 sentence("{path}, schema version {version}", path=path, version=database.SCHEMA_VERSION),
             )
+            yield from _set_aside(path)
             yield from _rules(connection, key, names, trunks)
             yield from _lockouts(connection)
     except StoreError as error:
         yield wrong(Sentence("database"), error.sentence)
     except sqlite3.Error as error:
         yield wrong(Sentence("database"), database.store_error(error, path).sentence)
+
+
+def _set_aside(path: Path) -> Iterator[Finding]:
+    """Tell of rows that could not be written; nothing if there are none."""
+    file = database.set_aside_file(path.absolute())
+    try:
+        with file.open("rb") as lines:
+            count = sum(1 for _ in lines)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        why = sentence("{path} cannot be read: {why}", path=file, why=error.strerror)
+        yield unknown(Sentence("database"), why, Sentence("run this as the gateway's own user, or root"))
+        return
+    yield wrong(
+        Sentence("database"),
+        sentence("rows that could not be written and were set aside in {path}: {count}", path=file, count=count),
+        Sentence("each line of the file says why; move it away when that is dealt with"),
+    )
 
 
 def _lockouts(connection: sqlite3.Connection) -> Iterator[Finding]:

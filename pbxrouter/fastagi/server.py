@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
@@ -44,6 +45,7 @@ class FastAGIFactory(ServerFactory):
         on_refused: called for each call that was refused as forged before it was served.
         gateway: the gateway's id, which a dialplan gets that asks whether the gateway is alive.
         guard: has the calls' connections closed while the gateway stands still; None: they stay open.
+        now: returns epoch seconds.
 
     Attributes:
         admission: the same, with the number of refused connections.
@@ -64,10 +66,12 @@ class FastAGIFactory(ServerFactory):
         on_refused: OnRefused = lambda request, violation: None,
         gateway: str = "",
         guard: StandstillGuard | None = None,
+        now: Callable[[], float] = time.time,
     ) -> None:
         self._gateway = gateway
         self._guard = guard
         self.clock = clock
+        self._now = now
         self.admission = Admission(clock) if admission is None else admission
         self.watch = watch
         self._serve = serve
@@ -154,7 +158,7 @@ class FastAGIFactory(ServerFactory):
         if self._guard is not None:
             self._guard.hold(call, call.transport)
         self.served += 1
-        self.last_call = self.clock.seconds()
+        self.last_call = self._now()
         conversation = Deferred.fromCoroutine(self._serve(call))
         conversation.addErrback(
             lambda failure: self.log.failure("FastAGI: unhandled error while serving a call", failure)

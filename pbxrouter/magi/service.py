@@ -24,7 +24,14 @@ from twisted.logger import Logger
 
 from pbxrouter.agi import AGIRequest, Channel, DialogueWatch, parse_request
 from pbxrouter.ami import AMIConnection, AMIMessage, ChannelCheck, is_whole, with_reporting_hint
-from pbxrouter.errors import ActionFailed, AGIError, ForgedRequest, ManagerError, ProtocolViolation
+from pbxrouter.errors import (
+    ActionFailed,
+    AGIError,
+    ForgedRequest,
+    ManagerError,
+    ManagerUnavailable,
+    ProtocolViolation,
+)
 from pbxrouter.magi.adoption import (
     SPENT,
     agrees_with,
@@ -42,8 +49,11 @@ from pbxrouter.magi.wire import (
     historical_request,
     piece,
 )
+from pbxrouter.net import in_slices
 from pbxrouter.text import printable
 
+SLICE: Final = 100
+"""Channels of a list that are looked at in one go."""
 LOOK_AGAIN_S: Final = 5.0
 """Seconds between two looks for calls that wait unserved."""
 GATEWAY_VARIABLE: Final = "PBXROUTER_ID"
@@ -218,11 +228,13 @@ class MagiService(Service):
 
     async def _end_if_true(self, call: MagiChannel, event: AMIMessage) -> None:
         """End a call of which an event says that it is over, unless Asterisk says that it goes on."""
-        checks = [call.is_driven_by] if event.name == "AsyncAGIEnd" else []
+        goes_on = call.is_driven_by if event.name == "AsyncAGIEnd" else lambda status: True
         try:
-            if await self._check.has_ended(event, call.address, *checks):
+            if await self._check.has_ended(event, call.address, goes_on, lambda: self._calls.get(call.address) is call):
                 self._drop(call)
                 call.end_received()
+        except ManagerUnavailable:
+            pass  # every call has ended with the connection
         finally:
             self._ending.discard((call, event.name))
 
@@ -325,7 +337,7 @@ class MagiService(Service):
                 self.log.warn("MAGI: cannot look for waiting calls: {error}", error=with_reporting_hint(error).english)
             return
         self._looked = True
-        for item in listed:
+        async for item in in_slices(listed, SLICE, self._clock):
             if could_be(item, self._contexts) and item.get("Uniqueid") not in self._calls and self.running:
                 self._spawn(self._adopt(item))
 

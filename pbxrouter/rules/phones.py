@@ -1,13 +1,14 @@
-"""Parses the names of phones and endpoints (``PJSIP/33``), and of dialplan contexts."""
+"""Parses the numbers of extensions, the names of phones and endpoints (``PJSIP/33``), and of dialplan contexts."""
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from typing import Final
 
 from pbxrouter.errors import EditRefused
-from pbxrouter.security import endpoint_of
+from pbxrouter.security import as_written, endpoint_of
 from pbxrouter.text import sentence
 
 MAX_ENDPOINT: Final = 80
@@ -19,8 +20,29 @@ _CONTEXT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,78}")
 _OF_PHONES: Final = frozenset({"pjsip", "sip", "iax2", "dahdi", "zap", "sccp", "skinny", "mgcp", "unistim"})
 
 _ENDPOINT: Final = re.compile(r"([A-Za-z]\w*)/[\w./:@+-]+", re.ASCII)
-# As Asterisk writes them in the names of channels.
-_WRITTEN: Final = {name.lower(): name for name in ("PJSIP", "SIP", "IAX2", "DAHDI", "MGCP", "SCCP", "Skinny", "USTM")}
+
+
+_DIALLED: Final = re.compile(r"[0-9*#+-]*")
+
+
+def extension_number(text: str) -> str:
+    """The number of an extension as a call shows it, of a row that may spell it in another way.
+
+    Blanks around it, characters that cannot be seen, blanks between its digits, and digits of another width or script
+    make no other extension: ``" 33 "``, ``"3 3"``, 33 in full-width digits or with a zero-width space are all ``33``.
+    Upper and lower case, leading zeros and ``+`` do: a call from ``033`` is none of ``33``.
+    """
+    if not (text.isascii() and text.isprintable()):
+        plain = unicodedata.normalize("NFKC", text)
+        digits = (str(unicodedata.decimal(character, character)) for character in plain)
+        text = "".join(" " if character.isspace() else character for character in digits)
+        text = "".join(character for character in text if unicodedata.category(character) not in _UNSEEN)
+    joined = text.replace(" ", "")
+    return joined if _DIALLED.fullmatch(joined) else text.strip()
+
+
+_UNSEEN: Final = frozenset({"Cc", "Cf", "Mn", "Me", "Cn"})
+"""Unicode's categories of controls, formats such as the zero-width space, marks, and what is no character."""
 
 
 def read_endpoint(text: str, field: str = "endpoint") -> str:
@@ -49,12 +71,6 @@ def read_endpoint(text: str, field: str = "endpoint") -> str:
             sentence("{text} is a channel; accepted is its endpoint, {endpoint}", text=text, endpoint=endpoint), field
         )
     return as_written(text)
-
-
-def as_written(endpoint: str) -> str:
-    """An endpoint with its technology as Asterisk writes it: ``PJSIP/33`` for ``pjsip/33``."""
-    technology, slash, name = endpoint.partition("/")
-    return f"{_WRITTEN.get(technology.lower(), technology)}{slash}{name}"
 
 
 def read_phone(text: str, technologies: Mapping[str, str]) -> tuple[str, str] | None:

@@ -164,7 +164,7 @@ class Served:
         self.protocol.dataReceived(data)
 
     def hears(self) -> list[str]:
-        """All commands sent."""
+        """All commands that the protocol has sent."""
         lines: list[str] = self.transport.value().decode().split("\n")[:-1]
         return lines
 
@@ -188,14 +188,14 @@ class Admitted(SynchronousTestCase):
         served: list[Channel] = []
 
         async def serve(channel: Channel) -> None:
-            """Keep the call."""
+            """Send one command and keep the call open."""
             served.append(channel)
             await channel.execute("ANSWER")
 
         factory = adapter("starpy_fastagi").StarpyFactory(serve, clock, DialogueWatch(), admission)
 
         def connect() -> tuple[Any, StringTransport]:
-            """Open a connection."""
+            """Open a connection from one address."""
             protocol, transport = factory.buildProtocol(IPv4Address("TCP", "192.0.2.7", 1)), StringTransport()
             protocol.makeConnection(transport)
             return protocol, transport
@@ -231,10 +231,10 @@ class Admitted(SynchronousTestCase):
             """A socket with options."""
 
             def setsockopt(self, *option: int) -> None:
-                """Do nothing."""
+                """Accept any option."""
 
         async def serve(channel: Channel) -> None:
-            """No call comes."""
+            """Serve a call; none comes."""
 
         admission = Admission(Clock(), bounds=Bounds(9, 9, 1, 1), reserve=1)
         factory = adapter("starpy_fastagi").StarpyFactory(serve, Clock(), DialogueWatch(), admission)
@@ -246,6 +246,51 @@ class Admitted(SynchronousTestCase):
             protocol.makeConnection(transport)
         busy = b"SET VARIABLE PBXROUTER busy\n"
         self.assertEqual([fake.taken for fake in sockets], [busy, busy, b""])
+
+    def test_forged_while_many_are_turned_away(self) -> None:
+        """A forged call is refused, told of and marked as on our own server, also where the reserve has no room."""
+        refusals: list[tuple[str, str, str]] = []
+
+        async def serve(channel: Channel) -> None:
+            """No call comes."""
+
+        for factory_of in (FastAGIFactory, adapter("starpy_fastagi").StarpyFactory):
+            refusals.clear()
+            factory: Any = factory_of(
+                serve,
+                Clock(),
+                DialogueWatch(),
+                Admission(Clock(), bounds=Bounds(9, 9, 1, 1), reserve=1),
+                lambda request, violation: refusals.append((request.channel, request.uniqueid, violation.peer)),
+            )
+            transports = []
+            for number in range(4):
+                call = SimulatedCall("21", caller="33", uniqueid=f"1795.{number}")
+                protocol, transport = factory.buildProtocol(IPv4Address("TCP", "192.0.2.7", 1)), Transport()
+                transport.protocol = protocol
+                protocol.makeConnection(transport)
+                protocol.dataReceived(call.environment().replace(b"agi_dnid", b"agi_callerid: 22\nagi_dnid"))
+                transports.append(transport)
+            self.assertEqual([transport.aborted for transport in transports], [True, True, False, False])
+            marked = b"SET VARIABLE PBXROUTER refused\n"
+            self.assertEqual([transport.value() for transport in transports], [marked, marked, marked, b""])
+            told = [("PJSIP/33-00000001", f"1795.{number}", "192.0.2.7") for number in range(4)]
+            self.assertEqual(refusals, told, factory_of)
+
+
+class Transport(StringTransport):
+    """A connection from 192.0.2.7 whose abortion is seen at once."""
+
+    aborted = False
+    protocol: Any = None
+
+    def __init__(self) -> None:
+        super().__init__(peerAddress=IPv4Address("TCP", "192.0.2.7", 1))
+
+    def abortConnection(self) -> None:
+        """End the connection."""
+        self.aborted = True
+        self.protocol.connectionLost(Failure(ConnectionDone()))
 
 
 class OverStarPy(test_channel.ChannelContract, SynchronousTestCase):
@@ -530,7 +575,7 @@ class AMI:
         self.says("Asterisk Call Manager/11.0.0\r\n")
 
     def says(self, text: str | bytes) -> None:
-        """Receive bytes."""
+        """Receive bytes from Asterisk."""
         self.protocol.dataReceived(text if isinstance(text, bytes) else text.encode())
 
     def hears(self) -> list[dict[str, str]]:

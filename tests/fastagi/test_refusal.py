@@ -11,7 +11,7 @@ WORDS = [b"SET VARIABLE PBXROUTER refused\n", b"HANGUP\n"]
 
 
 class LastWords(SynchronousTestCase):
-    """ForgedCallEnding."""
+    """ForgedCallEnding: what is sent to a forged call before it is closed."""
 
     def begin(self, asked: bool = False) -> ForgedCallEnding:
         """Begin an ending whose commands and end are recorded."""
@@ -27,7 +27,7 @@ class LastWords(SynchronousTestCase):
         return refusal
 
     def end(self) -> None:
-        """Record the end."""
+        """Count that the connection was ended."""
         self.ends += 1
 
     def test_replies(self) -> None:
@@ -38,6 +38,17 @@ class LastWords(SynchronousTestCase):
         self.assertEqual(self.said, WORDS)
         refusal.data_received(b"511 Command Not Permitted\n")
         self.assertEqual((self.ends, self.clock.getDelayedCalls()), (1, []))
+
+    def test_hurry(self) -> None:
+        """In a hurry the first command is sent without waiting for the rest of the opening; only once."""
+        self.clock = Clock()
+        self.said = []
+        refusal = ForgedCallEnding(self.said.append, self.end, self.clock, False)
+        for _ in range(2):
+            refusal.hurry()
+            self.assertEqual(self.said, WORDS[:1])
+        refusal.data_received(b"200 result=1\n")
+        self.assertEqual(self.said, WORDS)
 
     def test_what_is_no_reply(self) -> None:
         """Other lines, HANGUP among them, are not taken for a reply."""

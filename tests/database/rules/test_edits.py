@@ -59,10 +59,10 @@ def state(connection: sqlite3.Connection) -> dict[str, list[Any]]:
 
 
 class EditCase(SynchronousTestCase):
-    """Has a database."""
+    """Test case with a new database."""
 
     def setUp(self) -> None:
-        """Make it."""
+        """Create the database and connect to it."""
         path = Path(self.mktemp())
         database.create(path)
         self.connection = database.connect(path, timeout_s=0)
@@ -375,8 +375,11 @@ class HolderTests(EditCase):
         """A tab around a number is ignored, as it is when the rules are loaded."""
         self.connection.execute("INSERT INTO extensions (extension_number) VALUES ('33\t'), (x'3434'), ('133')")
         self.connection.commit()
-        for number in ("33", "44"):  # 44 is stored as bytes
+        self.connection.execute("INSERT INTO extensions (extension_number) VALUES ('\uff15\uff15'), ('6\u200b6')")
+        self.connection.commit()
+        for number in ("33", "44", "55", "66", "\uff13\uff13", "4 4"):  # 44 is stored as bytes
             self.refused(EditConflict, edits.add_extension, number)
+        self.assertEqual(edits.extension_numbered(self.connection, "55 ").name, "\uff15\uff15")
         self.do(edits.add_extension, "13")
 
     def test_pins(self) -> None:
@@ -497,7 +500,7 @@ class GrantTests(EditCase):
         }
 
     def there(self) -> set[Grant]:
-        """All grants."""
+        """All grants in the database."""
         return {
             Grant(kind, *row)
             for kind, query in (
