@@ -83,7 +83,7 @@ def a_call(place: int, dice: random.Random) -> tuple[bytes, Call]:
 
 
 def reply_to(command: bytes, call: Call) -> bytes:
-    """What Asterisk answers."""
+    """The reply that Asterisk sends to a command."""
     if command.startswith(b"GET DATA"):
         return b"200 result=%s\n" % call.keyed
     if command.startswith(b"GET FULL"):

@@ -48,7 +48,7 @@ class FilterTests(SynchronousTestCase):
         """Refused peers are found; an Asterisk that passes a forged call on is not."""
 
         async def serve(channel: Channel) -> None:
-            """Do nothing."""
+            """Serve a call; none comes."""
 
         network = parse_network("192.0.2.0/24")
         assert network is not None

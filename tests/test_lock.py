@@ -81,7 +81,7 @@ FILES = {"run.txt": wanted(), "dev.txt": wanted("test", "check")}
 
 
 class LockTests(SynchronousTestCase):
-    """The lock files."""
+    """The lock files are complete and have hashes."""
 
     def test_every_entry_has_a_version_and_hashes(self) -> None:
         """There is nothing else in a file but comments: no option, no address, no open range."""

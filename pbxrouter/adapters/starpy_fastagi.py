@@ -248,7 +248,7 @@ class StarpyChannel:
 
     @property
     def transport(self) -> ITCPTransport:
-        """The connection."""
+        """The connection's transport."""
         transport: ITCPTransport = self.agi.transport
         return transport
 
@@ -268,7 +268,7 @@ class StarpyChannel:
             waiting.errback(violation)
 
     def execute(self, command: str) -> Deferred[AGIReply]:
-        """See agi.Channel."""
+        """Send a command by StarPy and wait for its reply; as agi.Channel.execute."""
         if self.is_busy:
             return fail(AGIError(f"a command is still being answered; {command.split(' ')[0]} was not sent"))
         if self._owner.draining:

@@ -25,7 +25,7 @@ from twisted.logger import Logger
 
 from pbxrouter.agi import Channel, Prompts, verbs
 from pbxrouter.call.active_calls import ActiveCalls, GatewayCall, Phase
-from pbxrouter.call.origin import SENT_ON_BY, inherited, origin_of
+from pbxrouter.call.origin import FORWARDED_BY, inherited, origin_of
 from pbxrouter.call.pin_calls import PinCalls
 from pbxrouter.call.pin_change import PinChanges, wait
 from pbxrouter.call.pin_guard import PinGuard, PinSource
@@ -183,19 +183,19 @@ class CallFlow:
             await self._dialled_number(call),
             endpoint=origin.endpoint,
             by_trunk=origin.by_trunk,
-            sent_on_by=origin.sent_on_by,
-            claimed=origin.claimed,
+            forwarders=origin.forwarders,
+            claimed_forwarder=origin.claimed_forwarder,
         )
         decision = self._set_decision(call, await self._engine.decide(facts))
         if decision.verdict is Verdict.PIN:
             await self._mark(call, "routing")
             decision = self._set_decision(call, await self._ask_for_pin(call, facts, decision))
         if decision.verdict is Verdict.ALLOW:
-            if origin.sent_on_by:  # the legs of a Dial inherit it
-                value = inherited(call.channel.request.uniqueid, origin.sent_on_by)
-                await verbs.set_variable(call.channel, f"__{SENT_ON_BY}", value)
+            if origin.forwarders:  # the legs of a Dial inherit it
+                value = inherited(call.channel.request.uniqueid, origin.forwarders)
+                await verbs.set_variable(call.channel, f"__{FORWARDED_BY}", value)
             elif origin.has_leftover:
-                await verbs.set_variable(call.channel, f"__{SENT_ON_BY}", "")
+                await verbs.set_variable(call.channel, f"__{FORWARDED_BY}", "")
             return await self._run_allowed(call, facts.caller, decision)
         if decision.verdict is Verdict.INVALID:
             await self._mark(call, "routing")

@@ -23,7 +23,7 @@ class Reload(Protocol):
     """Loads the rules again."""
 
     def __call__(self) -> Awaitable[object]:
-        """See RulesReloader.reload."""
+        """Reload the rules; as RulesReloader.reload."""
         ...
 
 
@@ -74,7 +74,7 @@ class CallerPins:
         locked_by: what the caller was locked out by when a PIN was not checked; None if all were.
     """
 
-    log = Logger(namespace="pbxrouter.call.pin_change")
+    log = Logger()
 
     def __init__(self, changes: PinChanges, channel: Channel, map_id: int, number: str, source: Source) -> None:
         self._source = source
@@ -87,7 +87,7 @@ class CallerPins:
         self.locked_by: GuessKey | None = None
 
     async def identify(self, pin: str) -> bool:
-        """See drivers.Pins."""
+        """Find the user of a PIN, counting wrong ones; as drivers.Pins.identify."""
         attempt = await self._attempt()
         hashed = self._changes.hash_pin(pin)
         user = await self._run(lambda connection: user_of_pin(connection, hashed))
@@ -99,7 +99,7 @@ class CallerPins:
         return True
 
     async def change(self, pin: str) -> bool:
-        """See drivers.Pins."""
+        """Give the identified user a new PIN, if it can be used; as drivers.Pins.change."""
         if self._user is None:
             raise ApplicationFailed("changepin: no user was identified")
         user_id, name = self._user

@@ -2,7 +2,7 @@
 
 All functions block and do not use Twisted; the gateway calls them in a thread (``Store``), the
 command line directly. Failures are StoreErrors. Each subject has a package: ``rules``, ``audit``,
-``people``, ``click``, ``calls``.
+``access``, ``click_to_dial``, ``calls``.
 """
 
 from __future__ import annotations

@@ -125,11 +125,11 @@ def build(config: Config, reactor: Any) -> MultiService:
             guard,
             reactor,
         ).setServiceParent(gateway)
-    wishes: dict[str, ControlCommand] = {
+    commands: dict[str, ControlCommand] = {
         "watch": WatchCommand(watch),
         "originate": OriginateCommand(originators),
     }
-    ControlService(config.control, wishes, reactor).setServiceParent(gateway)
+    ControlService(config.control, commands, reactor).setServiceParent(gateway)
     Banner(config).setServiceParent(gateway)
     return gateway
 
@@ -275,7 +275,7 @@ class FastAGIService(Listener):
 class Banner(Service):
     """Logs that the gateway is up, and what to type next."""
 
-    log = Logger(namespace="pbxrouter")
+    log = Logger()
 
     def __init__(self, config: Config) -> None:
         self._config = config
@@ -289,4 +289,6 @@ class Banner(Service):
             listen=self._config.fastagi.listen,
             database=self._config.database,
         )
-        self.log.info("next, in another terminal:  pbxrouter call 21 --from 33   (or make call NUMBER=21 FROM=33)")
+        self.log.info(
+            "gateway: next, in another terminal:  pbxrouter call 21 --from 33   (or make call NUMBER=21 FROM=33)"
+        )

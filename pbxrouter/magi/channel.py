@@ -136,7 +136,7 @@ class MagiChannel:
         )
 
     def execute(self, command: str) -> Deferred[AGIReply]:
-        """See agi.Channel."""
+        """Send a command by AMI's action AGI and wait for its reply; as agi.Channel.execute."""
         if self._waiting is not None:
             return fail(AGIError(f"a command is still being answered; {command.split(' ', 1)[0]} was not sent"))
         try:

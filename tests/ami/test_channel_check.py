@@ -32,7 +32,7 @@ class ChannelCheckTests(SynchronousTestCase):
     """ChannelCheck on a fake AMI connection."""
 
     def setUp(self) -> None:
-        """Connect."""
+        """Connect a fake AMI connection and check channels over it."""
         self.manager, self.clock = FakeAMIConnection(), Clock()
         self.manager.comes_up()
         self.check = ChannelCheck(cast(AMIConnection, self.manager), self.clock)

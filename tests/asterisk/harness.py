@@ -232,7 +232,7 @@ class Gateway:
         self._end(kill=False)
 
     def kill(self) -> None:
-        """Kill it by SIGKILL."""
+        """Kill the gateway by SIGKILL."""
         self._end(kill=True)
 
     def _end(self, *, kill: bool) -> None:
@@ -252,7 +252,7 @@ class Gateway:
             self.process = None
 
     def running(self) -> bool:
-        """Whether the process runs."""
+        """Whether the gateway's process runs."""
         return self.process is not None and self.process.poll() is None
 
     def log(self, since: int = 0) -> str:
@@ -269,7 +269,7 @@ class Gateway:
         return [line for line in self.log(since).splitlines() if bad.search(line)]
 
     def sql(self, statement: str, **values: str | int) -> None:
-        """Change its database by SQL."""
+        """Change the gateway's database by SQL."""
         with contextlib.closing(sqlite3.connect(self.database)) as connection, connection:
             connection.execute(statement, values)
 

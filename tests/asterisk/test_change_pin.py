@@ -27,7 +27,7 @@ class ChangePinCase(GuessingCase):
     """*99 leads to changepin, for 33 and 34, and for 35, who hears Spanish."""
 
     def setUp(self) -> None:
-        """Add the rule, once."""
+        """Add the rule for changepin, once."""
         super().setUp()
         if getattr(self.gateway, "has_change_rule", False):
             return

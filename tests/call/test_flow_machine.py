@@ -104,7 +104,7 @@ class MagiWay:
         self._last = ""
 
     def begin(self, call: SimulatedCall) -> None:
-        """Announce the call."""
+        """Announce the call by AsyncAGIStart."""
         number, caller = call.extension, call.caller
         old = block()
         env = old.replace(b"agi_extension: 21", b"agi_extension: " + number.encode())
@@ -251,12 +251,12 @@ class CallMachine(RuleBasedStateMachine):
 
     @rule()
     def is_cut(self) -> None:
-        """The connection ends."""
+        """End the connection."""
         self.finish()
 
     @rule(seconds=st.sampled_from((0.1, 5.0, 31.0, 200.0)))
     def time_passes(self, seconds: float) -> None:
-        """Time passes."""
+        """Advance the clock."""
         for _ in range(10):
             self.clock.advance(seconds / 10)
             self.hear(late=True)
@@ -346,9 +346,9 @@ class FlowMachineTests(SynchronousTestCase):
         run_state_machine_as_test(machine, settings=settings(max_examples=100, stateful_step_count=30, deadline=None))
 
     def test_fastagi(self) -> None:
-        """Over FastAGI."""
+        """Any order of events holds over FastAGI."""
         self._play(CallMachine)
 
     def test_magi(self) -> None:
-        """Over MAGI."""
+        """Any order of events holds over MAGI."""
         self._play(MagiMachine)

@@ -19,7 +19,7 @@ class PinCallsCase(SynchronousTestCase):
     """Has a database, and counts of several gateways on it."""
 
     def setUp(self) -> None:
-        """Make the database."""
+        """Create the database and connect to it."""
         self.now = 1_000_000.0
         path = Path(self.mktemp())
         database.create(path)

@@ -28,7 +28,7 @@ class GuardCase(TestCase):
     """Has a database, and guards of several gateways on it."""
 
     def setUp(self) -> None:
-        """Make the database."""
+        """Create the database, and collect logs and alarms."""
         self.now = 1_000_000.0
         self.path = pathlib.Path(self.mktemp())
         database.create(self.path)
@@ -170,7 +170,7 @@ class InMemoryTests(GuardCase):
     """The guard without a database, at a fixed time."""
 
     def setUp(self) -> None:
-        """Make the guard."""
+        """Create a guard that has no database."""
         super().setUp()
         self.memory = PinGuard(None, ["PJSIP/provider"], lambda: self.now)
 

@@ -37,7 +37,7 @@ class GuessCase(SynchronousTestCase):
     """Has a database without guesses."""
 
     def setUp(self) -> None:
-        """Make it."""
+        """Create the database and connect to it."""
         path = Path(self.mktemp())
         database.create(path)
         self.connection = database.connect(path)
@@ -57,7 +57,7 @@ class GuessCase(SynchronousTestCase):
 
 
 class ChargingTests(GuessCase):
-    """admit_guess and refund_guess."""
+    """admit_guess counts a PIN in advance, refund_guess takes it back."""
 
     def test_each_key_is_charged(self) -> None:
         """A guess is charged to each key of the call, and forgiven after six minutes."""

@@ -59,9 +59,9 @@ from pbxrouter.errors import (
     ProtocolViolation,
 )
 from pbxrouter.magi.wire import historical_request, piece, without_break_on_error, without_progress
-from pbxrouter.rules import Mapping, Pattern, RuleSet, as_written, normalise_number, read_endpoint, read_phone
+from pbxrouter.rules import Mapping, Pattern, RuleSet, normalise_number, read_endpoint, read_phone
 from pbxrouter.rules.warnings import RuleWarnings
-from pbxrouter.security import networks, pins, tokens
+from pbxrouter.security import as_written, networks, pins, tokens
 from pbxrouter.simulator.words import LineReader, split_words
 from pbxrouter.text import csv_cells, printable
 from pbxrouter.web.api.endpoint import ApiError, Endpoint
@@ -245,11 +245,11 @@ class _Watched(CallListener):
         self.open = 0
 
     def started(self, call: Any) -> None:
-        """See CallListener."""
+        """Count a call that has started."""
         self.open += 1
 
     def finished(self, call: Any, ended: float, cause: str) -> None:
-        """See CallListener."""
+        """Count a call that has finished."""
         self.open -= 1
         assert self.open >= 0
 

@@ -112,7 +112,7 @@ class FuzzerTests(SynchronousTestCase):
 
 
 class CommandTests(SynchronousTestCase):
-    """``scripts/fuzz``."""
+    """The command ``scripts/fuzz``."""
 
     def test_one_target(self) -> None:
         """It tells what it tried, and that nothing was found."""

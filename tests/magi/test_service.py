@@ -139,7 +139,7 @@ class MagiServiceTest(SynchronousTestCase):
         self.forged_end(uniqueid)
 
     def forged_end(self, uniqueid: str = UNIQUEID) -> None:
-        """Receive an AsyncAGIEnd."""
+        """Receive an AsyncAGIEnd, forged or not."""
         self.manager.event("Event: AsyncAGIEnd", *snapshot(uniqueid))
 
     def answer(self, reply: str, expected: str = "", uniqueid: str = UNIQUEID) -> None:
@@ -175,7 +175,7 @@ class MagiServiceTest(SynchronousTestCase):
         ]
 
     def loud(self) -> list[LogEvent]:
-        """Log lines above info."""
+        """The log lines above level info."""
         return [event for event in self.events if event["log_level"] >= LogLevel.warn]
 
 
@@ -338,7 +338,7 @@ class StartTests(MagiServiceTest):
 
 
 class ForgedTests(MagiServiceTest):
-    """Forgeries by callers."""
+    """Events that callers forge."""
 
     def test_tampered_event(self) -> None:
         """A context, an id or a block put into a number makes the event invalid."""

@@ -27,7 +27,7 @@ SOURCES: Final = {
 
 
 class LockoutPages:
-    """The page ``/lockouts``."""
+    """Serves the page ``/lockouts``."""
 
     def __init__(self, router: Router, web: WebContext) -> None:
         self._router = router

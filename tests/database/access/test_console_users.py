@@ -12,8 +12,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter import database
-from pbxrouter.database.audit import Actor, AuditSearch, find_entries
-from pbxrouter.database.people.console_users import (
+from pbxrouter.database.access.console_users import (
     add_console_user,
     console_user,
     credentials,
@@ -22,7 +21,7 @@ from pbxrouter.database.people.console_users import (
     set_console_password,
     update_console_user,
 )
-from pbxrouter.database.people.sessions import (
+from pbxrouter.database.access.sessions import (
     IDLE_S,
     LONGEST_S,
     SETUP_S,
@@ -36,6 +35,7 @@ from pbxrouter.database.people.sessions import (
     touch_session,
     use_setup_link,
 )
+from pbxrouter.database.audit import Actor, AuditSearch, find_entries
 from pbxrouter.errors import EditConflict, EditRefused, NotThere
 from pbxrouter.security.roles import Role
 
@@ -43,17 +43,17 @@ ROOT = Actor("root", "command")
 
 
 class ConsoleUserCase(SynchronousTestCase):
-    """Has a database."""
+    """Test case with a new database."""
 
     def setUp(self) -> None:
-        """Make and open it."""
+        """Create the database and connect to it."""
         path = Path(self.mktemp()).absolute()
         database.create(path)
         self.connection: sqlite3.Connection = database.connect(path)
         self.addCleanup(self.connection.close)
 
     def add(self, login: str, role: Role = Role.VIEWER) -> int:
-        """Add users."""
+        """Add console users."""
         return add_console_user(self.connection, ROOT, 10.0, login, "hash", role)
 
     def actions(self) -> list[tuple[str, str]]:

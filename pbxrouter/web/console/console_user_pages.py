@@ -7,7 +7,7 @@ import secrets
 import string
 from typing import Any, Final
 
-from pbxrouter.database.people import (
+from pbxrouter.database.access import (
     ConsoleUser,
     add_console_user,
     console_user,
@@ -54,19 +54,21 @@ def read_role(text: str) -> Role:
         raise EditRefused(sentence("choose a role from the list"), "role") from None
 
 
-class UserPages:
-    """The pages ``/settings/people``."""
+class ConsoleUserPages:
+    """Serves the pages ``/settings/console-users``."""
 
     def __init__(self, router: Router, web: WebContext, in_thread: InThread) -> None:
         self._router = router
         self._web = web
         self._in_thread = in_thread
-        router.add("/settings/people", self.show, Role.ADMIN)
-        router.add("/settings/people", self.create, Role.ADMIN, methods=("POST",))
-        router.add("/settings/people/<int:number>", self.show_one, Role.ADMIN)
-        router.add("/settings/people/<int:number>", self.change, Role.ADMIN, methods=("POST",))
-        router.add("/settings/people/<int:number>/password", self.reset, Role.ADMIN, methods=("POST",))
-        router.add("/settings/people/<int:number>/delete", self.delete, Role.ADMIN, methods=("POST",))
+        router.add("/settings/console-users", self.show, Role.ADMIN)
+        router.add("/settings/console-users", self.create, Role.ADMIN, methods=("POST",))
+        router.add("/settings/console-users/<int:number>", self.show_one, Role.ADMIN)
+        router.add("/settings/console-users/<int:number>", self.change, Role.ADMIN, methods=("POST",))
+        router.add("/settings/console-users/<int:number>/password", self.reset, Role.ADMIN, methods=("POST",))
+        router.add("/settings/console-users/<int:number>/delete", self.delete, Role.ADMIN, methods=("POST",))
+        router.add("/settings/people", self.old_list, Role.ADMIN)
+        router.add("/settings/people/<int:number>", self.old_one, Role.ADMIN)
 
     async def show(self, page_request: PageRequest) -> bytes:
         """Show all console users and the form for a new one."""
@@ -75,8 +77,17 @@ class UserPages:
     async def _list(self, page_request: PageRequest, error: EditRefused | None = None) -> bytes:
         if error is not None:
             page_request.request.setResponseCode(400)
-        people = await self._web.read(list_console_users)
-        return self._router.page("settings/people.html", page_request, people=people, roles=ROLES, error=error)
+        users = await self._web.read(list_console_users)
+        return self._router.page("settings/console_users.html", page_request, users=users, roles=ROLES, error=error)
+
+    async def old_list(self, page_request: PageRequest) -> bytes:
+        """Redirect from the address that the list had in 0.1.0."""
+        raise Redirect("/settings/console-users")
+
+    async def old_one(self, page_request: PageRequest, number: int) -> bytes:
+        """Redirect from the address that a console user's page had in 0.1.0."""
+        await self._web.read(functools.partial(console_user, console_user_id=number))
+        raise Redirect(f"/settings/console-users/{number}")
 
     async def create(self, page_request: PageRequest) -> bytes:
         """Create a console user, and show the generated password once."""
@@ -107,9 +118,14 @@ class UserPages:
     async def _one(self, page_request: PageRequest, number: int, error: EditRefused | None = None) -> bytes:
         if error is not None:
             page_request.request.setResponseCode(400)
-        person: ConsoleUser = await self._web.read(functools.partial(console_user, console_user_id=number))
+        user: ConsoleUser = await self._web.read(functools.partial(console_user, console_user_id=number))
         return self._router.page(
-            "settings/person.html", page_request, person=person, roles=ROLES, error=error, form=page_request.form
+            "settings/console_user.html",
+            page_request,
+            console_user=user,
+            roles=ROLES,
+            error=error,
+            form=page_request.form,
         )
 
     async def change(self, page_request: PageRequest, number: int) -> bytes:
@@ -127,23 +143,23 @@ class UserPages:
             )
         except EditRefused as error:
             return await self._one(page_request, number, error)
-        person = await self._web.read(functools.partial(console_user, console_user_id=number))
-        raise Redirect("/settings/people", sentence("{name} was changed", name=person.login))
+        user = await self._web.read(functools.partial(console_user, console_user_id=number))
+        raise Redirect("/settings/console-users", sentence("{name} was changed", name=user.login))
 
     async def reset(self, page_request: PageRequest, number: int) -> bytes:
         """Generate a new password and show it once; the user's sessions end."""
-        person = await self._web.read(functools.partial(console_user, console_user_id=number))
+        user = await self._web.read(functools.partial(console_user, console_user_id=number))
         password = new_password()
         hashed = await self._in_thread(self._web.passwords.hash, password)
         await self._web.write(
             lambda connection: set_console_password(connection, page_request.actor, self._web.now(), number, hashed)
         )
-        return self._router.page("settings/password.html", page_request, login=person.login, password=password)
+        return self._router.page("settings/password.html", page_request, login=user.login, password=password)
 
     async def delete(self, page_request: PageRequest, number: int) -> bytes:
         """Delete a console user."""
-        person = await self._web.read(functools.partial(console_user, console_user_id=number))
+        user = await self._web.read(functools.partial(console_user, console_user_id=number))
         await self._web.write(
             lambda connection: delete_console_user(connection, page_request.actor, self._web.now(), number)
         )
-        raise Redirect("/settings/people", sentence("{name} was deleted", name=person.login))
+        raise Redirect("/settings/console-users", sentence("{name} was deleted", name=user.login))

@@ -8,14 +8,14 @@ from __future__ import annotations
 import sqlite3
 from typing import Final
 
-from pbxrouter.database.audit import Actor
-from pbxrouter.database.connection import reading, transaction
-from pbxrouter.database.people.console_users import (
+from pbxrouter.database.access.console_users import (
     ConsoleUser,
     add_console_user,
     any_console_user,
     user_of_row,
 )
+from pbxrouter.database.audit import Actor
+from pbxrouter.database.connection import reading, transaction
 from pbxrouter.errors import EditRefused
 from pbxrouter.security import Role
 from pbxrouter.text import sentence

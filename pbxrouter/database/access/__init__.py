@@ -1,6 +1,6 @@
-"""Console users, their sessions, API tokens."""
+"""Who may use console and API: console users, their sessions, API tokens."""
 
-from pbxrouter.database.people.console_users import (
+from pbxrouter.database.access.console_users import (
     MAX_LOGIN,
     ConsoleUser,
     add_console_user,
@@ -12,7 +12,7 @@ from pbxrouter.database.people.console_users import (
     set_console_password,
     update_console_user,
 )
-from pbxrouter.database.people.sessions import (
+from pbxrouter.database.access.sessions import (
     close_session,
     is_setup_link,
     live_sessions,
@@ -23,7 +23,7 @@ from pbxrouter.database.people.sessions import (
     touch_session,
     use_setup_link,
 )
-from pbxrouter.database.people.tokens import (
+from pbxrouter.database.access.tokens import (
     MAX_TOKEN_NAME,
     add_token,
     find_token,

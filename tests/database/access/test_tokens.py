@@ -8,8 +8,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter import database
-from pbxrouter.database.audit import Actor, entry, find_entries
-from pbxrouter.database.people.tokens import (
+from pbxrouter.database.access.tokens import (
     MAX_TOKEN_NAME,
     add_token,
     find_token,
@@ -19,6 +18,7 @@ from pbxrouter.database.people.tokens import (
     token,
     valid_token,
 )
+from pbxrouter.database.audit import Actor, entry, find_entries
 from pbxrouter.errors import EditConflict, EditRefused, NotThere
 from pbxrouter.security import Scope, TokenInfo
 
@@ -27,10 +27,10 @@ HUGE = (2**64, -(2**70))
 
 
 class TokenTests(SynchronousTestCase):
-    """Has a database."""
+    """API tokens in the database."""
 
     def setUp(self) -> None:
-        """Make it."""
+        """Create the database and connect to it."""
         path = Path(self.mktemp())
         database.create(path)
         self.connection = database.connect(path)
