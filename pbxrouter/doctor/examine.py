@@ -18,11 +18,12 @@ from pbxrouter.ami import account_of
 from pbxrouter.config import Asterisk, Config, of_endpoint
 from pbxrouter.doctor.asterisk import check_asterisk
 from pbxrouter.doctor.dialplan import check_dialplan
-from pbxrouter.doctor.files import check_files, load_names, tied_extensions
+from pbxrouter.doctor.files import check_files, load_names, phones_of, tied_extensions
 from pbxrouter.doctor.finding import Finding, unknown, wrong
 from pbxrouter.doctor.identity import check_endpoints, unknown_endpoints
 from pbxrouter.doctor.probe import area_of, log_in
 from pbxrouter.doctor.running import check_gateway
+from pbxrouter.doctor.sending_on import check_options, check_sending_on
 from pbxrouter.doctor.sounds import check_sounds
 from pbxrouter.drivers import GROUP
 from pbxrouter.errors import ConfigError, ManagerError
@@ -54,6 +55,7 @@ async def examine(config: Config, reactor: Any, tell: Tell | None = None, sounds
     drivers = load_names(config, points)  # not in a thread: drivers may expect the reactor's
     note(await _in_thread(reactor, lambda: list(check_files(config, drivers))))
     note(await _in_thread(reactor, lambda: list(check_gateway(config, connect))))
+    note(check_options(config, Sentence("settings")))
     if not config.asterisk:
         note([_no_asterisk()])
     note(_proof(config))
@@ -130,6 +132,12 @@ async def _examine_asterisk(
     try:
         note(await check_asterisk(probe))
         note(await check_dialplan(probe, config, aside=lambda look: _in_thread(reactor, look)))
+        phones = await _in_thread(reactor, lambda: phones_of(Path(config.database)))
+        note(
+            await check_sending_on(
+                probe, config, sentence("dialplan {name}", name=asterisk.name), {*endpoints, *phones}
+            )
+        )
         data = await probe.variable("ASTDATADIR")
         folder = Path(sounds) if sounds else Path(data) / "sounds" if data else None
         heard = sentence("sounds {name}", name=asterisk.name)

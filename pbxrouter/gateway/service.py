@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import hashlib
+import os
+import socket
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,7 +16,7 @@ from twisted.application.service import IService, MultiService, Service
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 
-from pbxrouter import __version__
+from pbxrouter import __version__, database
 from pbxrouter.adapters import demand_starpy
 from pbxrouter.agi import DialogueWatch
 from pbxrouter.alarms import AlarmService, targets_of
@@ -30,26 +34,66 @@ from pbxrouter.call import (
 from pbxrouter.config import DEFAULT_LISTEN, Config, read_fastagi_secret
 from pbxrouter.control import ControlCommand, ControlService, OriginateCommand, WatchCommand
 from pbxrouter.counter import CallCounter
-from pbxrouter.database import Store
+from pbxrouter.database import LimitedDatabase, Store
+from pbxrouter.database.rules import read_rules
 from pbxrouter.drivers import load_drivers
-from pbxrouter.fastagi import Admission, FastAGIFactory, bounds_of
+from pbxrouter.errors import StoreError
+from pbxrouter.fastagi import Admission, FastAGIFactory, StandstillGuard, bounds_of
 from pbxrouter.gateway.asterisk_service import AsteriskService
 from pbxrouter.gateway.call_log import CallLog, DialogueLog
+from pbxrouter.gateway.readiness import WhenRouting
 from pbxrouter.gateway.sequential import SequentialService
 from pbxrouter.health import HealthProbe
-from pbxrouter.net import Bounds, Listener, call_connections, every, raise_file_limit
+from pbxrouter.net import Bounds, ClockWatch, DescriptorWatch, Listener, call_connections, every, raise_file_limit
 from pbxrouter.originate import Originator
-from pbxrouter.rules import RulesEngine, RulesReloader
+from pbxrouter.rules import RulesEngine, RuleSet, RulesReloader
 from pbxrouter.security import parse_network, pins, read_key
 
 FORGET_EVERY_S: Final = 3600.0
 """Seconds between deletions of wrong PINs that are forgiven."""
+CALL_WAIT_S: Final = 3.0
+"""Seconds for which a call waits for the database: to count a PIN, or to change it. Without an answer it goes on."""
 MAX_RESERVE: Final = 512
 """FastAGI connections beyond those that have a place, at most."""
 
 
-def build(config: Config, reactor: Any) -> MultiService:
+def read_first_rules(config: Config) -> RuleSet:
+    """Read the rules before the reactor runs.
+
+    Raises:
+        KeyFileError: the PIN key cannot be read.
+        StoreError: the database cannot be read now.
+    """
+    with contextlib.closing(database.connect(Path(config.database))) as connection:
+        return read_rules(connection, hash_pin_of(config))
+
+
+def rules_if_readable(config: Config) -> RuleSet | None:
+    """The rules; None if the database cannot be read now, which RulesReloader reports."""
+    try:
+        return read_first_rules(config)
+    except StoreError:
+        return None
+
+
+def hash_pin_of(config: Config) -> Callable[[str], str]:
+    """The function that hashes a PIN as the database keeps it.
+
+    Raises:
+        KeyFileError: the PIN key cannot be read.
+    """
+    return functools.partial(pins.hash_pin, read_key(Path(config.pin_key_file)))
+
+
+def build(
+    config: Config, reactor: Any, first_rules: Callable[[Config], RuleSet | None] = rules_if_readable
+) -> MultiService:
     """Build all services that the configuration asks for.
+
+    Calls are taken when there are rules: from the start with first_rules, else when RulesReloader has loaded some.
+
+    Args:
+        first_rules: returns the rules to begin with.
 
     Raises:
         ConfigError: an AMI endpoint or secret file cannot be used.
@@ -59,6 +103,9 @@ def build(config: Config, reactor: Any) -> MultiService:
     hash_pin = functools.partial(pins.hash_pin, key)
     drivers = load_drivers(config)
     engine = RulesEngine(drivers.keys())
+    rules = first_rules(config)
+    if rules is not None:
+        engine.replace(rules)
     watch = DialogueWatch()
     if config.fastagi.debug:
         watch.add(DialogueLog().tell)
@@ -69,10 +116,11 @@ def build(config: Config, reactor: Any) -> MultiService:
     refusals = Refusals(reports, alarm=alarms.raise_alarm)
     reports.add(refusals.report)
     active_calls = ActiveCalls()
-    guard = PinGuard(store, config.trunks, time.time, alarms.raise_alarm)
-    pin_calls = PinCalls(store, time.time)
+    at_hand = LimitedDatabase(store, CALL_WAIT_S, reactor)
+    guard = PinGuard(at_hand, config.trunks, time.time, alarms.raise_alarm)
+    pin_calls = PinCalls(at_hand, time.time)
     reloader = RulesReloader(store, engine, reactor)
-    changes = PinChanges(store, guard, hash_pin, reloader.reload, time.time)
+    changes = PinChanges(at_hand, guard, hash_pin, reloader.reload, time.time)
     proofs = CallProofs(has_secret=bool(read_fastagi_secret(config)), allows_others=bool(config.fastagi.allow), key=key)
     flow = CallFlow(
         engine,
@@ -87,8 +135,11 @@ def build(config: Config, reactor: Any) -> MultiService:
         proofs=proofs,
     )
 
-    gateway = SequentialService()  # stopped in reverse: calls first, the database last
+    gateway = SequentialService(reactor)  # stopped in reverse: calls first, the database last
     alarms.setServiceParent(gateway)
+    descriptors = DescriptorWatch(reactor)
+    descriptors.setServiceParent(gateway)
+    ClockWatch(reactor).setServiceParent(gateway)
     StoreService(store).setServiceParent(gateway)
     every(FORGET_EVERY_S, guard.forget, reactor, gateway)
     every(PinCalls.WRITE_EVERY_S, pin_calls.write, reactor, gateway)
@@ -96,10 +147,17 @@ def build(config: Config, reactor: Any) -> MultiService:
     history.setServiceParent(gateway)
     reports.add(history.report)
     reloader.setServiceParent(gateway)
-    fastagi = fastagi_factory(config)(flow.serve, reactor, watch, admission(config, reactor), refusals.refused)
-    FastAGIService(config.fastagi.listen, fastagi, reactor).setServiceParent(gateway)
+    gateway_id = id_of(config)
+    guard_process = StandstillGuard(reactor)
+    guard_process.setServiceParent(gateway)
+    fastagi = fastagi_factory(config)(
+        flow.serve, reactor, watch, admission(config, reactor), refusals.refused, gateway_id, guard_process
+    )
+    listening = WhenRouting(engine, reactor)
+    listening.setServiceParent(gateway)
+    FastAGIService(config.fastagi.listen, fastagi, reactor).setServiceParent(listening)
     asterisks = [
-        AsteriskService(asterisk, flow.serve, engine, config.technologies, watch, reactor, refusals.refused)
+        AsteriskService(asterisk, flow.serve, engine, config.technologies, watch, reactor, refusals.refused, gateway_id)
         for asterisk in config.asterisk
     ]
     for asterisk in asterisks:
@@ -110,7 +168,18 @@ def build(config: Config, reactor: Any) -> MultiService:
     originators = {asterisk.name: asterisk.originator for asterisk in asterisks if asterisk.originator is not None}
     if config.web.listen is not None:
         managers = [(asterisk.name, asterisk.manager) for asterisk in asterisks]
-        health = HealthProbe(managers, counters, engine, reloader, history, config.fastagi.listen, fastagi, reactor)
+        health = HealthProbe(
+            managers,
+            counters,
+            engine,
+            reloader,
+            history,
+            config.fastagi.listen,
+            fastagi,
+            time.time,
+            time.monotonic,
+            descriptors,
+        )
         web_service(
             config,
             store,
@@ -130,8 +199,16 @@ def build(config: Config, reactor: Any) -> MultiService:
         "originate": OriginateCommand(originators),
     }
     ControlService(config.control, commands, reactor).setServiceParent(gateway)
-    Banner(config).setServiceParent(gateway)
+    ready = WhenRouting(engine, reactor)
+    ready.setServiceParent(gateway)
+    Banner(config).setServiceParent(ready)
     return gateway
+
+
+def id_of(config: Config) -> str:
+    """The gateway's id: the same at each start, and another one for each gateway."""
+    own = (socket.gethostname(), config.fastagi.listen, os.path.abspath(config.database))
+    return hashlib.sha256(repr(own).encode("utf-8", "surrogateescape")).hexdigest()[:8]
 
 
 def fastagi_factory(config: Config) -> type[FastAGIFactory]:
@@ -183,13 +260,19 @@ def fastagi_bounds(config: Config, files: int) -> Bounds:
 
 
 def add_counters(
-    config: Config, asterisks: Iterable[AsteriskService], store: Store, reports: Reports, reactor: Any
+    config: Config,
+    asterisks: Iterable[AsteriskService],
+    store: Store,
+    reports: Reports,
+    reactor: Any,
+    now: Callable[[], float] = time.time,
+    monotonic: Callable[[], float] = time.monotonic,
 ) -> list[CallCounter]:
     """Add a call counter to each Asterisk with an AMI connection."""
     counters = []
     for asterisk in asterisks:
         if asterisk.manager is not None:
-            counter = CallCounter(asterisk.manager, store, reactor, config.counter.keep_days)
+            counter = CallCounter(asterisk.manager, store, reactor, config.counter.keep_days, now, monotonic)
             counter.setServiceParent(asterisk)
             reports.add(counter.report)
             counters.append(counter)
@@ -220,7 +303,7 @@ def web_service(
     from pbxrouter.web import WebContext, Zone, build_web
 
     key = read_key(Path(config.pin_key_file))
-    hash_pin = functools.partial(pins.hash_pin, key)
+    hash_pin = hash_pin_of(config)
     web = WebContext(
         config=config,
         reading=Store(Path(config.database), hash_pin, reactor),
@@ -273,7 +356,7 @@ class FastAGIService(Listener):
 
 
 class Banner(Service):
-    """Logs that the gateway is up, and what to type next."""
+    """Logs that the gateway is up and takes calls, and what to type next."""
 
     log = Logger()
 

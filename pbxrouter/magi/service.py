@@ -24,7 +24,14 @@ from twisted.logger import Logger
 
 from pbxrouter.agi import AGIRequest, Channel, DialogueWatch, parse_request
 from pbxrouter.ami import AMIConnection, AMIMessage, ChannelCheck, is_whole, with_reporting_hint
-from pbxrouter.errors import ActionFailed, AGIError, ForgedRequest, ManagerError, ProtocolViolation
+from pbxrouter.errors import (
+    ActionFailed,
+    AGIError,
+    ForgedRequest,
+    ManagerError,
+    ManagerUnavailable,
+    ProtocolViolation,
+)
 from pbxrouter.magi.adoption import (
     SPENT,
     agrees_with,
@@ -46,6 +53,8 @@ from pbxrouter.text import printable
 
 LOOK_AGAIN_S: Final = 5.0
 """Seconds between two looks for calls that wait unserved."""
+GATEWAY_VARIABLE: Final = "PBXROUTER_ID"
+"""The channel variable with the gateway's id, for the dialplan."""
 RELEASED_S: Final = 5.0
 """Seconds for which a call that was given back is remembered if AsyncAGIEnd does not come."""
 
@@ -60,6 +69,7 @@ class MagiService(Service):
         contexts: the dialplan contexts whose calls are served; others are not touched.
         serve: has the conversation of one call.
         on_refused: told of each call that was refused before it was served.
+        gateway: the gateway's id, told to each dialplan that leaves its time limit to the gateway; empty: none.
     """
 
     log = Logger()
@@ -72,7 +82,9 @@ class MagiService(Service):
         clock: IReactorTime,
         watch: DialogueWatch,
         on_refused: Callable[[AGIRequest, ProtocolViolation], object] = lambda request, violation: None,
+        gateway: str = "",
     ) -> None:
+        self._told = {GATEWAY_VARIABLE: gateway} if gateway else {}
         self._on_refused = on_refused
         self._manager = manager
         self._contexts = frozenset(contexts)
@@ -213,11 +225,13 @@ class MagiService(Service):
 
     async def _end_if_true(self, call: MagiChannel, event: AMIMessage) -> None:
         """End a call of which an event says that it is over, unless Asterisk says that it goes on."""
-        checks = [call.is_driven_by] if event.name == "AsyncAGIEnd" else []
+        goes_on = call.is_driven_by if event.name == "AsyncAGIEnd" else lambda status: True
         try:
-            if await self._check.has_ended(event, call.address, *checks):
+            if await self._check.has_ended(event, call.address, goes_on, lambda: self._calls.get(call.address) is call):
                 self._drop(call)
                 call.end_received()
+        except ManagerUnavailable:
+            pass  # every call has ended with the connection
         finally:
             self._ending.discard((call, event.name))
 
@@ -231,6 +245,7 @@ class MagiService(Service):
     def _begin(self, call: MagiChannel, request: AGIRequest) -> None:
         call.request, call.wait_forever = request, False
         self._calls[call.address] = call
+        call.keep_time_limit(self._told)
         if self._watch.active:
             self._watch.opened(request)
         self._spawn(self._serve_and_release(call))
@@ -327,7 +342,9 @@ class MagiService(Service):
         self._adopting.add(call.address)
         try:
             mark = await mark_of(call)
-            request = call.request if mark in SPENT else await whole_request(call)
+            request = (
+                call.request if mark in SPENT else await whole_request(call, lambda: call.keep_time_limit(self._told))
+            )
         except AGIError as error:
             self._lose(call, error)
             return

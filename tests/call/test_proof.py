@@ -38,7 +38,7 @@ class PeerChannel(FakeChannel):
         self._asterisk = asterisk
 
     def execute(self, command: str) -> Deferred[Any]:
-        """See agi.Channel."""
+        """Take a command as agi.Channel does."""
         words = command.replace('"', "").split(" ")
         if words[:2] == ["SET", "VARIABLE"] and self._asterisk is not None:
             status = f"Event: Status\r\nVariable: {words[2]}={words[3]}"
@@ -243,7 +243,7 @@ class SharedKeysTests(SynchronousTestCase):
     def setUp(self) -> None:
         """Make the guard."""
         self.now = 1_000_000.0
-        self.guard = PinGuard(None, ["PJSIP/out"], lambda: self.now)
+        self.guard = PinGuard(None, ["PJSIP/out"], lambda: self.now, seconds=lambda: self.now)
 
     def key(self, endpoint: str, caller: str, *, right: bool = False, standing: Standing = Standing.UNPROVEN) -> Any:
         """Key a PIN; returns the attempt."""

@@ -17,7 +17,7 @@ from pbxrouter.agi.channel import Channel
 from pbxrouter.agi.commands import KEYING_TIMEOUT_S, REPLY_TIMEOUT_S
 from pbxrouter.agi.dialogue_watch import DialogueWatch
 from pbxrouter.agi.messages import AGIRequest
-from pbxrouter.ami.channel_check import ASK_AGAIN_S
+from pbxrouter.ami.channel_check import ASK_AGAIN_S, UNANSWERED_S
 from pbxrouter.ami.messages import AMIMessage
 from pbxrouter.errors import (
     ActionFailed,
@@ -389,10 +389,18 @@ class ForgedTests(MagiServiceTest):
             self.assertEqual([event["error"] for event in self.loud()], [why])
 
     def test_block_of_another_context(self) -> None:
-        """A block whose context is not the event's is not believed, even where Asterisk cannot be asked."""
-        self.manager.lists["Status"] = ActionFailed("Status: Permission denied")
-        self.start(block(context="other"))
-        self.assertEqual(self.served, [])
+        """A block whose context is not the event's is not believed, whether or not Asterisk can be asked."""
+        for _ in range(2):
+            self.start(block(context="other"))
+            self.assertEqual((self.served, self.queued()), ([], []))
+            self.manager.lists["Status"] = ActionFailed("Status: Permission denied")
+        del self.manager.lists["Status"]
+        arguments = tuple("x" * 150 for _ in range(6))
+        start = block(context="other", arguments=arguments)
+        self.start(start.replace(b"agi_context: other\n", b"").replace(b"\n\n", b"\nagi_context: other\n\n"))
+        for _ in range(2):
+            self.answer("200 result=0", "NOOP")
+        self.assertEqual((self.served, self.refusals[0][1:]), ([], (UNIQUEID, "AMI lab")))
         self.assertEqual(self.queued(), ['SET VARIABLE PBXROUTER "refused"', "HANGUP"])
 
     def test_block_of_another_call(self) -> None:
@@ -522,10 +530,36 @@ class ForgedTests(MagiServiceTest):
         self.assertEqual(len(self.manager.heard("Status")), 1)
 
     def test_start_when_status_is_not_allowed(self) -> None:
-        """Where Asterisk cannot be asked, a start is believed as before, and the log says so once."""
+        """Where Asterisk cannot be asked a start is not believed, and the log says so once."""
         self.manager.lists["Status"] = ActionFailed("Status: Permission denied")
+        for _ in range(2):
+            self.start()
+        self.assertEqual((len(self.served), len(self.loud())), (0, 1))
+
+    def test_start_that_could_not_be_checked(self) -> None:
+        """A call whose start could not be checked is found among the waiting ones, and is served."""
+        self.manager.lists["Status"] = ActionTimeout("late")
         self.start()
-        self.assertEqual((len(self.served), len(self.loud())), (1, 1))
+        self.assertEqual((self.served, self.queued()), ([], []))
+        self.waiting({"uniqueid": UNIQUEID})
+        self.clock.advance(LOOK_AGAIN_S)
+        for reply in ("200 result=0", "200 result=1 (asked)"):
+            self.answer(reply)
+        self.assertEqual(self.manager.heard("AGI")[-1]["Command"], 'GET FULL VARIABLE "${CALLERID(num)}"')
+
+    def test_end_that_cannot_be_checked(self) -> None:
+        """While Asterisk does not answer, a forged end ends no call; a true one does once Asterisk answers."""
+        results = self.start_dialling()
+        self.exists("Dial", "PJSIP/21,20")
+        self.manager.lists["Status"] = ActionTimeout("late")
+        self.forged_end()
+        self.manager.event("Event: Hangup", *snapshot())
+        self.clock.pump(UNANSWERED_S)
+        self.assertEqual((results, self.magi.open_calls), ([], 1))
+        del self.manager.lists["Status"]
+        self.manager.alive.clear()
+        self.clock.advance(UNANSWERED_S[-1])
+        self.assertEqual(len(results), 1)
 
     def test_not_asked_when_given_back(self) -> None:
         """The end of a call that was given back needs no question."""
@@ -592,9 +626,9 @@ class LongBlockTests(MagiServiceTest):
         for _ in range(2):
             self.answer("200 result=0", "NOOP")
         self.answer("200 result=0", "GET VARIABLE PBXROUTER")
+        self.answer("200 result=0", "GET VARIABLE PBXROUTER_BOUNDED")
         for value in ("33", "x", "21", "unknown", "21"):
             self.answer(f"200 result=1 ({value})")
-        self.answer("200 result=0", "GET VARIABLE PBXROUTER_BOUNDED")
         self.assertEqual([channel.request.caller for channel in self.served], ["33"])
 
     def test_lost(self) -> None:
@@ -602,12 +636,12 @@ class LongBlockTests(MagiServiceTest):
         self.start(block(arguments=("ñ" * 400,)))
         self.answer("200 result=0", "NOOP")
         self.answer("200 result=0", "GET VARIABLE PBXROUTER")
+        self.answer("200 result=0", "GET VARIABLE PBXROUTER_BOUNDED")
         self.answer("200 result=1 (33)", 'GET FULL VARIABLE "${CALLERID(num)}"')
         self.answer("200 result=1 (Treinta y tres)", 'GET FULL VARIABLE "${CALLERID(name)}"')
         self.answer("200 result=1 ()", 'GET FULL VARIABLE "${CALLERID(dnid)}"')
         self.answer("200 result=1 (22)", 'GET FULL VARIABLE "${CALLERID(rdnis)}"')
         self.answer("200 result=1 (21)", 'GET FULL VARIABLE "${EXTEN}"')
-        self.answer("200 result=0", "GET VARIABLE PBXROUTER_BOUNDED")
         (channel,) = self.served
         request = channel.request
         self.assertEqual(request.variables["calleridname"], "Treinta y tres")
@@ -633,11 +667,11 @@ class WaitingTests(MagiServiceTest):
         """What is asked of a waiting call, answered."""
         self.answer("200 result=0", "NOOP", uniqueid)
         self.answer(f"200 result=1 ({mark})" if mark else "200 result=0", "GET VARIABLE PBXROUTER", uniqueid)
+        if not mark or mark == "asked":
+            self.answer("200 result=1 (bounded)", "GET VARIABLE PBXROUTER_BOUNDED", uniqueid)
         for value in ("33", "x", "21", "unknown", "21"):
             if not mark or mark == "asked":
                 self.answer(f"200 result=1 ({value})", uniqueid=uniqueid)
-        if not mark or mark == "asked":
-            self.answer("200 result=1 (bounded)", "GET VARIABLE PBXROUTER_BOUNDED", uniqueid)
 
     def test_taken_up(self) -> None:
         """A waiting call in a configured context is asked for its request, and served."""
@@ -655,6 +689,23 @@ class WaitingTests(MagiServiceTest):
         self.look()
         self.assertEqual((len(self.served), self.queued()), (1, []))
         self.assertEqual(self.loud(), [])
+
+    def test_time_limit(self) -> None:
+        """The time limit of a waiting call is kept as soon as it is known to be the gateway's."""
+        self.waiting({})
+        self.look()
+        self.answer("200 result=0", "NOOP")
+        self.answer("200 result=1 (routing)", "GET VARIABLE PBXROUTER")
+        (asked,) = self.manager.heard("AGI")[-1:]
+        self.manager.event(
+            "Event: AsyncAGIExec",
+            *snapshot(),
+            "Result: 200%20result=1%20(bounded=180)%0A",
+            f"CommandId: {asked['CommandID']}",
+        )
+        self.assertEqual(
+            self.queued()[:2], ['SET VARIABLE "TIMEOUT(absolute)" 3', 'GET FULL VARIABLE "${CALLERID(num)}"']
+        )
 
     def test_at_once_when_we_connect(self) -> None:
         """After a lost connection waiting calls are looked for at once."""
@@ -684,7 +735,7 @@ class WaitingTests(MagiServiceTest):
         self.answers()
         self.clock.advance(REPLY_TIMEOUT_S)
         self.assertEqual(self.outcomes, [])  # ANSWER takes time
-        self.clock.advance(KEYING_TIMEOUT_S)
+        self.clock.advance(KEYING_TIMEOUT_S - REPLY_TIMEOUT_S)
         self.assertEqual(self.outcomes, [ReplyTimeout])
 
     def test_looked_for_again_and_again(self) -> None:
