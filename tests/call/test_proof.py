@@ -196,7 +196,7 @@ class FlowTests(ProofCase):
             """Asks for a user's PIN, as changepin does."""
 
             async def run(self, call: Call) -> Outcome:
-                """See Driver."""
+                """Identify a user by a PIN that no caller keyed."""
                 assert call.pins is not None
                 await call.pins.identify("123456")
                 return Outcome()
