@@ -13,6 +13,7 @@ from pbxrouter.agi.commands import (
     outlives_caller,
     refused,
     reply_timeout_s,
+    runs_application,
 )
 from pbxrouter.agi.messages import (
     NOT_SHOWN,
@@ -60,6 +61,7 @@ __all__ = [
     "parse_request",
     "refused",
     "reply_timeout_s",
+    "runs_application",
     "verbs",
 ]
 

@@ -112,6 +112,11 @@ def outlives_caller(line: str) -> bool:
     return bool(_IS_DIAL.match(line))
 
 
+def runs_application(line: str) -> bool:
+    """Whether this runs a dialplan application, which goes on in Asterisk if the gateway closes the connection."""
+    return bool(_IS_EXEC.match(line))
+
+
 def reply_timeout_s(line: str) -> float | None:
     """Seconds that the reply may take; None for an application, which may run without bound."""
     if _IS_EXEC.match(line):

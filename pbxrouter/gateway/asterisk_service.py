@@ -72,10 +72,19 @@ class AsteriskService(MultiService):
         if config.ami.startswith("ssl:"):
             self.log.warn("AMI {name}: ssl: endpoints verify no certificate; tls: endpoints do", name=config.name)
         self.manager.setServiceParent(self)
+        self._heartbeat = Heartbeat(self.manager, reactor)
         if config.heartbeat:
-            Heartbeat(self.manager, reactor).setServiceParent(self)
+            self._heartbeat.setServiceParent(self)
         self.originator = Originator(self.manager, engine, technologies, reactor, config.originate)
-        MagiService(self.manager, config.magi, serve, reactor, watch, on_refused).setServiceParent(self)
+        self._magi = MagiService(self.manager, config.magi, serve, reactor, watch, on_refused)
+        self._magi.setServiceParent(self)
+
+    def refuse_new(self) -> None:
+        """Tell the dialplan by the heartbeat that the gateway stops, and take no further call by MAGI."""
+        if self.manager is not None:
+            if self._heartbeat.parent is not None:
+                self._heartbeat.disownServiceParent()
+            self._magi.refuse_new()
 
     def stopService(self) -> Deferred[Any]:
         """Stop the services that use the connection, then close it."""

@@ -22,9 +22,10 @@ from pbxrouter.control import ControlCommand, ControlService, OriginateCommand, 
 from pbxrouter.counter import CallCounter
 from pbxrouter.database import Store
 from pbxrouter.drivers import load_drivers
-from pbxrouter.fastagi import Admission, FastAGIFactory, bounds_of
+from pbxrouter.fastagi import DRAIN_TIMEOUT_S, Admission, FastAGIFactory, bounds_of
 from pbxrouter.gateway.asterisk_service import AsteriskService
 from pbxrouter.gateway.call_log import CallLog, DialogueLog
+from pbxrouter.gateway.drain import Drain, LastRecords
 from pbxrouter.gateway.sequential import SequentialService
 from pbxrouter.health import HealthProbe
 from pbxrouter.net import Bounds, Listener, call_connections, every, raise_file_limit
@@ -83,8 +84,10 @@ def build(config: Config, reactor: Any) -> MultiService:
     history.setServiceParent(gateway)
     reports.add(history.report)
     reloader.setServiceParent(gateway)
+    LastRecords(flow, reactor).setServiceParent(gateway)
     fastagi = fastagi_factory(config)(flow.serve, reactor, watch, admission(config, reactor), refusals.refused)
-    FastAGIService(config.fastagi.listen, fastagi, reactor).setServiceParent(gateway)
+    fastagi_port = FastAGIService(config.fastagi.listen, fastagi, reactor)
+    fastagi_port.setServiceParent(gateway)
     asterisks = [
         AsteriskService(asterisk, flow.serve, engine, config.technologies, watch, reactor, refusals.refused)
         for asterisk in config.asterisk
@@ -116,6 +119,7 @@ def build(config: Config, reactor: Any) -> MultiService:
     }
     ControlService(config.control, wishes, reactor).setServiceParent(gateway)
     Banner(config).setServiceParent(gateway)
+    Drain(flow, [fastagi_port, *asterisks], reactor).setServiceParent(gateway)
     return gateway
 
 
@@ -250,11 +254,18 @@ class FastAGIService(Listener):
     def __init__(self, description: str, factory: FastAGIFactory, reactor: Any) -> None:
         super().__init__("fastagi.listen", description, DEFAULT_LISTEN, factory, reactor)
         self._factory = factory
+        self._patience_s = DRAIN_TIMEOUT_S
+
+    def refuse_new(self) -> None:
+        """Close the port; calls in progress go on."""
+        for port in list(self):
+            port.disownServiceParent()
+        self._patience_s = 0.0
 
     def stopService(self) -> Deferred[Any]:
-        """Stop listening, and close the calls in progress after their current command."""
+        """Stop listening, and close the calls in progress: after their current command, or at once after refuse_new."""
         stopped = super().stopService()
-        return DeferredList([stopped, self._factory.drain()])
+        return DeferredList([stopped, self._factory.drain(self._patience_s)])
 
 
 class Banner(Service):
