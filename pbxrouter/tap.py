@@ -23,7 +23,7 @@ from pbxrouter import database
 from pbxrouter.config import DEFAULT_FILE, Config, at_database, read_config
 from pbxrouter.database.rules import check_columns
 from pbxrouter.errors import ConfigError, PbxrouterError
-from pbxrouter.gateway import service
+from pbxrouter.gateway import service, signals
 from pbxrouter.net import raise_file_limit, with_backlog
 
 __all__ = ["Options", "makeService", "read_config"]
@@ -70,8 +70,10 @@ def makeService(options: Options) -> MultiService:
     """Build the gateway; ends the program with status 2 if it cannot run."""
     from twisted.internet import reactor
 
+    signals.hold()
+    here = pathlib.Path.cwd()
     try:
-        config = configured(options)
+        config = configured(options, here)
     except PbxrouterError as error:
         give_up(str(error))
     raise_file_limit()
@@ -79,7 +81,9 @@ def makeService(options: Options) -> MultiService:
     try:
         check(config, reactor)
         gateway = Gateway()
-        service.build(config, reactor).setServiceParent(gateway)
+        whole = service.build(config, reactor, lambda: configured(options, here))
+        whole.setServiceParent(gateway)
+        signals.Signals(whole, reactor).setServiceParent(gateway)
         return gateway
     except ConfigError as error:
         give_up(str(error) if _was_said_here(error, options) else f"{_file(options)}: {error}")
@@ -117,15 +121,19 @@ def give_up(line: str) -> NoReturn:
     raise SystemExit(2)
 
 
-def configured(options: Options) -> Config:
+def configured(options: Options, here: pathlib.Path | None = None) -> Config:
     """The settings of the file, overridden by the options.
+
+    Args:
+        here: what relative paths of the options count from; by default the working directory.
 
     Raises:
         ConfigError: as read_config.
     """
-    config = read_config(options["config"])
+    here = here or pathlib.Path.cwd()
+    config = read_config(options["config"], here)
     if options["database"]:
-        config = at_database(config, pathlib.Path.cwd() / options["database"])
+        config = at_database(config, here / options["database"])
     fastagi = config.fastagi
     if options["listen"]:
         fastagi = msgspec.structs.replace(fastagi, listen=options["listen"])

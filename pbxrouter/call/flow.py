@@ -125,6 +125,12 @@ class CallFlow:
         self._active_calls = active_calls
         self._conversations: set[_Conversation] = set()
 
+    def reconfigure(self, drivers: Mapping[str, Driver], prompts: Prompts, trunks: Iterable[str]) -> None:
+        """Use other drivers, prompts and trunks; what a call has begun with its driver goes on."""
+        self._drivers = drivers
+        self._prompts = prompts
+        self._trunks = frozenset(trunks)
+
     @property
     def in_progress(self) -> int:
         """Number of calls that are being served."""
@@ -422,8 +428,10 @@ class CallFlow:
 def _outcome_of_stop(call: _Conversation, stop: GatewayStopping) -> tuple[Outcome, Sentence]:
     """The outcome of a call that was in progress when the gateway stopped, and the last step of its trace."""
     if stop.in_application and call.listed.phase is Phase.RUNNING:
-        why = sentence("the gateway stopped while {application} ran, which goes on", application=call.listed.application)
-        return Outcome(GatewayOutcome.LEFT), why
+        name = call.listed.application
+        return Outcome(GatewayOutcome.LEFT), sentence(
+            "the gateway stopped while {application} ran, which goes on", application=name
+        )
     return Outcome(GatewayOutcome.STOPPED), Sentence("the gateway stopped while it talked with the caller")
 
 

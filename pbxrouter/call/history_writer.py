@@ -39,6 +39,7 @@ class HistoryWriter(MultiService):
         now: returns the time in epoch seconds.
 
     Attributes:
+        keep_days: the same; may be changed.
         lost: number of calls discarded since the process started.
         outage: of writing to the database.
     """
@@ -48,7 +49,7 @@ class HistoryWriter(MultiService):
     def __init__(self, store: Database, keep_days: int, clock: IReactorTime, now: Callable[[], float]) -> None:
         super().__init__()
         self._store = store
-        self._keep_s = keep_days * _DAY_S
+        self.keep_days = keep_days
         self._now = now
         self._queue: deque[CallRow] = deque()
         self._unlogged = 0  # of those lost
@@ -91,7 +92,7 @@ class HistoryWriter(MultiService):
     async def forget(self) -> None:
         """Delete calls that are too old. Never fails."""
         try:
-            await self._store.run(functools.partial(forget_calls, before=self._now() - self._keep_s))
+            await self._store.run(functools.partial(forget_calls, before=self._now() - self.keep_days * _DAY_S))
         except Exception as error:
             self.log.debug("history: old calls cannot be deleted now: {error}", error=str(error))
 

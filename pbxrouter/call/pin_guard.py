@@ -92,6 +92,10 @@ class PinGuard:
         self._locked: dict[GuessKey, float] = {}
         self.statistics = PinStatistics()
 
+    def set_trunks(self, trunks: Iterable[str]) -> None:
+        """Use other endpoints as those that stand for many callers."""
+        self._trunks = frozenset(trunks)
+
     async def admit(self, request: AGIRequest, map_id: int) -> PinAttempt:
         """Charge a guess, and rule whether the caller's next PIN is checked. Never fails."""
         keys = keys_of(request.channel, request.caller, map_id, self._trunks)

@@ -76,7 +76,7 @@ class CallCounter(MultiService):
         self.restarts = self.gaps = self.changes = 0
         self._manager = manager
         self._clock = clock
-        self._keep_days = keep_days
+        self.keep_days = keep_days
         self._time = AsteriskClock()
         self._table = CallTable(self.counting)
         self._writer = CounterWriter(self.asterisk, self._table, self.counting, store, clock.seconds)
@@ -308,7 +308,7 @@ class CallCounter(MultiService):
             await self._writer.write(last)
 
     async def _forget(self) -> None:
-        await self._writer.forget(self._clock.seconds() - self._keep_days * 86400)
+        await self._writer.forget(self._clock.seconds() - self.keep_days * 86400)
 
     def stopService(self) -> Deferred[Any]:
         """Write the last changes and stop; Hangups that are not confirmed yet are counted."""

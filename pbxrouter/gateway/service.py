@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from twisted.application.service import IService, MultiService, Service
+from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 
@@ -17,21 +17,27 @@ from pbxrouter.adapters import demand_starpy
 from pbxrouter.agi import DialogueWatch
 from pbxrouter.alarms import AlarmService, targets_of
 from pbxrouter.call import ActiveCalls, CallFlow, HistoryWriter, PinCalls, PinChanges, PinGuard, Refusals, Reports
-from pbxrouter.config import DEFAULT_LISTEN, Config, read_fastagi_secret
-from pbxrouter.control import ControlCommand, ControlService, OriginateCommand, WatchCommand
+from pbxrouter.config import DEFAULT_LISTEN, Config, read_alarm_secret, read_fastagi_secret
+from pbxrouter.control import ControlCommand, ControlService, OriginateCommand, ReloadCommand, WatchCommand
 from pbxrouter.counter import CallCounter
 from pbxrouter.database import Store
 from pbxrouter.drivers import load_drivers
 from pbxrouter.fastagi import DRAIN_TIMEOUT_S, Admission, FastAGIFactory, bounds_of
+from pbxrouter.gateway import reload_parts
 from pbxrouter.gateway.asterisk_service import AsteriskService
 from pbxrouter.gateway.call_log import CallLog, DialogueLog
 from pbxrouter.gateway.drain import Drain, LastRecords
+from pbxrouter.gateway.reload import Reload
 from pbxrouter.gateway.sequential import SequentialService
+from pbxrouter.gateway.state import state_of
 from pbxrouter.health import HealthProbe
 from pbxrouter.net import Bounds, Listener, call_connections, every, raise_file_limit
 from pbxrouter.originate import Originator
 from pbxrouter.rules import RulesEngine, RulesReloader
 from pbxrouter.security import parse_network, pins, read_key
+
+if TYPE_CHECKING:
+    from pbxrouter.web import WebServer
 
 FORGET_EVERY_S: Final = 3600.0
 """Seconds between deletions of wrong PINs that are forgiven."""
@@ -39,19 +45,23 @@ MAX_RESERVE: Final = 512
 """FastAGI connections beyond those that have a place, at most."""
 
 
-def build(config: Config, reactor: Any) -> MultiService:
+def build(config: Config, reactor: Any, read: Callable[[], Config] | None = None) -> GatewayService:
     """Build all services that the configuration asks for.
+
+    Args:
+        read: reads the settings again, for a reload; None: they stay as they are.
 
     Raises:
         ConfigError: an AMI endpoint or secret file cannot be used.
         KeyFileError: the PIN key cannot be read.
     """
-    hash_pin = functools.partial(pins.hash_pin, read_key(Path(config.pin_key_file)))
+    key = read_key(Path(config.pin_key_file))
+    hash_pin = functools.partial(pins.hash_pin, key)
     drivers = load_drivers(config)
+    reload = Reload(config, read or (lambda: config))
     engine = RulesEngine(drivers.keys())
     watch = DialogueWatch()
-    if config.fastagi.debug:
-        watch.add(DialogueLog().tell)
+    reload.add(reload_parts.dialogue_log(watch, DialogueLog(), config.fastagi.debug))
     store = Store(Path(config.database), hash_pin, reactor)
     reports = Reports()
     reports.add(CallLog().report)
@@ -75,7 +85,10 @@ def build(config: Config, reactor: Any) -> MultiService:
         trunks=config.trunks,
     )
 
-    gateway = SequentialService()  # stopped in reverse: calls first, the database last
+    reload.add(reload_parts.calls(flow, guard, drivers))
+    reload.add(reload_parts.pin_key(key))
+    reload.add(reload_parts.alarms(alarms, reactor, time.time, read_alarm_secret(config)))
+    gateway = GatewayService(flow, reload)  # stopped in reverse: calls first, the database last
     alarms.setServiceParent(gateway)
     StoreService(store).setServiceParent(gateway)
     every(FORGET_EVERY_S, guard.forget, reactor, gateway)
@@ -88,6 +101,7 @@ def build(config: Config, reactor: Any) -> MultiService:
     fastagi = fastagi_factory(config)(flow.serve, reactor, watch, admission(config, reactor), refusals.refused)
     fastagi_port = FastAGIService(config.fastagi.listen, fastagi, reactor)
     fastagi_port.setServiceParent(gateway)
+    reload.add(reload_parts.fastagi(fastagi.admission, fastagi_port, fastagi_limits, read_fastagi_secret(config)))
     asterisks = [
         AsteriskService(asterisk, flow.serve, engine, config.technologies, watch, reactor, refusals.refused)
         for asterisk in config.asterisk
@@ -95,11 +109,13 @@ def build(config: Config, reactor: Any) -> MultiService:
     for asterisk in asterisks:
         asterisk.setServiceParent(gateway)
     counters = add_counters(config, asterisks, store, reports, reactor)
+    reload.add(reload_parts.days(history, counters))
+    reload.add(reload_parts.asterisks(asterisks))
     originators = {asterisk.name: asterisk.originator for asterisk in asterisks if asterisk.originator is not None}
     if config.web.listen is not None:
         managers = [(asterisk.name, asterisk.manager) for asterisk in asterisks]
         health = HealthProbe(managers, counters, engine, reloader, history, config.fastagi.listen, fastagi, reactor)
-        web_service(
+        web = web_service(
             config,
             store,
             engine,
@@ -112,13 +128,17 @@ def build(config: Config, reactor: Any) -> MultiService:
             health,
             guard,
             reactor,
-        ).setServiceParent(gateway)
+        )
+        web.setServiceParent(gateway)
+        reload.add(reload_parts.web(web))
     wishes: dict[str, ControlCommand] = {
         "watch": WatchCommand(watch),
         "originate": OriginateCommand(originators),
+        "reload": ReloadCommand(lambda: gateway.reload_all()),
     }
     ControlService(config.control, wishes, reactor).setServiceParent(gateway)
     Banner(config).setServiceParent(gateway)
+    gateway.state = functools.partial(state_of, flow, fastagi, asterisks, history, engine)
     Drain(flow, [fastagi_port, *asterisks], reactor).setServiceParent(gateway)
     return gateway
 
@@ -144,14 +164,13 @@ def admission(config: Config, reactor: Any) -> Admission:
         ConfigError: the secret file cannot be used.
     """
     networks = [network for network in map(parse_network, config.fastagi.allow) if network is not None]
+    return Admission(reactor, networks, read_fastagi_secret(config), *fastagi_limits(config))
+
+
+def fastagi_limits(config: Config) -> tuple[Bounds, int]:
+    """The bounds of FastAGI connections, and how many more may be told that the gateway is busy."""
     files = raise_file_limit()
-    return Admission(
-        reactor,
-        networks,
-        read_fastagi_secret(config),
-        fastagi_bounds(config, files),
-        fastagi_reserve(config, files),
-    )
+    return fastagi_bounds(config, files), fastagi_reserve(config, files)
 
 
 def fastagi_reserve(config: Config, files: int) -> int:
@@ -198,7 +217,7 @@ def web_service(
     health: HealthProbe,
     guard: PinGuard,
     reactor: Any,
-) -> IService:
+) -> WebServer:
     """Build the web server.
 
     Raises:
@@ -230,6 +249,24 @@ def web_service(
         pin_guard=guard,
     )
     return build_web(web)
+
+
+class GatewayService(SequentialService):
+    """The whole gateway.
+
+    Attributes:
+        flow: the calls in progress.
+        reload: the settings in force, and their reload.
+        state: describes the state of the parts, a line each.
+        reload_all: reloads the settings, and what else the process holds open; by default the settings alone.
+    """
+
+    def __init__(self, flow: CallFlow, reload: Reload) -> None:
+        super().__init__()
+        self.flow = flow
+        self.reload = reload
+        self.reload_all: Callable[[], list[str]] = reload.run
+        self.state: Callable[[], Iterable[str]] = tuple
 
 
 class StoreService(Service):

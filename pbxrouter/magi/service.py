@@ -110,6 +110,14 @@ class MagiService(Service):
         if self._manager.is_up:
             self._up()
 
+    def set_contexts(self, contexts: Collection[str]) -> None:
+        """Serve the calls of other contexts from now on; calls in progress go on."""
+        self._contexts = frozenset(contexts)
+        if self._contexts and self._manager.is_up:
+            self._up()
+        elif not self._contexts:
+            self._look_no_more()
+
     def refuse_new(self) -> None:
         """Take no further call; those in progress go on."""
         self._refusing = True

@@ -39,4 +39,4 @@ def build_web(web: WebContext) -> WebServer:
         console_routes(web, visitors, threads),
     ]
     service = WebService(listen, Guarded(resource(parts), visitors), web.reactor)
-    return WebServer(web, threads, service, base_url(config.url, listen))
+    return WebServer(web, threads, service, base_url(config.url, listen), visitors=visitors)

@@ -77,6 +77,15 @@ class WebContext:
         surveyor = RuleSurveyor(lambda: self.engine.rules, self.applications, self.reactor)
         object.__setattr__(self, "surveyor", surveyor)
 
+    def reconfigure(self, config: Config) -> None:
+        """Use other settings from now on.
+
+        Raises:
+            ConfigError: there is no such time zone; nothing is changed.
+        """
+        self.zone.set(config.web.timezone)
+        object.__setattr__(self, "config", config)
+
     def in_thread(self, function: Callable[..., T], *arguments: Any) -> Deferred[T]:
         """Run a blocking function in the reactor's thread pool."""
         return deferToThreadPool(self.reactor, self.reactor.getThreadPool(), function, *arguments)
