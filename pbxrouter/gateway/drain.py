@@ -18,6 +18,8 @@ from twisted.logger import Logger
 
 from pbxrouter.call import CallFlow
 
+APPLICATION_S: Final = 1.0
+"""Seconds that a call in an application is waited for: a Dial that fails does so at once, and is then recorded."""
 DRAIN_S: Final = 10.0
 """Seconds for which conversations may go on after the gateway was told to stop."""
 RECORDING_S: Final = 2.0
@@ -65,9 +67,10 @@ class Drain(Service):
                 seconds=DRAIN_S,
                 running=flow.in_progress - flow.talking,
             )
-        await wait_while(lambda: flow.talking, DRAIN_S, self._clock)
+        await wait_while(lambda: flow.in_progress, APPLICATION_S, self._clock)
+        await wait_while(lambda: flow.talking, DRAIN_S - APPLICATION_S, self._clock)
         if flow.talking:
-            self.log.warn(
+            self.log.info(
                 "gateway: {talking} conversations did not end in {seconds:.0f} s and are cut",
                 talking=flow.talking,
                 seconds=DRAIN_S,
