@@ -56,7 +56,7 @@ class StopTest(MagiTest):
             self.asked()
             process = self.begins_to_stop()
             self.press("123456#")
-            wait_for("the Dial", lambda: [line for line in self.commands() if line.startswith("EXEC Dial IAX2/loop/34")])
+            wait_for("the Dial", lambda: "IAX2/loop/34" in self.dialled())
             self.has_stopped(process)
             self.assertEqual(self.outcome(), "LEFT")
             self.assertEqual(self.until_report().split()[:2], ["dialling", "3X"], context)

@@ -93,7 +93,7 @@ class ChangeTests(SynchronousTestCase):
 
     def told(self) -> dict[str, str]:
         """What is told of each key when all change."""
-        found = {}
+        found: dict[str, str] = {}
         for line in changes(settings(BEFORE), settings(CHANGED)):
             key, _, what = line.partition(": ")
             self.assertNotIn(key, found)
