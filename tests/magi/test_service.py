@@ -912,6 +912,21 @@ class LossTests(MagiServiceTest):
         self.clock.advance(10 * LOOK_AGAIN_S)
         self.assertEqual((len(self.served), self.manager.sent), (1, []))
 
+    def test_other_contexts(self) -> None:
+        """Other contexts count for the next calls; without any, waiting calls are not looked for."""
+        self.start()
+        self.magi.set_contexts(["elsewhere"])
+        self.start(uniqueid="1795.8")
+        self.assertEqual(len(self.served), 1)
+        self.magi.set_contexts([])
+        self.manager.sent.clear()
+        self.clock.advance(10 * LOOK_AGAIN_S)
+        self.assertEqual(self.manager.sent, [])
+        self.magi.set_contexts([CONTEXT])
+        self.assertIn("CoreShowChannels", [name for name, _ in self.manager.sent])
+        self.start(uniqueid="1795.9")
+        self.assertEqual(len(self.served), 2)
+
     def test_no_new_calls(self) -> None:
         """Before a stop no new call is taken, whichever way it comes; those in progress go on."""
         self.start()
