@@ -20,6 +20,11 @@ from pbxrouter.text import Sentence, printable, sentence
 MAX_CONTEXTS: Final = 50
 """Contexts that are read at most."""
 
+_OPEN: Final = frozenset(
+    "agi eagi deadagi macro system trysystem exec tryexec externalivr queue followme page transfer stasis".split()
+)
+"""Applications that may lead anywhere."""
+_INSIDE: Final = re.compile(rf"[?:]\s*({'|'.join(sorted(_OPEN))}|dial|trydial|retrydial|originate)\(", re.IGNORECASE)
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]+")
 
 
@@ -28,7 +33,7 @@ async def check_fallback(probe: AsteriskProbe, config: Config, area: Sentence) -
     name = await probe.variable("PBXROUTER_FALLBACK")
     if not name:
         return []
-    waiting, seen = [name], set[str]()
+    waiting, seen, unclear = [name], set[str](), ""
     while waiting and len(seen) < MAX_CONTEXTS:
         context = waiting.pop()
         if context in seen:
@@ -45,6 +50,8 @@ async def check_fallback(probe: AsteriskProbe, config: Config, area: Sentence) -
                         sentence("type in Asterisk: {command}", command=f"dialplan show {printable(name)}"),
                     )
                 ]
+            if "context" not in str(error).lower():
+                unclear = f"dialplan show {context}"
             continue  # no such context: the shipped one is taken
         for item in items:
             target = trunk_in(item, config.trunks)
@@ -64,7 +71,23 @@ async def check_fallback(probe: AsteriskProbe, config: Config, area: Sentence) -
                     )
                 ]
             waiting += leads_to(item)
-    return [ok(area, sentence("the fallback {context} dials no trunk, as far as it can be read", context=name))]
+            if not unclear and cannot_be_followed(item):
+                unclear = f"{item.get('Application')}({item.get('AppData')})"
+    if waiting and not unclear:
+        unclear = waiting[-1]
+    if unclear:
+        return [
+            unknown(
+                area,
+                sentence(
+                    "whether the fallback {context} dials a trunk: it leads to {place}, which cannot be followed",
+                    context=printable(name),
+                    place=printable(unclear),
+                ),
+                sentence("look at it in Asterisk: {command}", command=f"dialplan show {printable(name)}"),
+            )
+        ]
+    return [ok(area, sentence("the fallback {context} dials no trunk", context=name))]
 
 
 def trunk_in(item: AMIMessage, trunks: Collection[str]) -> str:
@@ -84,6 +107,20 @@ def trunk_in(item: AMIMessage, trunks: Collection[str]) -> str:
         if "@" in rest or "/" in rest or f"{technology}/{endpoint}".lower() in known:
             return target.strip()
     return ""
+
+
+def cannot_be_followed(item: AMIMessage) -> bool:
+    """Whether a line of the dialplan leads to a place that it does not name, or runs a program."""
+    application, data = item.get("Application").lower(), item.get("AppData")
+    if application in _OPEN or item.get("Switch") or (application == "execif" and _INSIDE.search(data)):
+        return True
+    if application in ("goto", "gosub", "gotoif", "gosubif", "execif"):
+        places = [place.split(",") for place in re.split("[?:()]", data)]
+        return any(len(parts) > 2 and not _NAME.fullmatch(parts[0].strip()) for parts in places)
+    if application in ("dial", "trydial", "retrydial", "originate"):
+        targets = re.split("[&,]", data)
+        return targets[0].strip().startswith("${") or bool(re.search(r"Local/[^&,]*@[^&,/]*\$\{", data, re.IGNORECASE))
+    return False
 
 
 def leads_to(item: AMIMessage) -> list[str]:

@@ -1,6 +1,6 @@
 """Checks that the gateway runs and listens where it should.
 
-Connections are opened and closed; the only request is for /metrics.
+Connections are opened and closed; the only requests are one for /metrics and an empty one to the control socket.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 from pbxrouter.config import Config, is_local
-from pbxrouter.doctor.finding import Finding, ok, unknown, wrong
+from pbxrouter.doctor.finding import AS_OWNER, Finding, ok, unknown, wrong
 from pbxrouter.errors import PbxrouterError
 from pbxrouter.text import Sentence, sentence
 
@@ -61,7 +61,7 @@ def _control(path: Path) -> Generator[Finding, None, bool | None]:
             yield unknown(
                 Sentence("gateway"),
                 sentence("{path} may not be opened", path=path),
-                Sentence("run this as the gateway's own user, or root"),
+                AS_OWNER,
             )
             return None
         except OSError as error:
@@ -72,6 +72,20 @@ def _control(path: Path) -> Generator[Finding, None, bool | None]:
                 START,
             )
             return False
+        try:  # the kernel accepts connections of a process that is stopped
+            probe.sendall(b"{}\n")
+            answered = bool(probe.recv(1))
+        except OSError:
+            answered = False
+        if not answered:
+            yield wrong(
+                Sentence("gateway"),
+                sentence(
+                    "it does not answer at {path} within {seconds} s: it hangs", path=path, seconds=f"{TIMEOUT_S:.0f}"
+                ),
+                Sentence("see its log: kill -USR2 writes its state there; then restart it"),
+            )
+            return True
     yield ok(Sentence("gateway"), sentence("running; answers at {path}", path=path))
     return True
 
@@ -81,6 +95,8 @@ def _listens(area: Sentence, key: str, listen: str, connect: Connect, running: b
         connect(listen, TIMEOUT_S).close()
     except PbxrouterError as error:
         yield unknown(area, error.sentence, sentence("check that the gateway listens at {listen}", listen=listen))
+    except PermissionError:
+        yield unknown(area, sentence("{path} may not be opened", path=listen), AS_OWNER)
     except OSError as error:
         why = error.strerror or str(error)
         todo = (
@@ -95,6 +111,12 @@ def _listens(area: Sentence, key: str, listen: str, connect: Connect, running: b
                 area,
                 sentence("another program listens at {listen}", listen=listen),
                 sentence("stop it, or change {setting}", setting=key),
+            )
+        elif running is None:
+            yield unknown(
+                area,
+                sentence("a program listens at {listen}; whether it is the gateway was not seen", listen=listen),
+                AS_OWNER,
             )
         else:
             yield ok(area, sentence("listens at {listen}", listen=listen))
@@ -113,6 +135,8 @@ def _web(listen: str, connect: Connect, running: bool | None) -> Iterator[Findin
             sentence("web.listen {listen} does not tell where to ask", listen=repr(listen)),
             Sentence("open it in a browser"),
         )
+    except PermissionError:
+        yield unknown(Sentence("web"), sentence("{path} may not be opened", path=listen), AS_OWNER)
     except OSError as error:
         why = error.strerror or str(error)
         todo = (

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.ami import AMIMessage
 from pbxrouter.config import Config
-from pbxrouter.doctor.fallback import check_fallback, leads_to, trunk_in
+from pbxrouter.doctor.fallback import MAX_CONTEXTS, check_fallback, leads_to, trunk_in
 from pbxrouter.doctor.finding import Finding
 from pbxrouter.errors import ActionFailed
 from pbxrouter.text import Sentence
@@ -109,3 +109,31 @@ class FallbackTests(SynchronousTestCase):
         self.assertEqual(trunk_in(line("NoOp", "PJSIP/x@y"), ()), "")
         self.assertEqual(leads_to(line("Goto", "${WHERE},1,1")), [])
         self.assertEqual(leads_to(line("Goto", "again")), [])
+
+    def test_not_followed(self) -> None:
+        """A place that a variable tells, and a program, cannot be followed: whether they dial a trunk is unknown."""
+        for item in (
+            line("Goto", "${WHERE},1,1"),
+            line("GotoIf", "$[1]?${WHERE},1,1:a,1,1"),
+            line("Macro", "out"),
+            line("AGI", "/usr/local/bin/out"),
+            line("Queue", "support"),
+            line("ExecIf", "$[1]?Dial(PJSIP/${EXTEN}@provider)"),
+            line("Dial", "${TRUNK}/${EXTEN}"),
+            line("Dial", "Local/9@${WHERE}/n"),
+            AMIMessage(b"Event: ListDialplan\r\nSwitch: Realtime/x"),
+        ):
+            (found,) = self.find(FakeProbe("fallback", {"fallback": [item]}))
+            self.assertEqual(found.state, "unknown", item)
+            self.assertIn("dialplan show fallback", found.todo)
+
+    def test_too_many(self) -> None:
+        """Of more contexts than are read it is unknown, too."""
+        contexts = {f"c{number}": [include(f"c{number + 1}")] for number in range(MAX_CONTEXTS + 1)}
+        (found,) = self.find(FakeProbe("c0", contexts))
+        self.assertEqual(found.state, "unknown")
+
+    def test_odd_refusal(self) -> None:
+        """A context is missing only if Asterisk says so."""
+        (found,) = self.find(FakeProbe("fallback", {}, "the moon is full"))
+        self.assertEqual(found.state, "unknown")

@@ -6,6 +6,7 @@ import contextlib
 import socket
 import sqlite3
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Coroutine, Iterable
 from importlib.metadata import EntryPoint
@@ -22,7 +23,7 @@ from pbxrouter.config import parsing
 from pbxrouter.config import schema as settings
 from pbxrouter.config.schema import Asterisk, Config
 from pbxrouter.database.rules.sample import add_sample
-from pbxrouter.doctor import Finding
+from pbxrouter.doctor import Finding, running
 from pbxrouter.doctor.asterisk import check_asterisk
 from pbxrouter.doctor.dialplan import check_dialplan
 from pbxrouter.doctor.files import check_database, check_files, check_secret, load_names, tied_extensions
@@ -125,7 +126,9 @@ class FileTests(InstalledCase):
         """A database that another program has locked is a finding."""
         with contextlib.closing(sqlite3.connect(self.database, isolation_level=None)) as connection:
             connection.execute("BEGIN EXCLUSIVE")
-            self.assertIn("locked", self.the_one(self.look()).what)
+            found = self.the_one(self.look(), "unknown")
+            self.assertIn("locked", found.what)
+            self.assertIn("run this again", found.todo)
 
     def test_older(self) -> None:
         """An older schema is a finding, and left to the gateway to upgrade."""
@@ -259,15 +262,15 @@ class ExtensionFindingTests(InstalledCase):
         )
 
     def test_tied_extensions(self) -> None:
-        """Endpoints are read from the database, none from one that cannot be read; nothing is upgraded."""
+        """Endpoints are read from the database; of one that cannot be read they are not known; nothing is upgraded."""
         self.execute("INSERT INTO extensions_endpoints VALUES (1, 'PJSIP/33')")
         self.assertEqual(tied_extensions(self.database), {"33": "PJSIP/33"})
         self.execute("UPDATE schema_version SET version = 1")
-        self.assertEqual(tied_extensions(self.database), {})
+        self.assertIsNone(tied_extensions(self.database))
         with contextlib.closing(sqlite3.connect(self.database)) as connection:
             self.assertEqual(connection.execute("SELECT max(version) FROM schema_version").fetchone(), (1,))
         self.database.write_text("hello, this is no database at all" * 100)
-        self.assertEqual(tied_extensions(self.database), {})
+        self.assertIsNone(tied_extensions(self.database))
 
 
 class EndpointFindingTests(FindingCase):
@@ -413,9 +416,32 @@ class RunningTests(FindingCase):
         self.made: list[FakeSocket] = []
 
     def runs(self) -> None:
-        """Open the control socket."""
+        """Open the control socket, and answer there."""
         self.listener.bind(str(self.control))
         self.listener.listen()
+        self.answering = threading.Thread(target=self._answer, daemon=True)
+        self.answering.start()
+        self.addCleanup(self.listener.shutdown, socket.SHUT_RDWR)
+
+    def _answer(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                with self.listener.accept()[0] as client:
+                    self.asked = client.recv(100)
+                    client.sendall(b'{"error": "accepted is ..."}\n')
+
+    def test_hangs(self) -> None:
+        """A gateway that accepts and does not answer hangs: its kernel accepts for it."""
+        self.listener.bind(str(self.control))
+        self.listener.listen()
+        self.patch(running, "TIMEOUT_S", 0.05)
+        self.assertIn("it hangs", self.the_one(self.look(b"")).what)
+
+    def test_closed_without_an_answer(self) -> None:
+        """So does one that closes the connection without a word."""
+        self.runs()
+        self.patch(socket.socket, "recv", lambda *_: b"")
+        self.assertIn("it hangs", self.look(b"")[0].what)
 
     def look(self, *answers: bytes | Exception) -> list[Finding]:
         """The findings, with these answers to connections."""
@@ -431,9 +457,10 @@ class RunningTests(FindingCase):
         return list(check_gateway(self.config, connect))
 
     def test_good(self) -> None:
-        """A running gateway has no problem; connections are closed, and nothing is sent."""
+        """A running gateway has no problem; connections are closed, and nothing is sent but an empty command."""
         self.runs()
         self.assert_all_well(self.look(b""))
+        self.assertEqual(self.asked, b"{}\n")
         self.assertEqual([(item.sent, item.closed) for item in self.made], [(b"", True)])
 
     def test_stopped(self) -> None:
@@ -444,7 +471,8 @@ class RunningTests(FindingCase):
 
     def test_left_behind(self) -> None:
         """A socket file that a killed gateway left is a finding."""
-        self.runs()
+        self.listener.bind(str(self.control))
+        self.listener.listen()
         self.listener.close()
         self.assertIn("not running", self.look(ConnectionRefusedError(111, "no"))[0].what)
 
