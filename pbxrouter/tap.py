@@ -108,7 +108,7 @@ class Gateway(MultiService):
     """The outermost service; an error while it opens its ports is one line, too."""
 
     def privilegedStartService(self) -> None:
-        """Open the ports."""
+        """Open the ports, before twistd gives up its privileges."""
         try:
             super().privilegedStartService()
         except PbxrouterError as error:

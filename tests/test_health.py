@@ -35,15 +35,15 @@ class FakeStore:
         self.away = True
 
     def run(self, work: Any) -> Deferred[Any]:
-        """See Store.run."""
+        """Run nothing, or fail while the database is away."""
         return self._answer(None)
 
     def load_rules(self) -> Deferred[RuleSet]:
-        """See Store.load_rules."""
+        """The workshop's rules, or a failure while the database is away."""
         return self._answer(workshop_rules())
 
     def version(self) -> Deferred[tuple[int, ...]]:
-        """See Store.version."""
+        """The version of the rules, or a failure while the database is away."""
         return self._answer((1,))
 
     def _answer(self, value: Any) -> Deferred[Any]:
@@ -105,7 +105,7 @@ class HealthCase(SynchronousTestCase):
         await self.ends[-1]
 
     def refresh(self) -> None:
-        """Poll the rules."""
+        """Poll the rules for changes."""
         self.successResultOf(Deferred.fromCoroutine(self.reloader.poll()))
 
     def write(self) -> None:

@@ -203,10 +203,10 @@ class Starting(TapCase):
 
 
 class Checking(TapCase):
-    """tap.check by itself."""
+    """tap.check by itself, without starting a gateway."""
 
     def config(self, listen: str) -> Config:
-        """Settings with this endpoint."""
+        """Settings with the given FastAGI endpoint."""
         return tap.configured(self.options("-l", listen))
 
     def test_endpoints(self) -> None:
@@ -242,7 +242,7 @@ class Checking(TapCase):
 
 
 class WrongOptions(TapCase):
-    """Invalid command lines."""
+    """Invalid command lines of twistd."""
 
     def test_unknown(self) -> None:
         """An unknown option, and one without its value."""

@@ -63,7 +63,7 @@ class StarpyAMIProtocol(manager.AMIProtocol):  # type: ignore[misc]
 
     @property
     def banner(self) -> str:
-        """Asterisk's first line."""
+        """The first line that Asterisk sent on this connection, as StarPy keeps it."""
         return f"{self.VERSION_PREFIX}/{self.amiVersion}"
 
     def close(self) -> None:

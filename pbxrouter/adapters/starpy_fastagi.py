@@ -58,7 +58,7 @@ from pbxrouter.fastagi import (
     host_of,
 )
 from pbxrouter.net import ConnectionSlot, Deadline
-from pbxrouter.text import printable
+from pbxrouter.text import log_field
 
 
 class _Protocol(fastagi.FastAGIProtocol):  # type: ignore[misc]
@@ -208,7 +208,7 @@ class _Protocol(fastagi.FastAGIProtocol):  # type: ignore[misc]
         if request.uniqueid or self._owner.may_log("unknown", violation.peer):
             self._owner.log.warn(
                 "call {uniqueid} from {peer} refused: {error}",
-                uniqueid=printable(request.uniqueid) or "(unknown)",
+                uniqueid=log_field(request.uniqueid) if request.uniqueid else "(unknown)",
                 peer=violation.peer,
                 error=str(violation),
             )
@@ -251,7 +251,7 @@ class StarpyChannel:
 
     @property
     def transport(self) -> ITCPTransport:
-        """The connection."""
+        """The connection's transport."""
         transport: ITCPTransport = self.agi.transport
         return transport
 
@@ -276,7 +276,7 @@ class StarpyChannel:
             waiting.errback(violation)
 
     def execute(self, command: str) -> Deferred[AGIReply]:
-        """See agi.Channel."""
+        """Send a command by StarPy and wait for its reply; as agi.Channel.execute."""
         if self.is_busy:
             return fail(AGIError(f"a command is still being answered; {command.split(' ')[0]} was not sent"))
         if self._owner.draining:

@@ -50,7 +50,7 @@ class AlarmService(Service):
         now: epoch seconds.
     """
 
-    log = Logger(namespace="pbxrouter.alarms")
+    log = Logger()
 
     def __init__(self, targets: Sequence[Target], reactor: Any, now: Callable[[], float]) -> None:
         self._reactor = reactor
@@ -91,7 +91,7 @@ def notice_of(alarm: Alarm, now: float, suppressed: int = 0) -> Notice:
 class Delivery:
     """The alarms that wait for one target; the next is sent when the one before is delivered or given up."""
 
-    log = Logger(namespace="pbxrouter.alarms")
+    log = Logger()
 
     def __init__(self, target: Target, clock: Any) -> None:
         self._target = target

@@ -36,7 +36,10 @@ class PinCalls:
         self._counts: Counter[str] = Counter()
 
     async def begin(self, user: str, limit: int) -> bool:
-        """Count a call that a user's PIN has opened; False if the user has as many as allowed. Never fails."""
+        """Count a call that a user's PIN has opened; False if the user has as many as allowed.
+
+        A database that is away is no failure; whatever else fails is raised, and nothing is counted.
+        """
         if self._counts[user] >= limit:
             return False
         self._counts[user] += 1
@@ -50,6 +53,9 @@ class PinCalls:
         except StoreError as error:
             self.log.warn("PIN calls: the database cannot be used, counting in memory: {error}", error=str(error))
             return True
+        except BaseException:
+            self._forget(user)
+            raise
         if not begun:
             self._forget(user)
         return begun

@@ -20,7 +20,7 @@ def console(action: str, config_file: str | None, database: str | None) -> None:
     `link` prints a one-time address where an admin can be created, valid for a day; links printed before are
     void. Use it for the first login and for lost passwords. `list` shows the users with role and last login.
     """
-    from pbxrouter.database.people import list_console_users, put_setup_link
+    from pbxrouter.database.access import list_console_users, put_setup_link
     from pbxrouter.security import hash_token
     from pbxrouter.web import base_url, setup_url
 

@@ -45,7 +45,7 @@ def doctor(as_json: bool, sounds: str | None, config_file: str | None, database:
     counts = Counts.of(found)
     if as_json:
         report = {
-            "well": counts.state == "ok",
+            "ok": counts.state == "ok",
             "state": counts.state,
             "wrong": counts.wrong,
             "unknown": counts.unknown,

@@ -48,7 +48,7 @@ def token(
 
 def _create(connection: sqlite3.Connection, name: str, scopes: tuple[str, ...]) -> None:
     from pbxrouter.cli.actor import system_actor
-    from pbxrouter.database.people import add_token
+    from pbxrouter.database.access import add_token
     from pbxrouter.security import Scope, hash_token, new_token
 
     token = new_token()
@@ -57,7 +57,7 @@ def _create(connection: sqlite3.Connection, name: str, scopes: tuple[str, ...]) 
 
 
 def _list(connection: sqlite3.Connection) -> None:
-    from pbxrouter.database.people import list_tokens
+    from pbxrouter.database.access import list_tokens
     from pbxrouter.security import scopes_text
 
     found = list_tokens(connection)
@@ -72,7 +72,7 @@ def _list(connection: sqlite3.Connection) -> None:
 
 def _revoke(connection: sqlite3.Connection, name: str) -> None:
     from pbxrouter.cli.actor import system_actor
-    from pbxrouter.database.people import revoke_token, valid_token
+    from pbxrouter.database.access import revoke_token, valid_token
 
     revoke_token(connection, system_actor(), time.time(), valid_token(connection, name))
     click.echo(f"{name} is revoked")

@@ -57,7 +57,7 @@ class WatchCommand:
         self._watch = watch
 
     def __call__(self, arguments: JsonObject, send: Send, end: End) -> Callable[[], None]:
-        """See ControlCommand."""
+        """Send the dialogue lines of calls as they come, until the client disconnects."""
 
         def tell(line: DialogueLine) -> None:
             send(dataclasses.asdict(line))
@@ -94,7 +94,7 @@ class OriginateCommand:
         self._originators = originators
 
     def __call__(self, arguments: JsonObject, send: Send, end: End) -> Callable[[], None]:
-        """See ControlCommand."""
+        """Originate a call and send its progress."""
         originator = originator_for(text(arguments, "asterisk"), self._originators)
         channel, number, context = (text(arguments, name) or "" for name in ("channel", "to", "context"))
         request = CallRequest(channel, number, context, whole(arguments, "ring", RING_S))

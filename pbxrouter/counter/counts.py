@@ -142,21 +142,21 @@ class CallCounts(CallListener):
         self._minutes: Minutes = {}
 
     def started(self, call: LiveCall) -> None:
-        """See CallListener."""
+        """Count a call that has started; as CallListener.started."""
         self.active += 1
         for counts in self._at(call.started, ALL):
             counts.started += 1
             counts.peak = max(counts.peak, self.active)
 
     def answered(self, call: LiveCall) -> None:
-        """See CallListener."""
+        """Count a call that was answered; as CallListener.answered."""
         assert call.answered is not None
         for label in (ALL, *call.labels):
             for counts in self._at(call.answered, label):
                 counts.answered += 1
 
     def finished(self, call: LiveCall, ended: float, cause: str) -> None:
-        """See CallListener."""
+        """Count a call that has ended, and why it failed if it did; as CallListener.finished."""
         self.active -= 1
         reason = None if call.answered is not None else why_failed(call, cause)
         for label in (ALL, *call.labels):

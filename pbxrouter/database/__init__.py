@@ -2,7 +2,7 @@
 
 All functions block and do not use Twisted; the gateway calls them in a thread (``Store``), the
 command line directly. Failures are StoreErrors. Each subject has a package: ``rules``, ``audit``,
-``people``, ``click``, ``calls``.
+``access``, ``click_to_dial``, ``calls``.
 """
 
 from __future__ import annotations
@@ -29,10 +29,12 @@ from pbxrouter.database.guesses import (
     WrongGuesses,
     admit_guess,
     forget_guesses,
+    is_known,
     lift_guesses,
     lift_lockout,
     list_guesses,
     lockout_figures,
+    note_known,
     refund_guess,
 )
 from pbxrouter.database.paging import MAX_LIMIT, MAX_SEARCH, Page
@@ -64,10 +66,12 @@ __all__ = [
     "create",
     "dump_first",
     "forget_guesses",
+    "is_known",
     "lift_guesses",
     "lift_lockout",
     "list_guesses",
     "lockout_figures",
+    "note_known",
     "path_of",
     "prepare",
     "reading",

@@ -10,11 +10,28 @@ from typing import Final
 from pbxrouter.database.audit import Actor, note
 from pbxrouter.database.connection import reading, transaction
 from pbxrouter.errors import NotThere
-from pbxrouter.security import CALLER_SCOPES, GuessKey, Ruling, bounded, charged, guesses, lock_bounds, refunded, rule
+from pbxrouter.security import (
+    LOCKING_SCOPES,
+    GuessKey,
+    Ruling,
+    bounded,
+    charged,
+    charges,
+    guesses,
+    lock_bounds,
+    refunded,
+    rule,
+)
 from pbxrouter.text import sentence
 
 MAX_LISTED: Final = 200
 """Keys that are listed at most."""
+MAX_KEYS: Final = 50_000
+"""Keys that are kept at most; the ones that are forgiven first give way."""
+MAX_KNOWN: Final = 10_000
+"""Callers that are remembered for a right PIN at most; the ones whose last right PIN is oldest give way."""
+KNOWN_S: Final = 30 * 86_400.0
+"""Seconds for which a caller is remembered for a right PIN."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +81,8 @@ def admit_guess(connection: sqlite3.Connection, keys: tuple[GuessKey, ...], now:
     with transaction(connection):
         forgiven_at = {key: bounded(key, _forgiven_at(connection, key), now) for key in keys}
         ruling = rule(keys, forgiven_at, now)
-        for key in keys:
-            locked = ruling.locked_by is not None
+        locked = ruling.locked_by is not None
+        for key in charges(keys, ruling) or keys:
             connection.execute(
                 "INSERT INTO pin_guesses (scope, name, forgiven_at, wrong, unchecked, last_at)"
                 " VALUES (:scope, :name, :forgiven_at, :wrong, :unchecked, :now)"
@@ -92,6 +109,8 @@ def refund_guess(connection: sqlite3.Connection, keys: tuple[GuessKey, ...], now
     """
     with transaction(connection):
         for key in keys:
+            if key.scope == "queue":  # a place in it is used up by a right PIN, too
+                continue
             connection.execute(
                 "UPDATE pin_guesses SET forgiven_at = :forgiven_at, wrong = max(0, wrong - 1)"
                 " WHERE scope = :scope AND name = :name",
@@ -101,6 +120,34 @@ def refund_guess(connection: sqlite3.Connection, keys: tuple[GuessKey, ...], now
                     "name": _storable(key.name),
                 },
             )
+
+
+def note_known(connection: sqlite3.Connection, key: GuessKey, now: float) -> None:
+    """Remember a caller for a right PIN.
+
+    Raises:
+        StoreError: the database cannot be written now.
+    """
+    with transaction(connection):
+        connection.execute(
+            "INSERT INTO pin_guesses (scope, name, forgiven_at, last_at) VALUES ('known', :name, 0, :now)"
+            " ON CONFLICT (scope, name) DO UPDATE SET last_at = excluded.last_at",
+            {"name": _known_as(key), "now": now},
+        )
+
+
+def is_known(connection: sqlite3.Connection, key: GuessKey, now: float) -> bool:
+    """Whether a caller has keyed a right PIN within KNOWN_S.
+
+    Raises:
+        StoreError: the database cannot be read now.
+    """
+    with reading(connection):
+        row = connection.execute(
+            "SELECT 1 FROM pin_guesses WHERE scope = 'known' AND name = :name AND last_at > :limit",
+            {"name": _known_as(key), "limit": now - KNOWN_S},
+        ).fetchone()
+    return row is not None
 
 
 def list_guesses(connection: sqlite3.Connection, now: float) -> list[WrongGuesses]:
@@ -113,7 +160,7 @@ def list_guesses(connection: sqlite3.Connection, now: float) -> list[WrongGuesse
         bounds = lock_bounds(_is_attacked(connection, now))
         rows = connection.execute(
             "SELECT scope, name, forgiven_at, wrong, unchecked, last_at FROM pin_guesses"
-            f" WHERE forgiven_at > :now ORDER BY {_IS_LOCKED} DESC, last_at DESC LIMIT :limit",
+            f" WHERE forgiven_at > :now AND scope <> 'queue' ORDER BY {_IS_LOCKED} DESC, last_at DESC LIMIT :limit",
             {"now": now, "limit": MAX_LISTED, **bounds},
         ).fetchall()
     found = []
@@ -134,11 +181,12 @@ def lockout_figures(connection: sqlite3.Connection, now: float) -> LockoutFigure
     with reading(connection):
         attacked = _is_attacked(connection, now)
         rows = connection.execute(
-            f"SELECT scope, count(*) FROM pin_guesses WHERE forgiven_at > :now AND {_IS_LOCKED} GROUP BY scope",
+            "SELECT scope, count(*) FROM pin_guesses"
+            f" WHERE forgiven_at > :now AND scope <> 'queue' AND {_IS_LOCKED} GROUP BY scope",
             {"now": now, **lock_bounds(attacked)},
         ).fetchall()
     counts = dict(rows)
-    return LockoutFigures(sum(counts.get(scope, 0) for scope in CALLER_SCOPES), attacked or "mapping" in counts)
+    return LockoutFigures(sum(counts.get(scope, 0) for scope in LOCKING_SCOPES), attacked or "mapping" in counts)
 
 
 def lift_lockout(connection: sqlite3.Connection, actor: Actor, now: float, key: GuessKey) -> None:
@@ -176,17 +224,37 @@ def lift_guesses(connection: sqlite3.Connection, keys: Iterable[GuessKey]) -> in
 
 
 def forget_guesses(connection: sqlite3.Connection, now: float) -> None:
-    """Delete the rows whose guesses were all forgiven a day ago.
+    """Delete the rows whose guesses were all forgiven a day ago, and those above MAX_KEYS and MAX_KNOWN.
+
+    Above MAX_KEYS the ones that are forgiven first go: a flood of new keys, with a guess or two each, takes no
+    lock-out away.
 
     Raises:
         StoreError: the database cannot be written now.
     """
     with transaction(connection):
-        connection.execute("DELETE FROM pin_guesses WHERE forgiven_at < :limit", {"limit": now - 86_400})
+        connection.execute(
+            "DELETE FROM pin_guesses WHERE scope <> 'known' AND forgiven_at < :limit", {"limit": now - 86_400}
+        )
+        connection.execute(
+            "DELETE FROM pin_guesses WHERE scope = 'known' AND last_at <= :limit", {"limit": now - KNOWN_S}
+        )
+        for kept, order, most in (
+            ("scope <> 'known'", "forgiven_at", MAX_KEYS),
+            ("scope = 'known'", "last_at", MAX_KNOWN),
+        ):
+            (count,) = connection.execute(f"SELECT count(*) FROM pin_guesses WHERE {kept}").fetchone()
+            if count > most:
+                connection.execute(
+                    f"DELETE FROM pin_guesses WHERE (scope, name) IN (SELECT scope, name FROM pin_guesses"
+                    f" WHERE {kept} AND scope NOT IN ('mapping', 'gateway') ORDER BY {order}, last_at LIMIT :surplus)",
+                    {"surplus": count - most},
+                )
 
 
 _IS_LOCKED: Final = (
-    "forgiven_at - :now > CASE scope WHEN 'mapping' THEN :mapping WHEN 'gateway' THEN :gateway ELSE :caller END"
+    "forgiven_at - :now > CASE scope WHEN 'mapping' THEN :mapping WHEN 'gateway' THEN :gateway"
+    " WHEN 'peer' THEN :peer ELSE :caller END"
 )
 
 
@@ -202,6 +270,10 @@ def _forgiven_at(connection: sqlite3.Connection, key: GuessKey) -> float:
         {"scope": key.scope, "name": _storable(key.name)},
     ).fetchone()
     return float(row[0]) if row else 0.0
+
+
+def _known_as(key: GuessKey) -> str:
+    return _storable(f"{key.scope} {key.name}")
 
 
 def _storable(name: str) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -94,6 +94,7 @@ async def examine(config: Config, reactor: Any, tell: Tell | None = None, sounds
     await step(Sentence("gateway"), gateway(), None)
     if not config.asterisk:
         note([_no_asterisk()])
+    note(_proof(config))
     tied = await step(_EXTENSIONS, tied_to(), None)
     endpoints = {*config.trunks, *(tied or {}).values()}
     missing = [
@@ -121,6 +122,17 @@ def _no_asterisk() -> Finding:
             "and trunks were not checked"
         ),
         Sentence("docs/configuration.md explains how to add one; FastAGI calls need none"),
+    )
+
+
+def _proof(config: Config) -> Iterator[Finding]:
+    """Whether calls that come without the secret can be proven to be Asterisk's, when they key a PIN."""
+    if config.fastagi.secret_file or (config.asterisk and all(asterisk.secret_file for asterisk in config.asterisk)):
+        return
+    yield unknown(
+        Sentence("PINs"),
+        Sentence("without a connection to AMI, calls that key a PIN cannot be proven to be Asterisk's"),
+        Sentence("add [[asterisk]] with its secret_file for each Asterisk, or set fastagi.secret_file"),
     )
 
 

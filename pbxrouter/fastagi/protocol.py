@@ -72,7 +72,7 @@ from pbxrouter.fastagi.refusal import ForgedCallEnding
 from pbxrouter.fastagi.sender import DirectWriter
 from pbxrouter.fastagi.states import BUSY, HUNG_UP, OVER, Event, IllegalTransition, State, next_state
 from pbxrouter.net import Deadline
-from pbxrouter.text import printable
+from pbxrouter.text import log_field, printable
 
 OPENING_TIMEOUT_S: Final = 10.0
 """Seconds for the opening block. Asterisk writes it at once; a slower peer is not Asterisk."""
@@ -326,7 +326,7 @@ class FastAGIProtocol(Protocol):
         if request.uniqueid or self._owner.may_log("unknown", error.peer):
             self.log.warn(
                 "call {uniqueid} from {peer} refused: {error}",
-                uniqueid=printable(request.uniqueid) or "(unknown)",
+                uniqueid=log_field(request.uniqueid) if request.uniqueid else "(unknown)",
                 peer=error.peer,
                 error=str(error),
             )

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from pbxrouter.agi import DialogueWatch
 from pbxrouter.alarms import AlarmService, targets_of
-from pbxrouter.call import CallFlow, HistoryWriter, PinGuard
+from pbxrouter.call import CallFlow, CallProofs, HistoryWriter, PinGuard
 from pbxrouter.config import Config, read_alarm_secret, read_fastagi_secret
 from pbxrouter.counter import CallCounter
 from pbxrouter.drivers import Driver, load_drivers
@@ -83,10 +83,11 @@ def days(history: HistoryWriter, counters: Sequence[CallCounter]) -> Prepare:
     return prepare
 
 
-def fastagi(admission: Admission, port: Listener, limits: Limits, secret: str) -> Prepare:
+def fastagi(admission: Admission, proofs: CallProofs, port: Listener, limits: Limits, secret: str) -> Prepare:
     """Who may connect, the secret of calls, and the limits of connections.
 
     Args:
+        proofs: know whether there is a secret, and whether the settings name the peers.
         secret: the one in force.
     """
     in_force = [secret]
@@ -100,6 +101,7 @@ def fastagi(admission: Admission, port: Listener, limits: Limits, secret: str) -
         def apply() -> None:
             in_force[0] = found
             admission.reconfigure(networks, found, bounds, reserve)
+            proofs.reconfigure(has_secret=bool(found), allows_others=bool(new.fastagi.allow))
             if renew is not None:
                 renew()
 

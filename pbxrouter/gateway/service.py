@@ -16,7 +16,17 @@ from pbxrouter import __version__
 from pbxrouter.adapters import demand_starpy
 from pbxrouter.agi import DialogueWatch
 from pbxrouter.alarms import AlarmService, targets_of
-from pbxrouter.call import ActiveCalls, CallFlow, HistoryWriter, PinCalls, PinChanges, PinGuard, Refusals, Reports
+from pbxrouter.call import (
+    ActiveCalls,
+    CallFlow,
+    CallProofs,
+    HistoryWriter,
+    PinCalls,
+    PinChanges,
+    PinGuard,
+    Refusals,
+    Reports,
+)
 from pbxrouter.config import DEFAULT_LISTEN, Config, read_alarm_secret, read_fastagi_secret
 from pbxrouter.control import ControlCommand, ControlService, OriginateCommand, ReloadCommand, WatchCommand
 from pbxrouter.counter import CallCounter
@@ -73,6 +83,7 @@ def build(config: Config, reactor: Any, read: Callable[[], Config] | None = None
     pin_calls = PinCalls(store, time.time)
     reloader = RulesReloader(store, engine, reactor)
     changes = PinChanges(store, guard, hash_pin, reloader.reload, time.time)
+    proofs = CallProofs(has_secret=bool(read_fastagi_secret(config)), allows_others=bool(config.fastagi.allow), key=key)
     flow = CallFlow(
         engine,
         drivers,
@@ -83,6 +94,7 @@ def build(config: Config, reactor: Any, read: Callable[[], Config] | None = None
         pin_calls=pin_calls,
         pin_changes=changes,
         trunks=config.trunks,
+        proofs=proofs,
     )
 
     reload.add(reload_parts.calls(flow, guard, drivers))
@@ -101,13 +113,16 @@ def build(config: Config, reactor: Any, read: Callable[[], Config] | None = None
     fastagi = fastagi_factory(config)(flow.serve, reactor, watch, admission(config, reactor), refusals.refused)
     fastagi_port = FastAGIService(config.fastagi.listen, fastagi, reactor)
     fastagi_port.setServiceParent(gateway)
-    reload.add(reload_parts.fastagi(fastagi.admission, fastagi_port, fastagi_limits, read_fastagi_secret(config)))
+    secret = read_fastagi_secret(config)
+    reload.add(reload_parts.fastagi(fastagi.admission, proofs, fastagi_port, fastagi_limits, secret))
     asterisks = [
         AsteriskService(asterisk, flow.serve, engine, config.technologies, watch, reactor, refusals.refused)
         for asterisk in config.asterisk
     ]
     for asterisk in asterisks:
         asterisk.setServiceParent(gateway)
+    proofs.managers = [asterisk.manager for asterisk in asterisks if asterisk.manager is not None]
+    proofs.is_complete = len(proofs.managers) == len(asterisks)
     counters = add_counters(config, asterisks, store, reports, reactor)
     reload.add(reload_parts.days(history, counters))
     reload.add(reload_parts.asterisks(asterisks))
@@ -131,12 +146,12 @@ def build(config: Config, reactor: Any, read: Callable[[], Config] | None = None
         )
         web.setServiceParent(gateway)
         reload.add(reload_parts.web(web))
-    wishes: dict[str, ControlCommand] = {
+    commands: dict[str, ControlCommand] = {
         "watch": WatchCommand(watch),
         "originate": OriginateCommand(originators),
         "reload": ReloadCommand(lambda: gateway.reload_all()),
     }
-    ControlService(config.control, wishes, reactor).setServiceParent(gateway)
+    ControlService(config.control, commands, reactor).setServiceParent(gateway)
     Banner(config).setServiceParent(gateway)
     gateway.state = functools.partial(state_of, flow, fastagi, asterisks, history, engine)
     Drain(flow, [fastagi_port, *asterisks], reactor).setServiceParent(gateway)
@@ -308,7 +323,7 @@ class FastAGIService(Listener):
 class Banner(Service):
     """Logs that the gateway is up, and what to type next."""
 
-    log = Logger(namespace="pbxrouter")
+    log = Logger()
 
     def __init__(self, config: Config) -> None:
         self._config = config
@@ -322,4 +337,6 @@ class Banner(Service):
             listen=self._config.fastagi.listen,
             database=self._config.database,
         )
-        self.log.info("next, in another terminal:  pbxrouter call 21 --from 33   (or make call NUMBER=21 FROM=33)")
+        self.log.info(
+            "gateway: next, in another terminal:  pbxrouter call 21 --from 33   (or make call NUMBER=21 FROM=33)"
+        )

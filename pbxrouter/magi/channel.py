@@ -83,9 +83,11 @@ class MagiChannel:
     Attributes:
         wait_forever: whether replies have no timeout, since an application may still be running.
         rest: the rest of an earlier reply that preceded this one; None if it was lost.
+        is_proven: the channel is Asterisk's: its commands go there over AMI.
     """
 
     log = Logger()
+    is_proven = True
 
     def __init__(
         self,
@@ -141,7 +143,7 @@ class MagiChannel:
         )
 
     def execute(self, command: str) -> Deferred[AGIReply]:
-        """See agi.Channel."""
+        """Send a command by AMI's action AGI and wait for its reply; as agi.Channel.execute."""
         if self._waiting is not None:
             return fail(AGIError(f"a command is still being answered; {command.split(' ', 1)[0]} was not sent"))
         try:

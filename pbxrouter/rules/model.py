@@ -51,8 +51,8 @@ class User:
 
 
 @dataclass(frozen=True, slots=True)
-class Party:
-    """A party that sent a call on, by a forward, a transfer or parking.
+class Forwarder:
+    """A phone, trunk or number that forwarded a call: by a forward (SIP 302), a transfer or parking.
 
     Attributes:
         endpoint: of its channel, such as ``PJSIP/21``; ``""`` if only its number is known.
@@ -80,9 +80,9 @@ class Facts:
         pin: the digits that the caller keyed as PIN; None before the PIN prompt.
         endpoint: the endpoint by which the call came, such as ``PJSIP/33``; ``""`` if it is not known.
         by_trunk: whether that endpoint is one of the trunks, so that the caller number proves nothing.
-        sent_on_by: the parties that sent the call on, as Asterisk itself tells; they answer for it in place of the
-            caller, and each must be allowed.
-        claimed: a party that the call merely claims to have been sent on by; caller and party must be allowed.
+        forwarders: who forwarded the call, as Asterisk itself tells; they answer for it in place of the caller, and
+            each must be allowed.
+        claimed_forwarder: who forwarded the call by its own claim, without proof; caller and forwarder must be allowed.
     """
 
     caller: str | None
@@ -90,14 +90,14 @@ class Facts:
     pin: str | None = field(default=None, repr=False)
     endpoint: str = ""
     by_trunk: bool = False
-    sent_on_by: tuple[Party, ...] = ()
-    claimed: Party | None = None
+    forwarders: tuple[Forwarder, ...] = ()
+    claimed_forwarder: Forwarder | None = None
 
     @property
     def forwarded_by(self) -> str:
-        """Who sent the call on, proven or claimed; ``""`` if it was not sent on."""
-        parties = self.sent_on_by or ((self.claimed,) if self.claimed else ())
-        return printable(", ".join(party.name for party in parties))
+        """Who forwarded the call, proven or claimed; ``""`` if it was not forwarded."""
+        forwarders = self.forwarders or ((self.claimed_forwarder,) if self.claimed_forwarder else ())
+        return printable(", ".join(forwarder.name for forwarder in forwarders))
 
 
 class Verdict(enum.Enum):
@@ -122,11 +122,11 @@ class Decision:
         mapping: the mapping whose pattern won; None if none matches.
         granted_by: extension or user whose grant allowed it; None if not allowed.
         trace: why, one sentence for each step, in order.
-        extension: the extension that answers for the call: the caller's, or that of the party that sent it on; None
-            if it is not among the extensions.
+        extension: the extension that answers for the call: the caller's, or that of its forwarder; None if it is
+            not among the extensions.
         user: the user whose PIN was keyed, whether or not it granted the mapping.
         max_calls: calls that this user's PIN may have at once; None if no PIN allowed the call.
-        forwarded_by: who sent the call on, proven or claimed; ``""`` if it was not sent on.
+        forwarded_by: who forwarded the call, proven or claimed; ``""`` if it was not forwarded.
     """
 
     verdict: Verdict

@@ -1,13 +1,14 @@
 """Sentences and text that people read: translatable sentences, printable text, CSV cells."""
 
 from pbxrouter.text.csv_cells import csv_line
-from pbxrouter.text.printable import printable
+from pbxrouter.text.printable import log_field, printable
 from pbxrouter.text.sentences import Sentence, joined, sentence
 
 __all__ = [
     "Sentence",
     "csv_line",
     "joined",
+    "log_field",
     "printable",
     "sentence",
 ]

@@ -106,7 +106,7 @@ class Translator:
         return said[:1].upper() + said[1:] if _begins_with_words(sentence) else said
 
     def number(self, value: float) -> str:
-        """Format a number."""
+        """Format a number with the language's separators."""
         return format_decimal(value, locale=self._locale)
 
     def day(self, seconds: float) -> str:

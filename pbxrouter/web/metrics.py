@@ -104,7 +104,7 @@ class PinCollector(Collector):
         self._statistics = statistics
 
     def collect(self) -> Iterator[Metric]:
-        """See prometheus_client."""
+        """Yield the metrics of PINs, for prometheus_client."""
         for name, text, value in (
             ("wrong", "PINs that were wrong.", self._statistics.wrong),
             ("unchecked", "PINs that were not checked, since the caller was locked out.", self._statistics.unchecked),
@@ -139,7 +139,7 @@ class CounterCollector(Collector):
         self._web_refused = web_refused
 
     def collect(self) -> Iterator[Metric]:
-        """See prometheus_client."""
+        """Yield the metrics of calls and connections, for prometheus_client."""
         info = InfoMetricFamily("pbxrouter_build", "The gateway that this is.")
         info.add_metric([], {"version": __version__})
         yield info

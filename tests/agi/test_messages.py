@@ -26,12 +26,12 @@ def block_of(call: SimulatedCall) -> bytes:
 
 
 def read(call: SimulatedCall) -> AGIRequest:
-    """Parse a block."""
+    """Parse the opening block of a simulated call."""
     return parse_request(block_of(call))
 
 
 class OpeningBlock(SynchronousTestCase):
-    """The opening block."""
+    """Parsing the opening block."""
 
     def test_whole(self) -> None:
         """All variables and arguments of docs/asterisk.md A1 are read."""

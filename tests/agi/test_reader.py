@@ -25,7 +25,7 @@ SYNTAX = (
 
 
 def events_of(reader: AGIReader) -> list[AGIEvent]:
-    """All complete events."""
+    """Take all complete events from a reader."""
     return list(iter(reader.next_event, None))
 
 
@@ -46,7 +46,7 @@ def answered(command: str, data: bytes) -> list[AGIEvent]:
 
 
 class Opening(SynchronousTestCase):
-    """The opening block."""
+    """Reading the opening block from bytes."""
 
     def test_byte_by_byte(self) -> None:
         """The request comes with the last byte, and nothing before."""
@@ -132,7 +132,7 @@ class Opening(SynchronousTestCase):
 
 
 class Replies(SynchronousTestCase):
-    """Replies."""
+    """Reading replies from bytes."""
 
     def test_one_line(self) -> None:
         """A reply of one line is complete, and the command is no longer waiting."""
@@ -313,7 +313,7 @@ COMMANDS = st.sampled_from(["GET DATA x", "GET VARIABLE X", "EXEC Dial x", "NOOP
 
 
 class AnyBytes(SynchronousTestCase):
-    """Arbitrary bytes."""
+    """Reading arbitrary bytes."""
 
     @given(st.binary(max_size=300), st.lists(st.integers(0, 300)))
     def test_opening(self, data: bytes, cuts: list[int]) -> None:

@@ -40,7 +40,7 @@ class ManagerTest(SynchronousTestCase):
     """Has a connection that is logged in."""
 
     def setUp(self) -> None:
-        """Log in."""
+        """Connect a protocol and log in."""
         self.events: list[AMIMessage] = []
         self.handlers: dict[bytes, list[EventHandler]] = {b"Hangup": [self.events.append]}
         self.protocol, self.end, self.clock = new_protocol(self.handlers)
@@ -66,10 +66,10 @@ class ManagerTest(SynchronousTestCase):
 
 
 class LoginTests(SynchronousTestCase):
-    """Logging in."""
+    """Logging in by MD5 challenge or plain text."""
 
     def setUp(self) -> None:
-        """Make a connection."""
+        """Connect a protocol without logging in."""
         self.protocol, self.end, self.clock = new_protocol()
 
     def log_in(self, plain: bool = False) -> Deferred[None]:
@@ -387,15 +387,15 @@ class ListTests(ManagerTest):
     """Actions that a list answers."""
 
     def item(self, action_id: str, channel: str) -> None:
-        """Receive an item."""
+        """Receive one item of a list."""
         self.end.says("Event: CoreShowChannel", f"ActionID: {action_id}", f"Channel: {channel}")
 
     def complete(self, action_id: str) -> None:
-        """Receive the end."""
+        """Receive the end of a list."""
         self.end.says("Event: CoreShowChannelsComplete", f"ActionID: {action_id}", "EventList: Complete")
 
     def start(self, action_id: str) -> None:
-        """Receive the response."""
+        """Receive the response that begins a list."""
         self.end.says("Response: Success", f"ActionID: {action_id}", "EventList: start")
 
     def test_list(self) -> None:

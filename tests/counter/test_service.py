@@ -172,7 +172,7 @@ class ReportTests(DatabaseCase):
     """Reports from the rows."""
 
     def write(self, asterisk: str = "x", **batch: Any) -> None:
-        """Write a batch."""
+        """Write a batch of counts to the database."""
         storage.write(self.connection, Batch(asterisk, **batch))
 
     def read(self, *names: str, began: int = NOW, ended: int = NOW + 300) -> counter_report.Report:
@@ -231,7 +231,7 @@ class ServiceTests(DatabaseCase):
     """A CallCounter on a fake store and a fake AMI connection."""
 
     def setUp(self) -> None:
-        """Start it, without a connection."""
+        """Create the counter's service, not yet connected."""
         super().setUp()
         self.clock = Clock()
         self.clock.advance(NOW)
@@ -239,7 +239,7 @@ class ServiceTests(DatabaseCase):
         self.counter = self.begin()
 
     def begin(self) -> CallCounter:
-        """Start a gateway."""
+        """Start the counter's service."""
         self.manager = FakeAMIConnection()
         counter = CallCounter(self.manager, self.store, self.clock, 30)  # type: ignore[arg-type]
         counter.startService()
@@ -247,7 +247,7 @@ class ServiceTests(DatabaseCase):
         return counter
 
     def wait(self, seconds: float = 1) -> None:
-        """Let time pass."""
+        """Advance the clock."""
         self.clock.pump([0.5] * int(seconds * 2))
 
     def total(self) -> tuple[int, int, int]:
@@ -257,7 +257,7 @@ class ServiceTests(DatabaseCase):
         return int(started), int(answered), int(finished)
 
     def call(self, uniqueid: str = "a") -> None:
-        """Begin a call."""
+        """Begin a call, as AMI's Newchannel tells it."""
         self.manager.says("Newchannel", uniqueid, uniqueid)
 
     def listed(self, uniqueid: str, duration: str = "00:00:07", **headers: str) -> AMIMessage:
@@ -1110,7 +1110,7 @@ class ServiceTests(DatabaseCase):
 
 
 class CommandTests(CommandTestCase):
-    """`pbxrouter counter`."""
+    """The command `pbxrouter counter`."""
 
     def setUp(self) -> None:
         """Make a database in which the last minutes are known."""
@@ -1127,7 +1127,7 @@ class CommandTests(CommandTestCase):
         )
 
     def batch(self, asterisk: str, **what: Any) -> None:
-        """Write a batch."""
+        """Write a batch of counts to the database."""
         with closing(database.connect(self.database)) as connection:
             storage.write(connection, Batch(asterisk, **what))
 

@@ -14,7 +14,7 @@ class ColumnTests(DatabaseCase):
     """Which value is in which column."""
 
     def write(self, asterisk: str = "x", **batch: object) -> None:
-        """Write a batch."""
+        """Write a batch of counts to the database."""
         storage.write(self.connection, Batch(asterisk, **batch))  # type: ignore[arg-type]
 
     def test_minutes(self) -> None:

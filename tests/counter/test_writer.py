@@ -34,7 +34,7 @@ class WriterTests(DatabaseCase):
         self.table.event(name, lambda key: all_headers.get(key, ""), NOW)
 
     def begin_writing(self, last: bool = False) -> Deferred[None]:
-        """Begin to write."""
+        """Begin to write what has been counted."""
         return Deferred.fromCoroutine(self.writer.write(last))
 
     def write(self, last: bool = False) -> None:

@@ -8,15 +8,18 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter import database
+from pbxrouter.database import guesses as guesses_module
 from pbxrouter.database.audit import Actor
 from pbxrouter.database.guesses import (
     MAX_LISTED,
     WrongGuesses,
     admit_guess,
     forget_guesses,
+    is_known,
     lift_guesses,
     lift_lockout,
     list_guesses,
+    note_known,
     refund_guess,
 )
 from pbxrouter.errors import NotThere
@@ -34,7 +37,7 @@ class GuessCase(SynchronousTestCase):
     """Has a database without guesses."""
 
     def setUp(self) -> None:
-        """Make it."""
+        """Create the database and connect to it."""
         path = Path(self.mktemp())
         database.create(path)
         self.connection = database.connect(path)
@@ -54,7 +57,7 @@ class GuessCase(SynchronousTestCase):
 
 
 class ChargingTests(GuessCase):
-    """admit_guess and refund_guess."""
+    """admit_guess counts a PIN in advance, refund_guess takes it back."""
 
     def test_each_key_is_charged(self) -> None:
         """A guess is charged to each key of the call, and forgiven after six minutes."""
@@ -177,6 +180,65 @@ class ListingTests(GuessCase):
         for key, when in ((PHONE, NOW), (NUMBER, NOW + 99 * DAY_S)):
             refused = self.assertRaises(NotThere, lift_lockout, self.connection, Actor("ana", "console"), when, key)
             self.assertIn(f"no wrong PINs are held against {key.scope} {key.name}", str(refused))
+
+
+class BoundsTests(GuessCase):
+    """How many rows are kept, and which give way."""
+
+    def test_a_flood_takes_no_lock_out_away(self) -> None:
+        """Above MAX_KEYS those that are forgiven first go: a locked key stays, and so do mapping and gateway."""
+        self.patch(guesses_module, "MAX_KEYS", 20)
+        self.guess(PHONE, times=5)
+        self.guess(GuessKey("mapping", "1"), GuessKey("gateway", ""))
+        for number in range(100):
+            self.guess(GuessKey("number", str(number)), now=NOW + number / 10)
+        forget_guesses(self.connection, NOW + 10)
+        rows = self.rows()
+        self.assertEqual(len(rows), 20)
+        self.assertEqual([row[0] for row in rows].count("number"), 17)
+        self.assertEqual(self.guess(PHONE, now=NOW + 10).locked_by, PHONE)
+        self.assertEqual([row[1] for row in rows if row[0] == "number"], [str(number) for number in range(83, 100)])
+
+    def test_ended_ones_go_first(self) -> None:
+        """Rows whose guesses are forgiven go before those whose are not."""
+        self.patch(guesses_module, "MAX_KEYS", 2)
+        self.guess(NUMBER)
+        self.guess(PHONE, now=NOW + INTERVAL_S)
+        self.guess(GuessKey("number", "34"), now=NOW + INTERVAL_S)
+        forget_guesses(self.connection, NOW + INTERVAL_S)
+        self.assertEqual([row[:2] for row in self.rows()], [("endpoint", "PJSIP/33"), ("number", "34")])
+
+    def test_known_callers(self) -> None:
+        """A caller is known for thirty days after a right PIN; a flood of keys does not change that."""
+        self.patch(guesses_module, "MAX_KEYS", 3)
+        self.patch(guesses_module, "MAX_KNOWN", 2)
+        for place, key in enumerate((PHONE, NUMBER, GuessKey("trunk", "PJSIP/out 555"))):
+            self.assertFalse(is_known(self.connection, key, NOW))
+            note_known(self.connection, key, NOW + place)
+            self.assertTrue(is_known(self.connection, key, NOW))
+        for number in range(10):
+            self.guess(GuessKey("number", str(number)))
+        forget_guesses(self.connection, NOW + 3)
+        known = [is_known(self.connection, key, NOW + 3) for key in (PHONE, NUMBER, GuessKey("trunk", "PJSIP/out 555"))]
+        self.assertEqual(known, [False, True, True])
+        self.assertTrue(is_known(self.connection, NUMBER, NOW + 30 * DAY_S))
+        self.assertFalse(is_known(self.connection, NUMBER, NOW + 30 * DAY_S + 1))
+        forget_guesses(self.connection, NOW + 30 * DAY_S + 2)
+        self.assertEqual([row[0] for row in self.rows()], [])
+
+    def test_not_listed(self) -> None:
+        """Known callers and queues are no lock-outs."""
+        note_known(self.connection, PHONE, NOW)
+        queue = GuessKey("queue", "PJSIP/out")
+        for place in range(31):
+            ruling = self.guess(GuessKey("trunk", f"PJSIP/out {place}"), queue, GuessKey("mapping", "1"))
+        self.assertEqual((ruling.locked_by, ruling.delay_s), (None, 0.0))
+        again = self.guess(GuessKey("trunk", "PJSIP/out 99"), queue, GuessKey("mapping", "1"))
+        self.assertEqual(again.delay_s, 10.0)
+        refund_guess(self.connection, (queue,), NOW)
+        held = self.guess(GuessKey("trunk", "PJSIP/out 98"), queue, GuessKey("mapping", "1"))
+        self.assertEqual(held.delay_s, 20.0)
+        self.assertEqual({row.key.scope for row in list_guesses(self.connection, NOW)}, {"trunk", "mapping"})
 
 
 class ClockTests(GuessCase):

@@ -39,7 +39,7 @@ class StoreTests(TestCase):
     """A Store on a database with the sample."""
 
     def setUp(self) -> None:
-        """Make both."""
+        """Create a database and open a Store on it."""
         directory = Path(self.mktemp())
         directory.mkdir()
         self.path = directory / "pbxrouter.sqlite"

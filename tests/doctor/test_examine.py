@@ -14,7 +14,7 @@ from twisted.internet import reactor as the_reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import LoopingCall
-from twisted.trial.unittest import TestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
@@ -24,7 +24,7 @@ from pbxrouter.config import schema as settings
 from pbxrouter.config.schema import Asterisk, Config, FastAGI
 from pbxrouter.database.rules.sample import add_sample
 from pbxrouter.doctor import Finding
-from pbxrouter.doctor.examine import examine
+from pbxrouter.doctor.examine import _proof, examine
 from pbxrouter.security.keyfile import create_key
 from tests.cli.test_events import PlayedAmi
 from tests.fakes import hash_pin
@@ -154,6 +154,7 @@ class ExamineTests(TestCase):
                     "gateway": "ok",
                     "FastAGI": "ok",
                     "web": "ok",
+                    "PINs": "unknown",
                     "AMI": "unknown",
                 },
             )
@@ -208,3 +209,22 @@ class ExamineTests(TestCase):
             self.assertEqual(open_one.area_sentence.translated(lambda text: spanish[text]), "AMI de open")
 
         return Deferred.fromCoroutine(look())
+
+
+class ProofTests(SynchronousTestCase):
+    """Whether calls that key a PIN can be proven to be Asterisk's."""
+
+    def test_each(self) -> None:
+        """It is said unless each Asterisk has an AMI connection, or calls must pass the secret."""
+        connected, silent = Asterisk("pbx", secret_file="ami.secret"), Asterisk("other")
+        said: dict[tuple[Asterisk, ...], bool] = {
+            (): True,
+            (silent,): True,
+            (connected, silent): True,
+            (connected,): False,
+            (connected, connected): False,
+        }
+        for asterisks, is_said in said.items():
+            self.assertEqual([bool(list(_proof(Config(asterisk=asterisks))))], [is_said])
+        with_secret = Config(fastagi=FastAGI(secret_file="fastagi.secret"))
+        self.assertEqual(list(_proof(with_secret)), [])

@@ -37,7 +37,7 @@ class FakeProbe:
         self.asked: list[str] = []
 
     async def variable(self, name: str) -> str | None:
-        """Answer with PBXROUTER_FALLBACK."""
+        """Answer with the value of PBXROUTER_FALLBACK."""
         return self._fallback
 
     def action_list(self, name: str, headers: list[tuple[str, str]]) -> Deferred[list[AMIMessage]]:
@@ -50,10 +50,10 @@ class FakeProbe:
 
 
 class FallbackTests(SynchronousTestCase):
-    """check_fallback."""
+    """check_fallback examines what the dialplan dials without the gateway."""
 
     def find(self, probe: Any, *trunks: str) -> list[Finding]:
-        """The findings."""
+        """Run check_fallback and return its findings."""
         return self.successResultOf(
             Deferred.fromCoroutine(check_fallback(probe, Config(trunks=trunks), Sentence("dialplan")))
         )

@@ -47,7 +47,7 @@ class FindingCase(SynchronousTestCase):
     """Has a directory with settings."""
 
     def setUp(self) -> None:
-        """Make both."""
+        """Create a folder, and a configuration in it."""
         self.folder = Path(self.mktemp()).absolute()
         self.folder.mkdir(parents=True)
         self.config = parsing.resolved(Config(trunks=("PJSIP/provider",)), self.folder)
@@ -79,7 +79,7 @@ class InstalledCase(FindingCase):
         create_key(Path(self.config.pin_key_file))
 
     def look(self) -> list[Finding]:
-        """The findings."""
+        """Run check_files and return its findings."""
         return list(check_files(self.config))
 
     def execute(self, *statements: str) -> None:
@@ -91,7 +91,7 @@ class InstalledCase(FindingCase):
 
 
 class FileTests(InstalledCase):
-    """Checks of files."""
+    """Checks of files: settings, database, keys."""
 
     def test_good(self) -> None:
         """A good installation has no problem and is not changed."""
@@ -312,7 +312,7 @@ class EndpointFindingTests(FindingCase):
 
 
 class AlarmFindingTests(FindingCase):
-    """Checks of [alarm]."""
+    """Checks of the settings in [alarm]."""
 
     def alarm(self, **values: object) -> list[tuple[str, str]]:
         """The findings about alarms: state and text."""
@@ -346,7 +346,7 @@ class LockoutFindingTests(FindingCase):
     """Checks of wrong PINs."""
 
     def guess(self, count: int, line: int, map_id: int = 1) -> None:
-        """Key wrong PINs."""
+        """Count wrong PINs on a line."""
         with contextlib.closing(database.connect(Path(self.config.database))) as connection:
             for _ in range(count):
                 keys = keys_of(f"PJSIP/{line}-0000001a", None, map_id, frozenset())
@@ -386,18 +386,18 @@ class FakeSocket:
         self.close()
 
     def settimeout(self, timeout_s: float) -> None:
-        """See socket."""
+        """Accept any time-out."""
 
     def sendall(self, data: bytes) -> None:
-        """See socket."""
+        """Keep the bytes that are sent."""
         self.sent += data
 
     def recv(self, count: int) -> bytes:
-        """See socket."""
+        """Return the answer that the test has set up."""
         return self._answer[:count]
 
     def close(self) -> None:
-        """See socket."""
+        """Note that the socket was closed."""
         self.closed = True
 
 
@@ -589,7 +589,7 @@ class AmiTests(AsteriskCase):
     """Checks of AMI: classes, version, clock, heartbeat."""
 
     def find(self) -> list[Finding]:
-        """The findings."""
+        """Run check_asterisk and return its findings."""
         return self.look(check_asterisk)
 
     def test_good(self) -> None:
@@ -854,7 +854,7 @@ class HookTests(AsteriskCase):
 
 
 class SoundTests(FindingCase):
-    """Checks of prompts."""
+    """Checks of the prompts' sound files."""
 
     def setUp(self) -> None:
         """Make all in English."""
@@ -864,14 +864,14 @@ class SoundTests(FindingCase):
         self.put("en", *self.names)
 
     def put(self, language: str, *names: str) -> None:
-        """Make sounds."""
+        """Create the sound files of a language."""
         folder = self.sounds / language
         folder.mkdir(parents=True, exist_ok=True)
         for name in names:
             (folder / f"{name}.gsm").touch()
 
     def find(self, folder: Path | None = None) -> list[Finding]:
-        """The findings."""
+        """Run check_sounds and return its findings."""
         return list(check_sounds(self.config, folder or self.sounds, Sentence("sounds")))
 
     def test_good(self) -> None:

@@ -41,7 +41,7 @@ class ProtocolCase(SynchronousTestCase):
     """A connection in memory."""
 
     def setUp(self) -> None:
-        """Asterisk connects."""
+        """Connect Asterisk to a FastAGIProtocol."""
         self.connect()
 
     def connect(self) -> None:
@@ -51,7 +51,7 @@ class ProtocolCase(SynchronousTestCase):
         self.asterisk = AsteriskEnd(self.call)
 
     def open(self, call: SimulatedCall = CALL) -> None:
-        """The opening block comes."""
+        """Receive the opening block."""
         self.asterisk.says(call.environment())
 
     def begin(self) -> None:
@@ -68,7 +68,7 @@ class ProtocolCase(SynchronousTestCase):
         return waiting
 
     def passes(self, seconds: float) -> None:
-        """Let time pass."""
+        """Advance the clock."""
         self.owner.time.advance(seconds)
 
     def assertOver(self) -> None:
@@ -211,7 +211,7 @@ class TCPTransport(StringTransport):
         directlyProvides(self, ITCPTransport)
 
     def setTcpKeepAlive(self, enabled: bool) -> None:
-        """Record the setting."""
+        """Keep the setting of TCP keepalive."""
         self.keeps_alive = enabled
 
 
@@ -434,7 +434,7 @@ class Commands(ProtocolCase):
     """Commands and replies; the contract of every channel is in tests/agi/test_channel.py."""
 
     def setUp(self) -> None:
-        """A call."""
+        """Begin a call."""
         super().setUp()
         self.begin()
 
@@ -686,7 +686,7 @@ class Watching(ProtocolCase):
     """The dialogue as a watcher sees it."""
 
     def setUp(self) -> None:
-        """Add a watcher."""
+        """Begin a call that is watched."""
         super().setUp()
         self.seen: list[DialogueLine] = []
         self.owner.watch.add(self.seen.append)

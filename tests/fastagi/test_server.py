@@ -40,7 +40,7 @@ class FactoryCase(SynchronousTestCase):
             self.ended.append("done")
 
     def connect(self) -> AsteriskEnd:
-        """Asterisk connects."""
+        """Connect Asterisk to the factory."""
         protocol = self.factory.buildProtocol(None)
         assert protocol is not None
         return AsteriskEnd(protocol)
@@ -58,7 +58,7 @@ class FactoryCase(SynchronousTestCase):
 
 
 class Serving(FactoryCase):
-    """Serving calls."""
+    """How FastAGIFactory serves calls."""
 
     def test_conversation(self) -> None:
         """Serving begins when the block is complete; the connection is closed when it ends, and not before."""
@@ -132,7 +132,7 @@ class Serving(FactoryCase):
 
 
 class Draining(FactoryCase):
-    """The gateway stops."""
+    """What happens to calls while the gateway stops."""
 
     def test_no_calls(self) -> None:
         """Without calls it is done at once, and no connection is accepted any more."""

@@ -42,14 +42,14 @@ mZZScQ==
 
 
 async def serve(channel: Channel) -> None:
-    """Serve no call."""
+    """Serve a call; none comes."""
 
 
 class AsteriskServiceTest(SynchronousTestCase):
     """Has a directory with a secret."""
 
     def setUp(self) -> None:
-        """Make both."""
+        """Create a secret file and a reactor in memory."""
         self.folder = Path(self.mktemp())
         self.folder.mkdir()
         self.secret = self.folder / "ami.secret"
@@ -164,7 +164,7 @@ class SettingsTests(AsteriskServiceTest):
 
 
 class StopTests(AsteriskServiceTest):
-    """Stopping in order."""
+    """The order in which parts stop."""
 
     def connected(self) -> tuple[AsteriskService, AmiEnd]:
         """Log in, and take what was sent since."""

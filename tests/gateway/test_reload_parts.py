@@ -18,8 +18,8 @@ from twisted.logger import capturedLogs
 
 from pbxrouter.config import parsing
 from pbxrouter.config.schema import Config
+from pbxrouter.database.access import add_console_user
 from pbxrouter.database.audit import Actor
-from pbxrouter.database.people import add_console_user
 from pbxrouter.errors import ConfigError
 from pbxrouter.gateway import reload_parts, service
 from pbxrouter.gateway.service import GatewayService

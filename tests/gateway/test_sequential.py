@@ -18,7 +18,7 @@ class Part(Service):
         self.stopped: Deferred[None] = Deferred()
 
     def startService(self) -> None:
-        """Record the start."""
+        """Note in the journal that the part has started."""
         super().startService()
         self.journal.append(f"+{self.word}")
 
@@ -33,7 +33,7 @@ class SequentialTests(SynchronousTestCase):
     """A service with two parts."""
 
     def setUp(self) -> None:
-        """Start it."""
+        """Start a SequentialService with two parts."""
         self.journal: list[str] = []
         self.whole = SequentialService()
         self.parts = [Part(name, self.journal) for name in ("first", "second")]

@@ -46,7 +46,7 @@ class Queue:
         self.pipe = b""
 
     def send(self, address: str, line: str, command_id: str) -> Deferred[None]:
-        """Action AGI."""
+        """Receive a command by the action AGI."""
         self.commands.append((address, line, command_id))
         if isinstance(self.answer, ManagerError):
             return fail(self.answer)
@@ -54,7 +54,7 @@ class Queue:
 
     @property
     def lines(self) -> list[str]:
-        """The commands received."""
+        """The commands that were received."""
         return [line for _, line, _ in self.commands]
 
     def result(self, answer: str | bytes, command_id: str | None = None) -> AMIMessage:
@@ -69,10 +69,10 @@ class Queue:
 
 
 class MagiChannelTest(SynchronousTestCase):
-    """Has a call in AGI(agi:async)."""
+    """Test case with a call in AGI(agi:async)."""
 
     def setUp(self) -> None:
-        """Begin the call."""
+        """Begin a call."""
         self.begin()
 
     def begin(self, unread: bool = False) -> None:
@@ -90,7 +90,7 @@ class MagiChannelTest(SynchronousTestCase):
         )
 
     def result(self, answer: str | bytes, command_id: str | None = None) -> None:
-        """Receive a reply."""
+        """Receive the reply to a command."""
         self.call.result_received(self.queue.result(answer, command_id))
 
 

@@ -140,7 +140,7 @@ class MagiServiceTest(SynchronousTestCase):
         self.forged_end(uniqueid)
 
     def forged_end(self, uniqueid: str = UNIQUEID) -> None:
-        """Receive an AsyncAGIEnd."""
+        """Receive an AsyncAGIEnd, forged or not."""
         self.manager.event("Event: AsyncAGIEnd", *snapshot(uniqueid))
 
     def answer(self, reply: str, expected: str = "", uniqueid: str = UNIQUEID) -> None:
@@ -176,7 +176,7 @@ class MagiServiceTest(SynchronousTestCase):
         ]
 
     def loud(self) -> list[LogEvent]:
-        """Log lines above info."""
+        """The log lines above level info."""
         return [event for event in self.events if event["log_level"] >= LogLevel.warn]
 
 
@@ -339,7 +339,7 @@ class StartTests(MagiServiceTest):
 
 
 class ForgedTests(MagiServiceTest):
-    """Forgeries by callers."""
+    """Events that callers forge."""
 
     def test_tampered_event(self) -> None:
         """A context, an id or a block put into a number makes the event invalid."""
@@ -487,7 +487,7 @@ class ForgedTests(MagiServiceTest):
         self.manager.event("Event: AsyncAGIStart", *snapshot(number="22"), f"Env: {data}")
         self.manager.alive.clear()
         self.manager.event("Event: AsyncAGIStart", *snapshot(), f"Env: {quote(genuine, safe='')}")
-        self.assertEqual((self.served, self.manager.forged_events, len(self.loud())), ([], 6, 1))
+        self.assertEqual((self.served, self.manager.forged_events, len(self.loud())), ([], 5, 1))
         self.start()
         self.assertEqual(len(self.served), 1)
 

@@ -11,7 +11,7 @@ from pbxrouter.net.timers import Deadline, Timer, every
 
 
 class EveryTests(SynchronousTestCase):
-    """every."""
+    """every runs a coroutine at an interval."""
 
     def setUp(self) -> None:
         """A service that has not started, with work every two seconds."""
@@ -71,7 +71,7 @@ class EveryTests(SynchronousTestCase):
 
 
 class TimerTests(SynchronousTestCase):
-    """Timer."""
+    """Timer can be restarted and stopped."""
 
     def setUp(self) -> None:
         """A timer that is not set."""
@@ -124,7 +124,7 @@ class TimerTests(SynchronousTestCase):
 
 
 class Deadlines(SynchronousTestCase):
-    """Deadline."""
+    """Deadline fires unless it is moved."""
 
     def setUp(self) -> None:
         """A deadline that is not set."""

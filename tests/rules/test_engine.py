@@ -23,7 +23,7 @@ def rules_with(pattern: str, application: str = "dial") -> RuleSet:
 
 
 class Deciding(SynchronousTestCase):
-    """RulesEngine."""
+    """RulesEngine decides on the rules that are loaded."""
 
     def test_at_once(self) -> None:
         """With rules in memory a decision is made at once, and new rules count at once."""
@@ -124,12 +124,12 @@ class FakeSource:
         return fail(self.rules) if isinstance(self.rules, Exception) else succeed(self.rules)
 
     def version(self) -> Deferred[tuple[int, ...]]:
-        """The version."""
+        """The version of the rules, which the test sets."""
         return fail(self.mark) if isinstance(self.mark, Exception) else succeed((self.mark,))
 
 
 class Keeping(SynchronousTestCase):
-    """RulesReloader."""
+    """RulesReloader loads rules when they change."""
 
     def setUp(self) -> None:
         """Start a reloader with a recorded log."""

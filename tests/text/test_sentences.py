@@ -47,7 +47,7 @@ class Steps(SynchronousTestCase):
 
 
 class Printable(SynchronousTestCase):
-    """printable."""
+    """printable escapes what would not print."""
 
     def test_examples(self) -> None:
         """Readable characters stay, others are escaped."""

@@ -86,7 +86,7 @@ class Search:
     Attributes:
         caller: a number; with ``*`` at its end, a prefix.
         number: a number or a prefix, too.
-        forwarded_by: who sent the call on: an endpoint, or a number, which is also that behind the technology of an
+        forwarded_by: who forwarded the call: an endpoint, or a number, which is also that behind the technology of an
             endpoint; or a prefix of it.
     """
 
@@ -228,13 +228,13 @@ def _conditions(search: Search) -> tuple[list[str], dict[str, Any]]:
             conditions.append(f"{name} >= :{name} AND {name} < :{name}_end")
             values |= {name: beginning, f"{name}_end": f"{beginning}\U0010ffff"}
     if search.forwarded_by is not None:
-        # The column lists several parties with commas between.
+        # The column lists several forwarders with commas between.
         beginning = _beginning("forwarded_by", search.forwarded_by)
         conditions.append("forwarded_by <> ''")  # as the index demands
         conditions.append(
-            "(instr(', ' || forwarded_by || ',', ', ' || :party) OR instr(forwarded_by || ',', '/' || :party))"
+            "(instr(', ' || forwarded_by || ',', ', ' || :forwarder) OR instr(forwarded_by || ',', '/' || :forwarder))"
         )
-        values["party"] = f"{search.forwarded_by}," if beginning is None else beginning
+        values["forwarder"] = f"{search.forwarded_by}," if beginning is None else beginning
     for name, sign in (("since", ">="), ("until", "<")):
         if getattr(search, name) is not None:
             conditions.append(f"began {sign} :{name}")
@@ -274,7 +274,7 @@ def _index(connection: sqlite3.Connection, search: Search, limit: int) -> str:
             best, fewest = index, counted
         if name == "forwarded_by" or (_beginning(name, wanted) is None and not exact):
             exact = index
-    # For one value the index is in order of time; for a prefix it is not, but that of calls that were sent on is.
+    # For one value the index is in order of time; for a prefix it is not, but that of calls that were forwarded is.
     return exact if fewest > FEW and exact else best
 
 

@@ -127,7 +127,7 @@ class DashboardSnapshots:
         self._waiting: list[Deferred[None]] | None = None
 
     def make(self) -> DashboardSnapshot:
-        """Take a snapshot."""
+        """Take a snapshot of calls, figures and health."""
         version = live_version(self._web.active_calls, self._web.counters)
         if version != self._version:
             self._version = version

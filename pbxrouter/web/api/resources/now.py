@@ -36,7 +36,7 @@ class CallInProgress(msgspec.Struct, frozen=True):
     application: str
     data: str
     granted_by: str
-    forwarded_by: Annotated[str, Meta(description="Who sent the call on; empty if it was not sent on.")]
+    forwarded_by: Annotated[str, Meta(description="Who forwarded the call; empty if it was not forwarded.")]
     since: _When
     answered: Annotated[float, Meta(description="When two parties were connected.")] | None
     phase: Literal["routing", "number", "pin", "running", "talking", "ending", "outside"]

@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from pbxrouter.click_to_dial.signing import LinkState, Signer
-from pbxrouter.database.people.console_users import credentials
+from pbxrouter.database.access.console_users import credentials
 from pbxrouter.security import PasswordHashes
 from pbxrouter.security.tokens import Scope
 from tests.api_fakes import ApiCase
@@ -159,7 +159,7 @@ class AdminTests(ApiCase):
         said = await self.good("GET", "/api/doctor")
         self.assertIn("database", " ".join(item["area"] for item in said["findings"]))
         states = [item["state"] for item in said["findings"]]
-        self.assertEqual(said["well"], all(state == "ok" for state in states))
+        self.assertEqual(said["ok"], all(state == "ok" for state in states))
         self.assertEqual((said["wrong"], said["unknown"]), (states.count("wrong"), states.count("unknown")))
         self.assertEqual(said["state"], "wrong" if said["wrong"] else "unknown" if said["unknown"] else "ok")
         for item in said["findings"]:
