@@ -33,6 +33,13 @@ class ConfigError(PbxrouterError):
     """A setting cannot be used. The message names the key and what is accepted."""
 
 
+class DescriptorsUsedUp(PbxrouterError):
+    """The process may open no further file or connection."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(sentence("all {count} file descriptors are in use: new calls are closed at once", count=limit))
+
+
 class PatternError(PbxrouterError):
     """A dial pattern cannot be parsed."""
 
@@ -74,6 +81,13 @@ class EditConflict(EditRefused):
 
 class StoreError(PbxrouterError):
     """The database cannot be used now; base class of the database's errors."""
+
+
+class RulesNotLoaded(StoreError):
+    """No rules have been loaded since the start, so no call can be decided."""
+
+    def __init__(self) -> None:
+        super().__init__(Sentence("the rules are not loaded yet, so no call can be routed"))
 
 
 class DatabaseMissing(StoreError):

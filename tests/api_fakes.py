@@ -117,7 +117,7 @@ def make_web_context(
         connection.close()
     writing = Store(path, hash_pin, reactor)
     engine = RulesEngine(APPLICATIONS)
-    reloader = RulesReloader(writing, engine, clock)
+    reloader = RulesReloader(writing, engine, clock, clock.seconds)
     config = resolved(Config(database=str(path)), path.parent)
     history = HistoryWriter(writing, config.history.keep_days, clock, clock.seconds)
     fastagi = FastAGIFactory(serve_no_call, clock, DialogueWatch())
@@ -133,7 +133,9 @@ def make_web_context(
         originators=cast(Mapping[str, Originator], originators),
         counters=(),
         active_calls=ActiveCalls(),
-        health=HealthProbe([("lab", None)], (), engine, reloader, history, config.fastagi.listen, fastagi, clock),
+        health=HealthProbe(
+            [("lab", None)], (), engine, reloader, history, config.fastagi.listen, fastagi, time.time, clock.seconds
+        ),
         zone=Zone("Europe/Madrid"),
         now=time.time,
         reactor=clock,

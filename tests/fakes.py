@@ -40,6 +40,9 @@ QUICK_ARGON2 = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 Answers = Mapping[str, str | Exception | Sequence[str | Exception | None] | None]
 """Asterisk's replies to commands, by the commands' beginnings."""
 
+NAME = 'GET FULL VARIABLE "${CHANNEL}"'
+"""The command that asks for the name of the call's channel."""
+
 HUNG_UP = "200 result=-1\nHANGUP"
 """The reply to a command during which the caller hangs up."""
 
@@ -82,7 +85,7 @@ class FakeChannel:
         self.waiting: Deferred[AGIReply] | None = None
         self._answers: dict[str, list[str | Exception | None]] = {
             start: [given] if given is None or isinstance(given, str | Exception) else list(given)
-            for start, given in {**ANSWERS, **(answers or {})}.items()
+            for start, given in {**ANSWERS, NAME: f"200 result=1 ({self.request.channel})", **(answers or {})}.items()
         }
 
     def execute(self, command: str) -> Deferred[AGIReply]:

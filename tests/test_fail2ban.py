@@ -82,7 +82,7 @@ class FilterTests(SynchronousTestCase):
 
     def test_pins(self) -> None:
         """Wrong PINs and lock-outs are found by the endpoint, without the serial number of its channel."""
-        guard = PinGuard(None, (), lambda: 1000.0)
+        guard = PinGuard(None, (), lambda: 1000.0, seconds=lambda: 1000.0)
         with capturedLogs() as events:
             for number in range(8):
                 request = AGIRequest({"channel": f"PJSIP/33-0000001{number}", "callerid": "33"})

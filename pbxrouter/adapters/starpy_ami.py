@@ -31,6 +31,7 @@ from pbxrouter.errors import (
     ManagerError,
     ManagerUnavailable,
 )
+from pbxrouter.net import keep_alive
 
 
 @dataclass(slots=True)
@@ -72,6 +73,7 @@ class StarpyAMIProtocol(manager.AMIProtocol):  # type: ignore[misc]
 
     def connectionMade(self) -> None:
         """Wait for ``log_in``; StarPy's own method would log in now."""
+        keep_alive(self.transport)
         self.registerEvent(None, self._event)
 
     def connectionLost(self, reason: Failure) -> None:

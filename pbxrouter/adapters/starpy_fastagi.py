@@ -57,7 +57,7 @@ from pbxrouter.fastagi import (
     ForgedCallEnding,
     host_of,
 )
-from pbxrouter.net import ConnectionSlot, Deadline
+from pbxrouter.net import ConnectionSlot, Deadline, keep_alive
 from pbxrouter.text import log_field
 
 
@@ -93,8 +93,7 @@ class _Protocol(fastagi.FastAGIProtocol):  # type: ignore[misc]
 
     def connectionMade(self) -> None:
         """Wait for the opening block."""
-        if ITCPTransport.providedBy(self.transport):
-            self.transport.setTcpKeepAlive(True)
+        keep_alive(self.transport)
         super().connectionMade()
         self.channel = StarpyChannel(self, self._owner)
         call: Any = self.channel  # a FastAGIProtocol, as far as the factory cares
@@ -118,10 +117,10 @@ class _Protocol(fastagi.FastAGIProtocol):  # type: ignore[misc]
 
     def turn_away(self) -> None:
         """Give the slot to another connection; the call is marked as one for which the gateway has none."""
-        call: Any = self.channel
-        self._owner.turned_away(call)
         # At once, since the next one that is turned away may end this connection; nothing was written to it before.
         self._tell_busy(DirectWriter(self.transport).send)
+        call: Any = self.channel
+        self._owner.turned_away(call)
 
     def tell_busy(self) -> None:
         """Mark the call as one for which the gateway is too busy, and close."""
@@ -129,6 +128,8 @@ class _Protocol(fastagi.FastAGIProtocol):  # type: ignore[misc]
 
     def _tell_busy(self, write: Callable[[bytes], object]) -> None:
         """Mark the call as one for which the gateway is too busy, and close, unless it ends already."""
+        if self._refusal is not None:
+            self._refusal.hurry()
         if self.refused or self._closing:
             return
         self._timer.clear()
@@ -212,12 +213,14 @@ class _Protocol(fastagi.FastAGIProtocol):  # type: ignore[misc]
                 peer=violation.peer,
                 error=str(violation),
             )
+        write: Callable[[bytes], object] = self.transport.write
         if self.readingVariables:
             self._owner.refused(request, violation)
+            write = DirectWriter(self.transport).send  # nothing was written yet
         self.violation = violation
         asked = self.channel.is_busy and not self._held
         self._timer.clear()
-        self._refusal = ForgedCallEnding(self.transport.write, self._close, self._owner.clock, asked)
+        self._refusal = ForgedCallEnding(write, self._close, self._owner.clock, asked)
         self.channel.refuse(violation)
 
     # --- to Asterisk ---

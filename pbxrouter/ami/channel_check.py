@@ -3,6 +3,9 @@
 A caller can forge an event that has every header of a genuine one (docs/asterisk.md B8). The answer to an
 action cannot be forged, since its ActionID cannot be guessed. So an event that would start or end a call is
 believed only if Asterisk, asked for the status of that channel, agrees.
+
+While Asterisk cannot be asked, no such event is believed: one that ends a call waits for an answer, and one that
+starts a call is ignored, since a call that waits is found in the list of channels (``magi.service``).
 """
 
 from __future__ import annotations
@@ -18,11 +21,13 @@ from twisted.logger import Logger
 from pbxrouter.ami.account import with_reporting_hint
 from pbxrouter.ami.connection import AMIConnection
 from pbxrouter.ami.messages import AMIMessage, is_whole
-from pbxrouter.errors import ActionFailed, ManagerError
-from pbxrouter.text import printable
+from pbxrouter.errors import ActionFailed, ManagerError, ManagerProtocolError, ManagerUnavailable
+from pbxrouter.text import printable, sentence
 
 ASK_AGAIN_S: Final = (0.05, 0.5)
 """Seconds until a channel that is still there is asked for again: its end may be on its way."""
+UNANSWERED_S: Final = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
+"""Seconds until the question is put again that Asterisk did not answer; the last one goes for all further times."""
 MANY: Final = 10
 """Channels asked for one by one at a time; further ones share one list of all channels."""
 GATHER_S: Final = 0.1
@@ -51,38 +56,58 @@ class ChannelCheck:
         self._complained = False
 
     async def has_ended(
-        self, event: AMIMessage, channel: str, goes_on: Callable[[AMIMessage], bool] = lambda status: True
+        self,
+        event: AMIMessage,
+        channel: str,
+        goes_on: Callable[[AMIMessage], bool] = lambda status: True,
+        is_wanted: Callable[[], bool] = lambda: True,
     ) -> bool:
         """Whether the event is true; False if Asterisk says that the channel goes on.
 
-        Where Asterisk cannot be asked, the event is believed.
+        Where Asterisk does not answer, it is asked again until it does.
 
         Args:
             channel: its Uniqueid or name.
             goes_on: whether the channel's status (or its item of CoreShowChannels) contradicts the event.
+            is_wanted: whether the answer still matters; if not, it is False.
+
+        Raises:
+            ManagerUnavailable: the connection was lost first.
         """
-        for wait_s in (0.0, *ASK_AGAIN_S):
-            if wait_s:
-                await deferLater(self._clock, wait_s)
+        unanswered, contradictions = 0, 0
+        while is_wanted():
             try:
                 status = await self._status(channel)
-            except ManagerError:
-                return True
-            if status is None or not goes_on(status):
-                return True
-        self._tell_forged(event, channel)
+            except ManagerUnavailable:
+                raise
+            except ManagerError as error:
+                if isinstance(error, ActionFailed):
+                    self._complain(error)
+                wait_s = UNANSWERED_S[min(unanswered, len(UNANSWERED_S) - 1)]
+                unanswered += 1
+            else:
+                if status is None or not goes_on(status):
+                    return True
+                if contradictions == len(ASK_AGAIN_S):
+                    self._tell_forged(event, channel)
+                    return False
+                wait_s = ASK_AGAIN_S[contradictions]
+                contradictions += 1
+            await deferLater(self._clock, wait_s)
         return False
 
     async def is_true(self, event: AMIMessage, channel: str, agrees: Callable[[AMIMessage], bool]) -> bool:
         """Whether the channel of an event exists and its status agrees with the event.
 
-        Where Asterisk cannot be asked, the event is believed. A channel that does not exist may have ended
+        Where Asterisk cannot be asked, the event is not believed. A channel that does not exist may have ended
         since, so that alone is not taken for a forgery.
         """
         try:
             status = await self._status_alone(channel)
-        except ManagerError:
-            return True
+        except ManagerError as error:
+            if isinstance(error, ActionFailed):
+                self._complain(error)
+            return False
         if status is None:
             return False
         if agrees(status):
@@ -107,24 +132,32 @@ class ChannelCheck:
         except ActionFailed as error:
             if _NO_SUCH_CHANNEL in str(error):
                 return None
-            self._complain(error)
             raise
         finally:
             self._asking -= 1
-        return answer[0] if answer else None
+        if not answer:  # a caller can split the answer about his own channel
+            raise ManagerProtocolError(sentence("Status: the answer names no channel"))
+        return answer[0]
 
     async def _ask_for_all(self) -> None:
         gathered, self._gathered = self._gathered, []
         listed: dict[str, AMIMessage] = {}
+        is_spoilt = False  # by a caller, whose own channel may be the one that is missing
         try:
             for item in await self._manager.action_list("CoreShowChannels"):
                 if is_whole(item):
                     listed[item.get("Uniqueid")] = listed[item.get("Channel")] = item
+                else:
+                    is_spoilt = True
         except ManagerError as error:
-            if isinstance(error, ActionFailed):
-                self._complain(error)
+            for _, waiting in gathered:
+                waiting.errback(error)
+            return
         for channel, waiting in gathered:
-            waiting.callback(listed.get(channel))
+            if is_spoilt and channel not in listed:
+                Deferred.fromCoroutine(self._status_alone(channel)).addCallbacks(waiting.callback, waiting.errback)
+            else:
+                waiting.callback(listed.get(channel))
 
     def _complain(self, error: ManagerError) -> None:
         if not self._complained:

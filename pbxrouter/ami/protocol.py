@@ -32,6 +32,7 @@ from pbxrouter.errors import (
     ManagerProtocolError,
     ManagerUnavailable,
 )
+from pbxrouter.net import keep_alive
 from pbxrouter.text import Sentence, printable, sentence
 
 ACTION_TIMEOUT_S: Final = 10.0
@@ -91,6 +92,7 @@ class AMIProtocol(Protocol):
     def connectionMade(self) -> None:
         """Wait for the banner, which should come at once."""
         self._connected = True
+        keep_alive(self.transport)
         self._watchdog = Watchdog(self._clock, lambda allowed_s: self.action("Ping", (), allowed_s), self._give_up)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:

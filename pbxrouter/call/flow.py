@@ -25,7 +25,7 @@ from twisted.logger import Logger
 
 from pbxrouter.agi import Channel, Prompts, verbs
 from pbxrouter.call.active_calls import ActiveCalls, GatewayCall, Phase
-from pbxrouter.call.origin import FORWARDED_BY, inherited, origin_of
+from pbxrouter.call.origin import FORWARDED_BY, inherited, origin_of, taken_up
 from pbxrouter.call.pin_calls import PinCalls
 from pbxrouter.call.pin_change import PinChanges, wait
 from pbxrouter.call.pin_guard import PinGuard, PinSource
@@ -43,6 +43,7 @@ from pbxrouter.errors import (
     PromptMissing,
     ProtocolViolation,
     ReplyTimeout,
+    StoreError,
 )
 from pbxrouter.rules import Decision, Facts, RulesEngine, Verdict, normalise_number
 from pbxrouter.security import GuessKey, Standing
@@ -71,7 +72,7 @@ class _Conversation:
 
     def __init__(self, channel: Channel, listed: GatewayCall, began: float) -> None:
         self.channel = channel
-        self.began = began
+        self.began = began  # monotonic
         self.listed = listed  # among the calls in progress
         self.decision: Decision | None = None
         self.answered = False
@@ -100,7 +101,8 @@ class CallFlow:
         prompts: the sounds that callers hear.
         report: called with the record of each call when it is over.
         active_calls: the list of calls in progress, which is kept up to date.
-        now: returns the time in epoch seconds.
+        now: returns the time in epoch seconds; asked once a call.
+        seconds: returns monotonic seconds, by which all durations are measured.
         guard: rules on each PIN before it is checked; by default one that forgets everything at a restart.
         pin_calls: counts the calls that a PIN has at once; by default those of this flow.
         trunks: endpoints whose callers are outsiders, such as ``PJSIP/provider``.
@@ -123,13 +125,15 @@ class CallFlow:
         trunks: Iterable[str] = (),
         pin_changes: PinChanges | None = None,
         proofs: CallProofs | None = None,
+        seconds: Callable[[], float] = time.monotonic,
     ) -> None:
         self._proofs = proofs
         self._trunks = frozenset(trunks)
         self._pin_changes = pin_changes
-        self._guard = guard or PinGuard(None, (), now)
+        self._guard = guard or PinGuard(None, (), now, seconds=seconds)
         self._pin_calls = pin_calls or PinCalls(None, now)
         self._now = now
+        self._seconds = seconds
         self._engine = engine
         self._drivers = drivers
         self._prompts = prompts
@@ -157,7 +161,7 @@ class CallFlow:
         """Serve one call from its beginning to its end. Never fails."""
         began = self._now()
         note = None
-        call = _Conversation(channel, self._active_calls.add(channel.request, began), began)
+        call = _Conversation(channel, self._active_calls.add(channel.request, began), self._seconds())
         self._conversations.add(call)
         try:
             outcome = await self._converse(call)
@@ -173,7 +177,8 @@ class CallFlow:
             self._active_calls.remove(call.listed)
         if call.locked_out and outcome.status in (GatewayOutcome.DENIED, GatewayOutcome.HUNG_UP):
             outcome = Outcome(GatewayOutcome.LOCKED_OUT, hang_up=outcome.hang_up)
-        self._report(CallRecord(channel.request, call.decision, outcome, began, self._now(), note))
+        ended = began + self._seconds() - call.began
+        self._report(CallRecord(channel.request, call.decision, outcome, began, ended, note))
 
     async def _converse(self, call: _Conversation) -> Outcome:
         if call.channel.request.is_hung_up:
@@ -204,10 +209,13 @@ class CallFlow:
 
     async def _route(self, call: _Conversation) -> Outcome:
         origin = await origin_of(call.channel, self._trunks)
+        number = await self._dialled_number(call)
+        if call.answered:  # the caller was asked for it
+            origin = await taken_up(call.channel, origin, self._trunks)
         call.endpoint = origin.endpoint
         facts = Facts(
             call.channel.request.caller,
-            await self._dialled_number(call),
+            number,
             endpoint=origin.endpoint,
             by_trunk=origin.by_trunk,
             forwarders=origin.forwarders,
@@ -386,7 +394,7 @@ class CallFlow:
     async def _failed(self, call: _Conversation, error: Exception) -> Outcome:
         """Log an error, mark the call as failed, tell the caller, and let the dialplan go on."""
         uniqueid = printable(call.channel.request.uniqueid)
-        if isinstance(error, AGIError):
+        if isinstance(error, AGIError | StoreError):
             self.log.error("call {uniqueid} failed: {error}", uniqueid=uniqueid, error=str(error))
         else:
             self.log.failure("call {uniqueid} failed", uniqueid=uniqueid)
@@ -443,7 +451,7 @@ class CallFlow:
         Raises:
             _TalkTooLong: too little time is left.
         """
-        left_ms = round(1000 * (call.began + TALK_S - self._now()))
+        left_ms = round(1000 * (call.began + TALK_S - self._seconds()))
         key_ms = min(verbs.PIN_TIMEOUT_MS, left_ms // (verbs.MAX_DIGITS + 1))
         if key_ms < MIN_KEY_MS:
             raise _TalkTooLong

@@ -8,6 +8,9 @@ call that comes back from parking, ``FORWARDERNAME`` on the leg that it makes fo
 They are variables of one channel, and a Dial's legs do not inherit them. So the gateway leaves
 ``PBXROUTER_FORWARDED_BY``, which the legs inherit, with the Uniqueid of the channel that it was set on. A Local channel
 has no endpoint: it inherits that of the channel that made it, which is the one named there, or else the call's first.
+
+While a caller is asked for the number, another phone can take the call up, by an attended transfer or by an INVITE with
+Replaces. Then the channel has that phone's name, and that phone, which keyed the number, answers for the call.
 """
 
 from __future__ import annotations
@@ -81,6 +84,23 @@ async def origin_of(channel: Channel, trunks: Collection[str]) -> Origin:
     rdnis = _rdnis(channel)
     claimed_forwarder = None if forwarders or not rdnis else Forwarder(number=rdnis)
     return Origin(endpoint, endpoint in trunks, forwarders, claimed_forwarder, has_leftover)
+
+
+async def taken_up(channel: Channel, origin: Origin, trunks: Collection[str]) -> Origin:
+    """The origin of a call whose caller was asked for the number; if another has taken it up since, that party's.
+
+    One command. Fails as ``Channel.execute`` does.
+
+    Args:
+        origin: before the caller was asked.
+        trunks: endpoints whose callers are outsiders.
+    """
+    values = await _variables(channel, ("CHANNEL",))
+    name = "" if values is None else values["CHANNEL"]
+    if name == channel.request.channel:
+        return origin
+    endpoint = _readable(as_written(endpoint_of(name)))
+    return Origin(endpoint, endpoint in trunks, (Forwarder(endpoint, is_trunk=endpoint in trunks),))
 
 
 def inherited(uniqueid: str, forwarders: Iterable[Forwarder]) -> str:

@@ -10,8 +10,9 @@ locked out.
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from twisted.logger import Logger
@@ -19,7 +20,7 @@ from twisted.logger import Logger
 from pbxrouter.agi import AGIRequest
 from pbxrouter.alarms import Alarm
 from pbxrouter.database import (
-    Store,
+    Database,
     admit_guess,
     forget_guesses,
     is_known,
@@ -109,6 +110,7 @@ class PinGuard:
         store: the database.
         trunks: endpoints that stand for many callers, such as ``PJSIP/provider``.
         now: returns epoch seconds.
+        seconds: returns monotonic seconds, by which this process remembers guesses.
         alarm: tells the owner of a lock-out or an attack.
 
     Attributes:
@@ -119,15 +121,17 @@ class PinGuard:
 
     def __init__(
         self,
-        store: Store | None,
+        store: Database | None,
         trunks: Iterable[str],
         now: Callable[[], float],
         alarm: Callable[[Alarm], object] = lambda alarm: None,
+        seconds: Callable[[], float] = time.monotonic,
     ) -> None:
         self._raise_alarm = alarm
         self._store = store
         self._trunks = frozenset(trunks)
         self._now = now
+        self._seconds = seconds
         self._memory: dict[GuessKey, float] = {}
         self._locked: dict[GuessKey, float] = {}
         self._known: dict[GuessKey, None] = {}
@@ -163,13 +167,16 @@ class PinGuard:
                 keys, ruling = await self._store.run(lambda connection: _admit(connection, keys, now))
             except StoreError as error:
                 self.log.warn("PIN guard: the database cannot be used, counting in memory: {error}", error=str(error))
+        moment = self._seconds()
         if ruling is None:
             keys = of_known(keys) if keys[0] in self._known else keys
             for key in keys:
-                self._remember(key, bounded(key, self._memory.get(key, 0.0), now))
-            ruling = rule(keys, self._memory, now)
+                self._remember(key, bounded(key, self._memory.get(key, 0.0), moment))
+            ruling = rule(keys, self._memory, moment)
+            if ruling.locked_by is not None:
+                ruling = replace(ruling, locked_until=ruling.locked_until - moment + now)
         for key in charges(keys, ruling):
-            self._remember(key, charged(key, self._memory.get(key, 0.0), now))
+            self._remember(key, charged(key, self._memory.get(key, 0.0), moment))
         self._admitted += 1
         if self._admitted % FORGET_EVERY == 0:
             await self.forget()
@@ -177,10 +184,10 @@ class PinGuard:
 
     async def right(self, attempt: PinAttempt) -> None:
         """Take back the charge of a right PIN, and remember its caller. Never fails."""
-        now = self._now()
+        now, moment = self._now(), self._seconds()
         for key in attempt.keys:
             if key.scope != "queue":
-                self._remember(key, refunded(key, self._memory.get(key, 0.0), now))
+                self._remember(key, refunded(key, self._memory.get(key, 0.0), moment))
         self._known.pop(attempt.keys[0], None)
         self._known[attempt.keys[0]] = None
         while len(self._known) > MAX_IN_MEMORY:
@@ -262,7 +269,7 @@ class PinGuard:
                 self.log.debug("PIN guard: old wrong PINs cannot be deleted now: {error}", error=str(error))
 
     def _alarm(self, key: GuessKey, now: float, told: dict[str, str]) -> None:
-        if self.statistics.alarmed_until <= now:
+        if not 0 < self.statistics.alarmed_until - now <= key.interval_s:  # more if the clock was set back
             self.statistics.alarms += 1
             where = "the gateway" if key.scope == "gateway" else f"mapping {key.name}"
             self.log.critical("PIN guard: ALARM: wrong PINs from many places at {where}", where=where)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable
 from typing import Final
 
@@ -56,7 +57,7 @@ def check_values(config: Config, source: str) -> None:
     )
     for trunk in config.trunks:
         demand(
-            _is_trunk(trunk) and trunk.isprintable(),
+            _is_trunk(trunk) and trunk.isprintable() and unicodedata.is_normalized("NFKC", trunk),
             "trunks",
             f'endpoints, a technology and a name, such as ["PJSIP/provider"], not {trunk!a}',
         )

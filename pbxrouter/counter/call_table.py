@@ -134,6 +134,14 @@ class CallTable:
                 self._calls[call.linkedid] = call
                 self._linkedids.update(dict.fromkeys(channels, call.linkedid))
 
+    def clock_set(self, by_s: float) -> None:
+        """Move all times that are kept, since the gateway's clock was set forward by so many seconds."""
+        for call in self._calls.values():
+            call.started += by_s
+            if call.answered is not None:
+                call.answered += by_s
+        self._hung_up_at = deque((when + by_s, uniqueid) for when, uniqueid in self._hung_up_at)
+
     def event(self, name: str, headers: Callable[[str], str], now: float) -> None:
         """Process one event.
 

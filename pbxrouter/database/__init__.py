@@ -43,7 +43,7 @@ from pbxrouter.database.upgrade import SCHEMA_VERSION, upgrade, version_of
 from pbxrouter.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from pbxrouter.database.store import Database, Store
+    from pbxrouter.database.store import Database, LimitedDatabase, Store
 
 __all__ = [
     "MAX_LIMIT",
@@ -56,6 +56,7 @@ __all__ = [
     "TIMEOUT_S",
     "WORKSHOP_TABLES",
     "Database",
+    "LimitedDatabase",
     "LockoutFigures",
     "Page",
     "Store",
@@ -84,4 +85,4 @@ __all__ = [
     "write_pin_calls",
 ]
 
-__getattr__ = lazy_names(__name__, {"Database": "store", "Store": "store"})
+__getattr__ = lazy_names(__name__, {"Database": "store", "LimitedDatabase": "store", "Store": "store"})

@@ -79,7 +79,7 @@ def admit_guess(connection: sqlite3.Connection, keys: tuple[GuessKey, ...], now:
         StoreError: the database cannot be written now.
     """
     with transaction(connection):
-        forgiven_at = {key: bounded(key, _forgiven_at(connection, key), now) for key in keys}
+        forgiven_at = {key: bounded(key, _times(connection, key, now)[0], now) for key in keys}
         ruling = rule(keys, forgiven_at, now)
         locked = ruling.locked_by is not None
         for key in charges(keys, ruling) or keys:
@@ -111,11 +111,14 @@ def refund_guess(connection: sqlite3.Connection, keys: tuple[GuessKey, ...], now
         for key in keys:
             if key.scope == "queue":  # a place in it is used up by a right PIN, too
                 continue
+            forgiven_at, last_at = _times(connection, key, now)
             connection.execute(
-                "UPDATE pin_guesses SET forgiven_at = :forgiven_at, wrong = max(0, wrong - 1)"
+                "UPDATE pin_guesses SET forgiven_at = :forgiven_at, wrong = max(0, wrong - 1), last_at = :last_at"
                 " WHERE scope = :scope AND name = :name",
                 {
-                    "forgiven_at": refunded(key, _forgiven_at(connection, key), now),
+                    # Not later than the last guess, so that nothing is open if the clock is set back.
+                    "forgiven_at": refunded(key, forgiven_at, last_at),
+                    "last_at": last_at,
                     "scope": key.scope,
                     "name": _storable(key.name),
                 },
@@ -159,8 +162,8 @@ def list_guesses(connection: sqlite3.Connection, now: float) -> list[WrongGuesse
     with reading(connection):
         bounds = lock_bounds(_is_attacked(connection, now))
         rows = connection.execute(
-            "SELECT scope, name, forgiven_at, wrong, unchecked, last_at FROM pin_guesses"
-            f" WHERE forgiven_at > :now AND scope <> 'queue' ORDER BY {_IS_LOCKED} DESC, last_at DESC LIMIT :limit",
+            f"SELECT scope, name, {_FORGIVEN_AT}, wrong, unchecked, last_at FROM pin_guesses"
+            f" WHERE {_FORGIVEN_AT} > :now AND scope <> 'queue' ORDER BY {_IS_LOCKED} DESC, last_at DESC LIMIT :limit",
             {"now": now, "limit": MAX_LISTED, **bounds},
         ).fetchall()
     found = []
@@ -182,7 +185,7 @@ def lockout_figures(connection: sqlite3.Connection, now: float) -> LockoutFigure
         attacked = _is_attacked(connection, now)
         rows = connection.execute(
             "SELECT scope, count(*) FROM pin_guesses"
-            f" WHERE forgiven_at > :now AND scope <> 'queue' AND {_IS_LOCKED} GROUP BY scope",
+            f" WHERE {_FORGIVEN_AT} > :now AND scope <> 'queue' AND {_IS_LOCKED} GROUP BY scope",
             {"now": now, **lock_bounds(attacked)},
         ).fetchall()
     counts = dict(rows)
@@ -252,8 +255,10 @@ def forget_guesses(connection: sqlite3.Connection, now: float) -> None:
                 )
 
 
+_FORGIVEN_AT: Final = "CASE WHEN last_at > :now THEN :now + forgiven_at - last_at ELSE forgiven_at END"
+"""If the last guess lies in the future, the clock was set back since: what was open then is open from now on."""
 _IS_LOCKED: Final = (
-    "forgiven_at - :now > CASE scope WHEN 'mapping' THEN :mapping WHEN 'gateway' THEN :gateway"
+    f"{_FORGIVEN_AT} - :now > CASE scope WHEN 'mapping' THEN :mapping WHEN 'gateway' THEN :gateway"
     " WHEN 'peer' THEN :peer ELSE :caller END"
 )
 
@@ -261,15 +266,16 @@ _IS_LOCKED: Final = (
 def _is_attacked(connection: sqlite3.Connection, now: float) -> bool:
     """Whether the gateway-wide alarm is on."""
     bound = lock_bounds(False)["gateway"]
-    return _forgiven_at(connection, GuessKey("gateway", "")) - now > bound
+    return _times(connection, GuessKey("gateway", ""), now)[0] - now > bound
 
 
-def _forgiven_at(connection: sqlite3.Connection, key: GuessKey) -> float:
+def _times(connection: sqlite3.Connection, key: GuessKey, now: float) -> tuple[float, float]:
+    """When all guesses of a key are forgiven, and when the last one was, now at the latest."""
     row = connection.execute(
-        "SELECT forgiven_at FROM pin_guesses WHERE scope = :scope AND name = :name",
-        {"scope": key.scope, "name": _storable(key.name)},
+        f"SELECT {_FORGIVEN_AT}, min(last_at, :now) FROM pin_guesses WHERE scope = :scope AND name = :name",
+        {"scope": key.scope, "name": _storable(key.name), "now": now},
     ).fetchone()
-    return float(row[0]) if row else 0.0
+    return (float(row[0]), float(row[1])) if row else (0.0, 0.0)
 
 
 def _known_as(key: GuessKey) -> str:

@@ -21,11 +21,12 @@ from pbxrouter.ami import account_of
 from pbxrouter.config import Asterisk, Config, of_endpoint
 from pbxrouter.doctor.asterisk import check_asterisk
 from pbxrouter.doctor.dialplan import HERE, check_dialplan, host_of_ami
-from pbxrouter.doctor.files import check_files, load_names, not_allowed, tied_extensions
+from pbxrouter.doctor.files import check_files, load_names, not_allowed, phones_of, tied_extensions
 from pbxrouter.doctor.finding import AS_OWNER, Finding, unknown, wrong
 from pbxrouter.doctor.identity import check_endpoints, unknown_endpoints
 from pbxrouter.doctor.probe import area_of, log_in
 from pbxrouter.doctor.running import check_gateway
+from pbxrouter.doctor.sending_on import check_options, check_sending_on
 from pbxrouter.doctor.sounds import check_sounds
 from pbxrouter.drivers import GROUP
 from pbxrouter.errors import ConfigError, ManagerError
@@ -92,6 +93,7 @@ async def examine(config: Config, reactor: Any, tell: Tell | None = None, sounds
 
     await step(Sentence("database"), files(), None)
     await step(Sentence("gateway"), gateway(), None)
+    note(check_options(config, Sentence("settings")))
     if not config.asterisk:
         note([_no_asterisk()])
     note(_proof(config))
@@ -191,6 +193,12 @@ async def _examine_asterisk(
     try:
         note(await check_asterisk(probe))
         note(await check_dialplan(probe, config, aside=lambda look: _in_thread(reactor, look)))
+        phones = await _in_thread(reactor, lambda: phones_of(Path(config.database)))
+        note(
+            await check_sending_on(
+                probe, config, sentence("dialplan {name}", name=asterisk.name), {*endpoints, *phones}
+            )
+        )
         data = await probe.variable("ASTDATADIR")
         is_here = host_of_ami(asterisk.ami) in HERE  # a folder of that name here is not that of another machine
         folder = Path(sounds) if sounds else Path(data) / "sounds" if data and is_here else None

@@ -25,6 +25,7 @@ from pbxrouter.doctor.finding import AS_OWNER, Finding, ok, unknown, wrong
 from pbxrouter.doctor.identity import check_extensions
 from pbxrouter.drivers import GROUP
 from pbxrouter.errors import ConfigError, DatabaseLocked, KeyFileError, PbxrouterError, StoreError
+from pbxrouter.rules import RuleSet
 from pbxrouter.security import hash_pin, pins, read_key, weak_pins
 from pbxrouter.text import Sentence, sentence
 
@@ -180,11 +181,25 @@ def load_names(config: Config, found: Iterable[EntryPoint] | None = None) -> Dri
 
 def tied_extensions(path: Path) -> Mapping[str, str] | None:
     """By number of an extension, the endpoint that it is tied to; None if the database cannot be read."""
+    rules = _rules_of(path)
+    return None if rules is None else rules.endpoints
+
+
+def phones_of(path: Path) -> Collection[str]:
+    """The endpoints of all extensions: those that they are tied to, or else of their own number on PJSIP."""
+    rules = _rules_of(path)
+    if rules is None:
+        return ()
+    return {rules.endpoints.get(number, f"PJSIP/{number}") for number in rules.extensions}
+
+
+def _rules_of(path: Path) -> RuleSet | None:
+    """The rules; None if the database cannot be read."""
     try:
         if _version(path) != database.SCHEMA_VERSION:
             return None
         with contextlib.closing(database.connect(path)) as connection:
-            return read_rules(connection, str).endpoints
+            return read_rules(connection, str)
     except (StoreError, sqlite3.Error):  # check_database reports it
         return None
 

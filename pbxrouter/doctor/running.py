@@ -6,8 +6,11 @@ Connections are opened and closed; the only requests are one for /metrics and an
 from __future__ import annotations
 
 import contextlib
+import os
+import re
 import socket
-from collections.abc import Callable, Generator, Iterator
+import struct
+from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 
 from pbxrouter.config import Config, is_local
@@ -16,6 +19,8 @@ from pbxrouter.errors import PbxrouterError
 from pbxrouter.text import Sentence, sentence
 
 TIMEOUT_S = 3.0
+FREE_DESCRIPTORS = 32
+"""Free descriptors below which the doctor warns."""
 START = Sentence("start the gateway: twistd -n pbxrouter; its log says why if it cannot start")
 
 Connect = Callable[[str, float], socket.socket]
@@ -77,7 +82,9 @@ def _control(path: Path) -> Generator[Finding, None, bool | None]:
             answered = bool(probe.recv(1))
         except OSError:
             answered = False
-        if not answered:
+        if answered:
+            yield ok(Sentence("gateway"), sentence("running; answers at {path}", path=path))
+        else:
             yield wrong(
                 Sentence("gateway"),
                 sentence(
@@ -85,9 +92,36 @@ def _control(path: Path) -> Generator[Finding, None, bool | None]:
                 ),
                 Sentence("see its log: kill -USR2 writes its state there; then restart it"),
             )
-            return True
-    yield ok(Sentence("gateway"), sentence("running; answers at {path}", path=path))
+        yield from _descriptors(probe)
     return True
+
+
+def _descriptors(connection: socket.socket) -> Iterable[Finding]:
+    """Check that the process at the other end of a Unix socket may open more files; nothing if there is no /proc."""
+    area = Sentence("descriptors")
+    if not hasattr(socket, "SO_PEERCRED"):
+        return []
+    process, _, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    try:
+        in_use = len(os.listdir(f"/proc/{process}/fd"))
+        found = re.search(r"^Max open files +(\d+)", Path(f"/proc/{process}/limits").read_text("ascii"), re.MULTILINE)
+    except OSError as error:
+        return [
+            unknown(
+                area,
+                sentence("those of process {process} cannot be counted: {why}", process=process, why=error.strerror),
+                Sentence("run this as the gateway's own user, or root"),
+            )
+        ]
+    if found is None:
+        return []
+    limit = int(found[1])
+    said = sentence("{count} of {limit} are in use", count=in_use, limit=limit)
+    if limit - in_use >= FREE_DESCRIPTORS:
+        return [ok(area, said)]
+    return [
+        wrong(area, said, Sentence("raise the limit of open files (LimitNOFILE of its systemd unit), and restart it"))
+    ]
 
 
 def _listens(area: Sentence, key: str, listen: str, connect: Connect, running: bool | None) -> Iterator[Finding]:

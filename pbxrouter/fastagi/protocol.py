@@ -71,7 +71,7 @@ from pbxrouter.fastagi.refusal import BUSY as TELL_BUSY
 from pbxrouter.fastagi.refusal import ForgedCallEnding
 from pbxrouter.fastagi.sender import DirectWriter
 from pbxrouter.fastagi.states import BUSY, HUNG_UP, OVER, Event, IllegalTransition, State, next_state
-from pbxrouter.net import Deadline
+from pbxrouter.net import Deadline, keep_alive
 from pbxrouter.text import log_field, printable
 
 OPENING_TIMEOUT_S: Final = 10.0
@@ -179,8 +179,7 @@ class FastAGIProtocol(Protocol):
 
     def connectionMade(self) -> None:
         """Wait for the opening block."""
-        if ITCPTransport.providedBy(self.transport):
-            self.transport.setTcpKeepAlive(True)  # a Dial may last hours; this detects a peer that is gone
+        keep_alive(self.transport)  # a Dial may last hours
         self._send = DirectWriter(self.transport).send
         self._owner.opened(self)
         if self._has_slot:
@@ -204,9 +203,11 @@ class FastAGIProtocol(Protocol):
     def turn_away(self) -> None:
         """Mark the call as one for which the gateway has no slot, and close; for one that has told of no call yet.
 
-        One that is being refused already, or closed, ends as it would have with its slot.
+        One that is being refused already, or closed, ends as it would have with its slot; its mark is sent at once.
         """
         if self.state in OVER:
+            if self._ending is not None:
+                self._ending.hurry()
             self._owner.turned_away(self)
             return
         self._timer.clear()

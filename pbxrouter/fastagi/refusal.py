@@ -61,6 +61,11 @@ class ForgedCallEnding:
         if not self._draining and _LOOKS_LIKE_REPLY.search(data):
             self._next()
 
+    def hurry(self) -> None:
+        """Send the first command now, unless it was sent: the connection may have to end at any moment."""
+        if self._draining:
+            self._next()
+
     def stop(self) -> None:
         """Stop, since the connection is gone."""
         self._timer.clear()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
@@ -36,6 +37,7 @@ class FastAGIFactory(ServerFactory):
         watch: the watchers of AGI dialogues.
         admission: decides which peers may connect; None: all may.
         on_refused: called for each call that was refused as forged before it was served.
+        now: returns epoch seconds.
 
     Attributes:
         admission: the same, with the number of refused connections.
@@ -54,8 +56,10 @@ class FastAGIFactory(ServerFactory):
         watch: DialogueWatch,
         admission: Admission | None = None,
         on_refused: OnRefused = lambda request, violation: None,
+        now: Callable[[], float] = time.time,
     ) -> None:
         self.clock = clock
+        self._now = now
         self.admission = Admission(clock) if admission is None else admission
         self.watch = watch
         self._serve = serve
@@ -135,7 +139,7 @@ class FastAGIFactory(ServerFactory):
             call.close()
             return
         self.served += 1
-        self.last_call = self.clock.seconds()
+        self.last_call = self._now()
         conversation = Deferred.fromCoroutine(self._serve(call))
         conversation.addErrback(
             lambda failure: self.log.failure("FastAGI: unhandled error while serving a call", failure)

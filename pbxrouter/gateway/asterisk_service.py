@@ -16,6 +16,7 @@ from pbxrouter.agi import AGIRequest, DialogueWatch
 from pbxrouter.ami import Account, AMIConnection, Heartbeat, ProtocolFactory, account_of, read_secret
 from pbxrouter.config import Asterisk
 from pbxrouter.errors import ConfigError, ProtocolViolation
+from pbxrouter.gateway.readiness import WhenRouting
 from pbxrouter.magi import MagiService, Serve
 from pbxrouter.originate import Originator
 from pbxrouter.rules import RulesEngine
@@ -26,7 +27,7 @@ LEAVING_S: Final = 3.0
 
 
 class AsteriskService(MultiService):
-    """The services of one ``[[asterisk]]`` of the configuration.
+    """The services of one ``[[asterisk]]`` of the configuration; MAGI and heartbeat wait for the rules.
 
     Args:
         serve: serves a call that comes by MAGI.
@@ -72,12 +73,14 @@ class AsteriskService(MultiService):
         if config.ami.startswith("ssl:"):
             self.log.warn("AMI {name}: ssl: endpoints verify no certificate; tls: endpoints do", name=config.name)
         self.manager.setServiceParent(self)
+        self._routing = routing = WhenRouting(engine, reactor)
+        routing.setServiceParent(self)
         self._heartbeat = Heartbeat(self.manager, reactor)
         if config.heartbeat:
-            self._heartbeat.setServiceParent(self)
+            self._heartbeat.setServiceParent(routing)
         self.originator = Originator(self.manager, engine, technologies, reactor, config.originate)
         self._magi = MagiService(self.manager, config.magi, serve, reactor, watch, on_refused)
-        self._magi.setServiceParent(self)
+        self._magi.setServiceParent(routing)
 
     def prepare_reload(self, config: Asterisk, technologies: Mapping[str, str]) -> tuple[Callable[[], None], list[str]]:
         """Check other settings for this Asterisk, and read its secret and certificates again.
@@ -112,7 +115,7 @@ class AsteriskService(MultiService):
             originator.reconfigure(technologies, config.originate)
             self._magi.set_contexts(config.magi)
             if config.heartbeat and self._heartbeat.parent is None:
-                self._heartbeat.setServiceParent(self)
+                self._heartbeat.setServiceParent(self._routing)
             elif not config.heartbeat and self._heartbeat.parent is not None:
                 self._heartbeat.disownServiceParent()
             manager.reconfigure(endpoint, account)
@@ -122,7 +125,7 @@ class AsteriskService(MultiService):
     def refuse_new(self) -> None:
         """Tell the dialplan by the heartbeat that the gateway stops, and take no further call by MAGI."""
         if self.manager is not None:
-            if self._heartbeat.parent is not None:
+            if self._heartbeat.running:
                 self._heartbeat.disownServiceParent()
             self._magi.refuse_new()
 

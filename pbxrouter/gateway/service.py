@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -12,7 +13,7 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 
-from pbxrouter import __version__
+from pbxrouter import __version__, database
 from pbxrouter.adapters import demand_starpy
 from pbxrouter.agi import DialogueWatch
 from pbxrouter.alarms import AlarmService, targets_of
@@ -30,20 +31,23 @@ from pbxrouter.call import (
 from pbxrouter.config import DEFAULT_LISTEN, Config, read_alarm_secret, read_fastagi_secret
 from pbxrouter.control import ControlCommand, ControlService, OriginateCommand, ReloadCommand, WatchCommand
 from pbxrouter.counter import CallCounter
-from pbxrouter.database import Store
+from pbxrouter.database import LimitedDatabase, Store
+from pbxrouter.database.rules import read_rules
 from pbxrouter.drivers import load_drivers
+from pbxrouter.errors import StoreError
 from pbxrouter.fastagi import DRAIN_TIMEOUT_S, Admission, FastAGIFactory, bounds_of
 from pbxrouter.gateway import reload_parts
 from pbxrouter.gateway.asterisk_service import AsteriskService
 from pbxrouter.gateway.call_log import CallLog, DialogueLog
 from pbxrouter.gateway.drain import Drain, LastRecords
+from pbxrouter.gateway.readiness import WhenRouting
 from pbxrouter.gateway.reload import Reload
 from pbxrouter.gateway.sequential import SequentialService
 from pbxrouter.gateway.state import state_of
 from pbxrouter.health import HealthProbe
-from pbxrouter.net import Bounds, Listener, call_connections, every, raise_file_limit
+from pbxrouter.net import Bounds, ClockWatch, DescriptorWatch, Listener, call_connections, every, raise_file_limit
 from pbxrouter.originate import Originator
-from pbxrouter.rules import RulesEngine, RulesReloader
+from pbxrouter.rules import RulesEngine, RuleSet, RulesReloader
 from pbxrouter.security import parse_network, pins, read_key
 
 if TYPE_CHECKING:
@@ -51,14 +55,52 @@ if TYPE_CHECKING:
 
 FORGET_EVERY_S: Final = 3600.0
 """Seconds between deletions of wrong PINs that are forgiven."""
+CALL_WAIT_S: Final = 3.0
+"""Seconds for which a call waits for the database: to count a PIN, or to change it. Without an answer it goes on."""
 MAX_RESERVE: Final = 512
 """FastAGI connections beyond those that have a place, at most."""
 
 
-def build(config: Config, reactor: Any, read: Callable[[], Config] | None = None) -> GatewayService:
+def read_first_rules(config: Config) -> RuleSet:
+    """Read the rules before the reactor runs.
+
+    Raises:
+        KeyFileError: the PIN key cannot be read.
+        StoreError: the database cannot be read now.
+    """
+    with contextlib.closing(database.connect(Path(config.database))) as connection:
+        return read_rules(connection, hash_pin_of(config))
+
+
+def rules_if_readable(config: Config) -> RuleSet | None:
+    """The rules; None if the database cannot be read now, which RulesReloader reports."""
+    try:
+        return read_first_rules(config)
+    except StoreError:
+        return None
+
+
+def hash_pin_of(config: Config) -> Callable[[str], str]:
+    """The function that hashes a PIN as the database keeps it.
+
+    Raises:
+        KeyFileError: the PIN key cannot be read.
+    """
+    return functools.partial(pins.hash_pin, read_key(Path(config.pin_key_file)))
+
+
+def build(
+    config: Config,
+    reactor: Any,
+    first_rules: Callable[[Config], RuleSet | None] = rules_if_readable,
+    read: Callable[[], Config] | None = None,
+) -> GatewayService:
     """Build all services that the configuration asks for.
 
+    Calls are taken when there are rules: from the start with first_rules, else when RulesReloader has loaded some.
+
     Args:
+        first_rules: returns the rules to begin with.
         read: reads the settings again, for a reload; None: they stay as they are.
 
     Raises:
@@ -70,6 +112,9 @@ def build(config: Config, reactor: Any, read: Callable[[], Config] | None = None
     drivers = load_drivers(config)
     reload = Reload(config, read or (lambda: config))
     engine = RulesEngine(drivers.keys())
+    rules = first_rules(config)
+    if rules is not None:
+        engine.replace(rules)
     watch = DialogueWatch()
     reload.add(reload_parts.dialogue_log(watch, DialogueLog(), config.fastagi.debug))
     store = Store(Path(config.database), hash_pin, reactor)
@@ -79,10 +124,11 @@ def build(config: Config, reactor: Any, read: Callable[[], Config] | None = None
     refusals = Refusals(reports, alarm=alarms.raise_alarm)
     reports.add(refusals.report)
     active_calls = ActiveCalls()
-    guard = PinGuard(store, config.trunks, time.time, alarms.raise_alarm)
-    pin_calls = PinCalls(store, time.time)
+    at_hand = LimitedDatabase(store, CALL_WAIT_S, reactor)
+    guard = PinGuard(at_hand, config.trunks, time.time, alarms.raise_alarm)
+    pin_calls = PinCalls(at_hand, time.time)
     reloader = RulesReloader(store, engine, reactor)
-    changes = PinChanges(store, guard, hash_pin, reloader.reload, time.time)
+    changes = PinChanges(at_hand, guard, hash_pin, reloader.reload, time.time)
     proofs = CallProofs(has_secret=bool(read_fastagi_secret(config)), allows_others=bool(config.fastagi.allow), key=key)
     flow = CallFlow(
         engine,
@@ -100,8 +146,11 @@ def build(config: Config, reactor: Any, read: Callable[[], Config] | None = None
     reload.add(reload_parts.calls(flow, guard, drivers))
     reload.add(reload_parts.pin_key(key))
     reload.add(reload_parts.alarms(alarms, reactor, time.time, read_alarm_secret(config)))
-    gateway = GatewayService(flow, reload)  # stopped in reverse: calls first, the database last
+    gateway = GatewayService(reactor, flow, engine, reload)  # stopped in reverse: calls first, the database last
     alarms.setServiceParent(gateway)
+    descriptors = DescriptorWatch(reactor)
+    descriptors.setServiceParent(gateway)
+    ClockWatch(reactor).setServiceParent(gateway)
     StoreService(store).setServiceParent(gateway)
     every(FORGET_EVERY_S, guard.forget, reactor, gateway)
     every(PinCalls.WRITE_EVERY_S, pin_calls.write, reactor, gateway)
@@ -111,8 +160,10 @@ def build(config: Config, reactor: Any, read: Callable[[], Config] | None = None
     reloader.setServiceParent(gateway)
     LastRecords(flow, reactor).setServiceParent(gateway)
     fastagi = fastagi_factory(config)(flow.serve, reactor, watch, admission(config, reactor), refusals.refused)
+    listening = WhenRouting(engine, reactor)
+    listening.setServiceParent(gateway)
     fastagi_port = FastAGIService(config.fastagi.listen, fastagi, reactor)
-    fastagi_port.setServiceParent(gateway)
+    fastagi_port.setServiceParent(listening)
     secret = read_fastagi_secret(config)
     reload.add(reload_parts.fastagi(fastagi.admission, proofs, fastagi_port, fastagi_limits, secret))
     asterisks = [
@@ -129,7 +180,18 @@ def build(config: Config, reactor: Any, read: Callable[[], Config] | None = None
     originators = {asterisk.name: asterisk.originator for asterisk in asterisks if asterisk.originator is not None}
     if config.web.listen is not None:
         managers = [(asterisk.name, asterisk.manager) for asterisk in asterisks]
-        health = HealthProbe(managers, counters, engine, reloader, history, config.fastagi.listen, fastagi, reactor)
+        health = HealthProbe(
+            managers,
+            counters,
+            engine,
+            reloader,
+            history,
+            config.fastagi.listen,
+            fastagi,
+            time.time,
+            time.monotonic,
+            descriptors,
+        )
         web = web_service(
             config,
             store,
@@ -152,8 +214,10 @@ def build(config: Config, reactor: Any, read: Callable[[], Config] | None = None
         "reload": ReloadCommand(lambda: gateway.reload_all()),
     }
     ControlService(config.control, commands, reactor).setServiceParent(gateway)
-    Banner(config).setServiceParent(gateway)
     gateway.state = functools.partial(state_of, flow, fastagi, asterisks, history, engine)
+    ready = WhenRouting(engine, reactor)
+    ready.setServiceParent(gateway)
+    Banner(config).setServiceParent(ready)
     Drain(flow, [fastagi_port, *asterisks], reactor).setServiceParent(gateway)
     return gateway
 
@@ -206,13 +270,19 @@ def fastagi_bounds(config: Config, files: int) -> Bounds:
 
 
 def add_counters(
-    config: Config, asterisks: Iterable[AsteriskService], store: Store, reports: Reports, reactor: Any
+    config: Config,
+    asterisks: Iterable[AsteriskService],
+    store: Store,
+    reports: Reports,
+    reactor: Any,
+    now: Callable[[], float] = time.time,
+    monotonic: Callable[[], float] = time.monotonic,
 ) -> list[CallCounter]:
     """Add a call counter to each Asterisk with an AMI connection."""
     counters = []
     for asterisk in asterisks:
         if asterisk.manager is not None:
-            counter = CallCounter(asterisk.manager, store, reactor, config.counter.keep_days)
+            counter = CallCounter(asterisk.manager, store, reactor, config.counter.keep_days, now, monotonic)
             counter.setServiceParent(asterisk)
             reports.add(counter.report)
             counters.append(counter)
@@ -243,7 +313,7 @@ def web_service(
     from pbxrouter.web import WebContext, Zone, build_web
 
     key = read_key(Path(config.pin_key_file))
-    hash_pin = functools.partial(pins.hash_pin, key)
+    hash_pin = hash_pin_of(config)
     web = WebContext(
         config=config,
         reading=Store(Path(config.database), hash_pin, reactor),
@@ -271,14 +341,16 @@ class GatewayService(SequentialService):
 
     Attributes:
         flow: the calls in progress.
+        engine: tells when calls can be routed.
         reload: the settings in force, and their reload.
         state: describes the state of the parts, a line each.
         reload_all: reloads the settings, and what else the process holds open; by default the settings alone.
     """
 
-    def __init__(self, flow: CallFlow, reload: Reload) -> None:
-        super().__init__()
+    def __init__(self, reactor: Any, flow: CallFlow, engine: RulesEngine, reload: Reload) -> None:
+        super().__init__(reactor)
         self.flow = flow
+        self.engine = engine
         self.reload = reload
         self.reload_all: Callable[[], list[str]] = reload.run
         self.state: Callable[[], Iterable[str]] = tuple
@@ -321,7 +393,7 @@ class FastAGIService(Listener):
 
 
 class Banner(Service):
-    """Logs that the gateway is up, and what to type next."""
+    """Logs that the gateway is up and takes calls, and what to type next."""
 
     log = Logger()
 

@@ -45,7 +45,7 @@ IGNORED: Final = tuple(
 )
 """Signals that would end the process and mean nothing to it."""
 
-_LAST_LINE_S: Final = 1
+_LAST_LINE_S: Final = 2
 """Whole seconds that the last log line may take: the reader of a pipe may be gone or stuck."""
 
 
@@ -64,11 +64,13 @@ class Signals(Service):
 
     Args:
         gateway: is reloaded, and its state logged.
+        write_log: waits until the log's lines are written, for a second or so at most.
     """
 
     log = Logger(namespace="pbxrouter.gateway")
 
-    def __init__(self, gateway: GatewayService, reactor: Any) -> None:
+    def __init__(self, gateway: GatewayService, reactor: Any, write_log: Callable[[], object] = lambda: None) -> None:
+        self._write_log = write_log
         self._gateway = gateway
         self._reactor = reactor
         self._log_file: TwistdLog | None = None
@@ -100,7 +102,7 @@ class Signals(Service):
         for number in IGNORED:
             signal.signal(number, self._ignore)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD)
-        self._manager.ready()
+        self._gateway.engine.on_ready(self._manager.ready)
 
     def _later(self, work: Callable[[], object]) -> Callable[[int, FrameType | None], None]:
         """A handler that does the work in the reactor: a signal may come in the middle of anything."""
@@ -145,6 +147,7 @@ class Signals(Service):
             signal.signal(number, lambda *_: os._exit(STATUS_CUT))
         try:
             self.log.error("gateway: {why}; calls that it cut: {count}", why=why, count=self._gateway.flow.in_progress)
+            self._write_log()
         finally:
             os._exit(STATUS_CUT)
 

@@ -24,7 +24,14 @@ from twisted.logger import Logger
 
 from pbxrouter.agi import AGIRequest, Channel, DialogueWatch, parse_request
 from pbxrouter.ami import AMIConnection, AMIMessage, ChannelCheck, is_whole, with_reporting_hint
-from pbxrouter.errors import ActionFailed, AGIError, ForgedRequest, ManagerError, ProtocolViolation
+from pbxrouter.errors import (
+    ActionFailed,
+    AGIError,
+    ForgedRequest,
+    ManagerError,
+    ManagerUnavailable,
+    ProtocolViolation,
+)
 from pbxrouter.magi.adoption import (
     SPENT,
     agrees_with,
@@ -227,11 +234,13 @@ class MagiService(Service):
 
     async def _end_if_true(self, call: MagiChannel, event: AMIMessage) -> None:
         """End a call of which an event says that it is over, unless Asterisk says that it goes on."""
-        checks = [call.is_driven_by] if event.name == "AsyncAGIEnd" else []
+        goes_on = call.is_driven_by if event.name == "AsyncAGIEnd" else lambda status: True
         try:
-            if await self._check.has_ended(event, call.address, *checks):
+            if await self._check.has_ended(event, call.address, goes_on, lambda: self._calls.get(call.address) is call):
                 self._drop(call)
                 call.end_received()
+        except ManagerUnavailable:
+            pass  # every call has ended with the connection
         finally:
             self._ending.discard((call, event.name))
 

@@ -9,6 +9,7 @@ from twisted.application.internet import TimerService
 from twisted.application.service import IServiceCollection
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.python.failure import Failure
 
 
 def every(
@@ -30,6 +31,30 @@ def every(
     timer.clock = clock
     timer.setServiceParent(parent)
     return timer
+
+
+def at_most(seconds: float, work: Deferred[Any], clock: IReactorTime) -> Deferred[bool]:
+    """Wait for work, but not longer than so many seconds; the work goes on. Fires with whether it is done.
+
+    Args:
+        work: of which failures are logged by Twisted, unless they are handled before.
+    """
+    done: Deferred[bool] = Deferred()
+
+    def fire(in_time: bool) -> None:
+        if timer.active():
+            timer.cancel()
+        if not done.called:
+            done.callback(in_time)
+
+    timer = clock.callLater(seconds, fire, False)
+
+    def over(result: Any) -> Any:
+        fire(True)
+        return result if isinstance(result, Failure) else None
+
+    work.addBoth(over)
+    return done
 
 
 class Timer:

@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from pbxrouter.ami import AMIConnection, AMIMessage, ChannelCheck
-from pbxrouter.errors import ControlRefused, ManagerError, OriginateRefused
+from pbxrouter.errors import ControlRefused, ManagerError, ManagerUnavailable, OriginateRefused, RulesNotLoaded
 from pbxrouter.originate.progress import CAUSE_GRACE_S, Attempt, Progress
 from pbxrouter.rules import Decision, Facts, RulesEngine, Verdict, is_context, normalise_number, read_phone
 from pbxrouter.text import Sentence, joined, sentence
@@ -112,6 +112,7 @@ class Originator:
         self._technologies = technologies
         self._clock = clock
         self._calls: dict[str, Attempt] = {}
+        self._ending: set[tuple[str, str]] = set()  # Uniqueid and event, being checked
         self._check = ChannelCheck(manager, clock)
         for name in ("Newstate", "BridgeEnter", "DialEnd", "Hangup", "OriginateResponse"):
             manager.subscribe(name, self._event)
@@ -187,7 +188,10 @@ class Originator:
 
     async def _decide(self, request: CallRequest, name: str) -> tuple[str, Decision]:
         """The extension of the phone, and the decision about its call: of several extensions the first that may."""
-        decision = await self._engine.decide(Facts(name, request.number, endpoint=request.channel))
+        try:
+            decision = await self._engine.decide(Facts(name, request.number, endpoint=request.channel))
+        except RulesNotLoaded as error:
+            raise OriginateRefused(error.sentence) from None
         rules = self._engine.rules
         tied = rules.tied_to(request.channel) if rules is not None else ()
         asked = [(extension, Facts(extension, request.number, endpoint=endpoint)) for extension, endpoint in tied]
@@ -199,6 +203,8 @@ class Originator:
         if attempt is None:
             return
         if attempt.is_ended_by(event):
+            if (event.get("Uniqueid"), event.name) in self._ending:
+                return
             checking = Deferred.fromCoroutine(self._end_if_true(attempt, event))
             checking.addErrback(
                 lambda failure: self.log.failure("originate: checking the end of a call failed", failure)
@@ -209,8 +215,17 @@ class Originator:
     async def _end_if_true(self, attempt: Attempt, event: AMIMessage) -> None:
         """Pass on an event that ends the call, unless Asterisk says that the phone's channel goes on."""
         uniqueid = event.get("Uniqueid")
-        if await self._check.has_ended(event, uniqueid) and self._calls.get(uniqueid) is attempt:
-            attempt.event(event)
+        self._ending.add((uniqueid, event.name))
+        try:
+            has_ended = await self._check.has_ended(
+                event, uniqueid, is_wanted=lambda: self._calls.get(uniqueid) is attempt
+            )
+            if has_ended and self._calls.get(uniqueid) is attempt:
+                attempt.event(event)
+        except ManagerUnavailable:
+            pass  # every attempt has ended with the connection
+        finally:
+            self._ending.discard((uniqueid, event.name))
 
     def _down(self) -> None:
         for attempt in tuple(self._calls.values()):

@@ -21,7 +21,7 @@ from pbxrouter.rules.model import (
     normalise_number,
 )
 from pbxrouter.rules.patterns import Pattern
-from pbxrouter.rules.phones import is_context, read_endpoint, read_phone
+from pbxrouter.rules.phones import extension_number, is_context, read_endpoint, read_phone
 from pbxrouter.rules.question import facts_of
 from pbxrouter.rules.ruleset import RuleSet
 from pbxrouter.rules.shadows import example
@@ -58,6 +58,7 @@ __all__ = [
     "Verdict",
     "as_dict",
     "example",
+    "extension_number",
     "facts_of",
     "headline",
     "is_context",

@@ -1,8 +1,9 @@
-"""Parses the names of phones and endpoints (``PJSIP/33``), and of dialplan contexts."""
+"""Parses the numbers of extensions, the names of phones and endpoints (``PJSIP/33``), and of dialplan contexts."""
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from typing import Final
 
@@ -19,6 +20,29 @@ _CONTEXT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,78}")
 _OF_PHONES: Final = frozenset({"pjsip", "sip", "iax2", "dahdi", "zap", "sccp", "skinny", "mgcp", "unistim"})
 
 _ENDPOINT: Final = re.compile(r"([A-Za-z]\w*)/[\w./:@+-]+", re.ASCII)
+
+
+_DIALLED: Final = re.compile(r"[0-9*#+-]*")
+
+
+def extension_number(text: str) -> str:
+    """The number of an extension as a call shows it, of a row that may spell it in another way.
+
+    Blanks around it, characters that cannot be seen, blanks between its digits, and digits of another width or script
+    make no other extension: ``" 33 "``, ``"3 3"``, 33 in full-width digits or with a zero-width space are all ``33``.
+    Upper and lower case, leading zeros and ``+`` do: a call from ``033`` is none of ``33``.
+    """
+    if not (text.isascii() and text.isprintable()):
+        plain = unicodedata.normalize("NFKC", text)
+        digits = (str(unicodedata.decimal(character, character)) for character in plain)
+        text = "".join(" " if character.isspace() else character for character in digits)
+        text = "".join(character for character in text if unicodedata.category(character) not in _UNSEEN)
+    joined = text.replace(" ", "")
+    return joined if _DIALLED.fullmatch(joined) else text.strip()
+
+
+_UNSEEN: Final = frozenset({"Cc", "Cf", "Mn", "Me", "Cn"})
+"""Unicode's categories of controls, formats such as the zero-width space, marks, and what is no character."""
 
 
 def read_endpoint(text: str, field: str = "endpoint") -> str:

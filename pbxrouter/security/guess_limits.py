@@ -265,16 +265,19 @@ def charged(key: GuessKey, forgiven_at: float, now: float) -> float:
 def bounded(key: GuessKey, forgiven_at: float, now: float) -> float:
     """The time at which all guesses are forgiven, at most as many as make a lock-out, or twice an alarm.
 
-    So an alarm ends an hour after the last wrong PIN, however many there were, and a clock that was set back locks
-    out for one guess at most.
+    So an alarm ends an hour after the last wrong PIN, however many there were.
     """
     most = 2 * key.free if key.scope in ("mapping", "gateway") else key.free
     return min(forgiven_at, now + most * key.interval_s)
 
 
-def refunded(key: GuessKey, forgiven_at: float, now: float) -> float:
-    """The time at which all guesses are forgiven, after one was taken back."""
-    return max(forgiven_at - key.interval_s, now)
+def refunded(key: GuessKey, forgiven_at: float, since: float) -> float:
+    """The time at which all guesses are forgiven, after one was taken back.
+
+    Args:
+        since: the result is not earlier; of no consequence if it is past.
+    """
+    return max(forgiven_at - key.interval_s, since)
 
 
 def _delay(wrong: int) -> float:

@@ -17,7 +17,7 @@ from typing import Final
 from pbxrouter.database import transaction
 from pbxrouter.database.audit import Actor, note
 from pbxrouter.errors import PatternError, PinError
-from pbxrouter.rules import Pattern
+from pbxrouter.rules import Pattern, extension_number
 from pbxrouter.security import check_old_pin
 from pbxrouter.workshop.import_report import ImportReport
 from pbxrouter.workshop.tables import WorkshopTables
@@ -120,14 +120,14 @@ class _Merge:
         wanted: list[_New] = []
         for source_id, number in rows:
             if number:
-                wanted.append(_New(source_id, number, {"extension_number": number}))
+                wanted.append(_New(source_id, extension_number(number), {"extension_number": number}))
             else:
                 self._warn(f"extension {_shown(source_id)} has no number: left out")
         there: dict[Hashable, int] = {}
         for row_id, number in self._connection.execute(
             "SELECT extension_id, extension_number FROM extensions ORDER BY extension_id"
         ):
-            there.setdefault(number.strip(), row_id)  # of several, the first counts
+            there.setdefault(extension_number(number), row_id)  # of several, the first counts
         return self._place("extensions", "extensions", "extension_id", wanted, there)
 
     def _merge_users(self, rows: Iterable[tuple[int | None, str | None, str | None]]) -> dict[int, int]:

@@ -247,6 +247,51 @@ class Admitted(SynchronousTestCase):
         busy = b"SET VARIABLE PBXROUTER busy\n"
         self.assertEqual([fake.taken for fake in sockets], [busy, busy, b""])
 
+    def test_forged_while_many_are_turned_away(self) -> None:
+        """A forged call is refused, told of and marked as on our own server, also where the reserve has no room."""
+        refusals: list[tuple[str, str, str]] = []
+
+        async def serve(channel: Channel) -> None:
+            """No call comes."""
+
+        for factory_of in (FastAGIFactory, adapter("starpy_fastagi").StarpyFactory):
+            refusals.clear()
+            factory: Any = factory_of(
+                serve,
+                Clock(),
+                DialogueWatch(),
+                Admission(Clock(), bounds=Bounds(9, 9, 1, 1), reserve=1),
+                lambda request, violation: refusals.append((request.channel, request.uniqueid, violation.peer)),
+            )
+            transports = []
+            for number in range(4):
+                call = SimulatedCall("21", caller="33", uniqueid=f"1795.{number}")
+                protocol, transport = factory.buildProtocol(IPv4Address("TCP", "192.0.2.7", 1)), Transport()
+                transport.protocol = protocol
+                protocol.makeConnection(transport)
+                protocol.dataReceived(call.environment().replace(b"agi_dnid", b"agi_callerid: 22\nagi_dnid"))
+                transports.append(transport)
+            self.assertEqual([transport.aborted for transport in transports], [True, True, False, False])
+            marked = b"SET VARIABLE PBXROUTER refused\n"
+            self.assertEqual([transport.value() for transport in transports], [marked, marked, marked, b""])
+            told = [("PJSIP/33-00000001", f"1795.{number}", "192.0.2.7") for number in range(4)]
+            self.assertEqual(refusals, told, factory_of)
+
+
+class Transport(StringTransport):
+    """A connection from 192.0.2.7 whose abortion is seen at once."""
+
+    aborted = False
+    protocol: Any = None
+
+    def __init__(self) -> None:
+        super().__init__(peerAddress=IPv4Address("TCP", "192.0.2.7", 1))
+
+    def abortConnection(self) -> None:
+        """End the connection."""
+        self.aborted = True
+        self.protocol.connectionLost(Failure(ConnectionDone()))
+
 
 class OverStarPy(test_channel.ChannelContract, SynchronousTestCase):
     """StarPy's FastAGI keeps the contract of a Channel, but for values with line ends."""

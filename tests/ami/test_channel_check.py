@@ -9,11 +9,12 @@ from twisted.internet.task import Clock
 from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter.ami.channel_check import ASK_AGAIN_S, GATHER_S, LOG_AGAIN_S, MANY, ChannelCheck
+from pbxrouter.ami.channel_check import ASK_AGAIN_S, GATHER_S, LOG_AGAIN_S, MANY, UNANSWERED_S, ChannelCheck
 from pbxrouter.ami.connection import AMIConnection
 from pbxrouter.ami.messages import AMIMessage
-from pbxrouter.errors import ActionFailed, ActionTimeout
-from tests.ami_fakes import FakeAMIConnection
+from pbxrouter.ami.protocol import ACTION_TIMEOUT_S
+from pbxrouter.errors import ActionFailed, ActionTimeout, ManagerUnavailable
+from tests.ami_fakes import FakeAMIConnection, new_protocol
 
 HANGUP = AMIMessage(b"Event: Hangup")
 SNAPSHOT = (
@@ -67,35 +68,88 @@ class ChannelCheckTests(SynchronousTestCase):
         self.assertEqual((len(self.warnings()), self.manager.forged_events), (2, 3))
 
     def test_cannot_be_asked(self) -> None:
-        """If Asterisk cannot be asked the event is believed; a missing permission is logged once."""
+        """While Asterisk does not answer it is asked again, ever less often; a missing permission is logged once."""
         self.manager.alive["1.1"] = item("1.1")
+        asked = []
         for error in (ActionFailed("Status: Permission denied"), ActionTimeout("late")):
             self.manager.lists["Status"] = error
-            for _ in range(2):
-                self.assertTrue(self.successResultOf(self.ask()))
-        self.manager.is_up = False
-        self.assertTrue(self.successResultOf(self.ask()))
-        self.assertEqual(len(self.warnings()), 1)
+            for channel in ("1.1", "1.2"):
+                self.manager.alive[channel] = item(channel)
+                asked.append(self.ask(channel))
+        self.assertEqual(len(self.manager.heard("Status")), 4)
+        for seconds in (*UNANSWERED_S, UNANSWERED_S[-1], UNANSWERED_S[-1]):
+            self.clock.advance(seconds - 0.25)
+            self.assertEqual(self.manager.heard("Status"), [])
+            self.clock.advance(0.25)
+            self.assertEqual(len(self.manager.heard("Status")), 4)
+        for waiting in asked:
+            self.assertNoResult(waiting)
+        self.assertEqual((self.manager.forged_events, len(self.warnings())), (0, 1))
         self.assertIn("reporting", next(str(log["error"]) for log in self.logs if "error" in log))
+        del self.manager.lists["Status"], self.manager.alive["1.2"]
+        self.clock.pump((UNANSWERED_S[-1], *ASK_AGAIN_S))
+        self.assertEqual([self.successResultOf(waiting) for waiting in asked], [False, True, False, True])
+
+    def test_swallowed_question(self) -> None:
+        """A question that Asterisk swallows is put again after the time that an answer may take."""
+        protocol, end, clock = new_protocol()
+        logging_in = Deferred.fromCoroutine(protocol.log_in("gateway", "x", "on"))
+        end.logs_in()
+        self.successResultOf(logging_in)
+        manager = cast(AMIConnection, self.manager)
+        self.manager.action_list = protocol.action_list  # type: ignore[method-assign]
+        check = ChannelCheck(manager, clock)
+        asked = Deferred.fromCoroutine(check.has_ended(HANGUP, "1.1"))
+        (swallowed,) = end.hears()
+        self.assertEqual((swallowed["Action"], swallowed["Channel"]), ("Status", "1.1"))
+        clock.advance(ACTION_TIMEOUT_S)
+        self.assertNoResult(asked)
+        clock.advance(UNANSWERED_S[0])
+        again = next(action for action in end.hears() if action["Action"] == "Status")
+        self.assertNotEqual(again["ActionID"], swallowed["ActionID"])
+        end.says("Response: Error", f"ActionID: {swallowed['ActionID']}", "Message: No such channel")
+        self.assertNoResult(asked)
+        end.says("Response: Error", f"ActionID: {again['ActionID']}", "Message: No such channel")
+        self.assertTrue(self.successResultOf(asked))
+        protocol.close()
+
+    def test_no_longer_wanted(self) -> None:
+        """A question whose answer is no longer wanted is not put again, and the event counts as untrue."""
+        wanted = [True]
+        self.manager.alive["1.1"] = item("1.1")
+        self.manager.lists["Status"] = ActionTimeout("late")
+        asked = Deferred.fromCoroutine(self.check.has_ended(HANGUP, "1.1", is_wanted=lambda: wanted[0]))
+        self.clock.advance(UNANSWERED_S[0])
+        self.assertEqual(len(self.manager.heard("Status")), 2)
+        wanted[0] = False
+        self.clock.advance(UNANSWERED_S[1])
+        self.assertIs(self.successResultOf(asked), False)
+        self.assertEqual((self.manager.heard("Status"), self.manager.forged_events), ([], 0))
 
     def test_many(self) -> None:
-        """Beyond MANY channels at once the others share one list; a list item with a repeated header is ignored."""
+        """Beyond MANY channels at once the others share one list; if an item is spoilt, the missing are asked for."""
         asking: list[Deferred[bool]] = []
         for number in range(MANY):
             self.manager.alive[f"1.{number}"] = item(f"1.{number}")
         self.manager.lists["Status"] = None
         asking.extend(self.ask(f"1.{number}") for number in range(MANY))
         goes_on, gone, spoilt = self.ask("2.1"), self.ask("2.2"), self.ask("2.3")
+        self.manager.lists["Status"] = []
         forged = AMIMessage(item("2.3").raw + b"\r\nUniqueid: 2.2")
+        self.manager.alive["2.3"] = item("2.3")
         self.manager.lists["CoreShowChannels"] = [item("2.1"), forged]
-        for _ in (0, *ASK_AGAIN_S):
-            self.clock.advance(GATHER_S)
-            self.clock.advance(max(ASK_AGAIN_S))
-        self.assertEqual(len(self.manager.heard("Status")), MANY)
-        self.assertEqual(len(self.manager.heard("CoreShowChannels")), 1 + len(ASK_AGAIN_S))
+        self.clock.advance(GATHER_S)
+        self.assertEqual(
+            [headers["Channel"] for headers in self.manager.heard("Status")],
+            [*(f"1.{number}" for number in range(MANY)), "2.2", "2.3"],
+        )
         self.assertTrue(self.successResultOf(gone))
-        self.assertTrue(self.successResultOf(spoilt))
+        for _ in ASK_AGAIN_S:
+            self.clock.advance(max(ASK_AGAIN_S))
+            self.clock.advance(GATHER_S)
+        self.assertEqual(len(self.manager.heard("CoreShowChannels")), 1 + len(ASK_AGAIN_S))
         self.assertFalse(self.successResultOf(goes_on))
+        self.assertFalse(self.successResultOf(spoilt))
         for waiting in asking:
             self.assertNoResult(waiting)
 
@@ -123,19 +177,24 @@ class ChannelCheckTests(SynchronousTestCase):
         self.assertEqual((self.manager.forged_events, self.warnings()), (0, []))
 
     def test_lost_when_asked_again(self) -> None:
-        """If the second question cannot be asked, the event is believed."""
+        """If the connection is lost first, the answer is not known."""
         self.manager.alive["1.1"] = item("1.1")
         asked = self.ask()
         self.manager.goes_down()
         self.clock.advance(0.05)
-        self.assertTrue(self.successResultOf(asked))
+        self.failureResultOf(asked, ManagerUnavailable)
+        self.failureResultOf(self.ask(), ManagerUnavailable)
 
     def test_answer_without_a_status(self) -> None:
-        """An empty answer to Status is that of a channel that is gone."""
+        """An empty answer to Status says nothing, since a caller can split the one about his channel."""
         self.manager.alive["1.1"] = item("1.1")
-        self.manager.lists["Status"] = ActionFailed("Status: Error")
         self.manager.action_list = lambda name, headers=(): succeed([])  # type: ignore[method-assign,assignment,misc]
-        self.assertTrue(self.successResultOf(self.ask()))
+        asked = self.ask()
+        self.clock.pump(UNANSWERED_S)
+        self.assertNoResult(asked)
+        del self.manager.action_list, self.manager.alive["1.1"]
+        self.clock.advance(UNANSWERED_S[-1])
+        self.assertTrue(self.successResultOf(asked))
 
     def test_goes_on_in_another_way(self) -> None:
         """A channel that exists, and whose status does not contradict the event, makes the event true."""
@@ -169,9 +228,10 @@ class ChannelCheckTests(SynchronousTestCase):
         self.assertIs(is_true("1.1", False), False)
         self.assertIs(is_true("9.9", True), False)
         self.assertEqual((self.manager.forged_events, len(self.warnings())), (1, 1))
-        self.manager.lists["Status"] = ActionTimeout("late")
-        self.assertTrue(is_true("1.1", False))
-        self.assertEqual(self.manager.forged_events, 1)
+        for error in (ActionTimeout("late"), ActionFailed("Status: Permission denied"), ManagerUnavailable("gone")):
+            self.manager.lists["Status"] = error
+            self.assertIs(is_true("1.1", True), False)
+        self.assertEqual((self.manager.forged_events, len(self.warnings())), (1, 2))
 
     def test_log_line_of_a_forged_event(self) -> None:
         """The line names event and channel, printable, with the count so far; at most once in sixty seconds."""
@@ -219,7 +279,7 @@ class ChannelCheckTests(SynchronousTestCase):
         self.manager.lists["Status"] = ActionTimeout("late")
         self.manager.alive["1.1"] = item("1.1")
         for _ in range(30):
-            self.successResultOf(self.ask())
+            self.assertNoResult(self.ask())
         self.assertEqual(len(self.manager.heard("Status")), 60)
         asked = self.many("2.1")
         self.assertEqual(len(self.manager.heard("Status")), 10)
@@ -243,15 +303,20 @@ class ChannelCheckTests(SynchronousTestCase):
         self.assertFalse(self.successResultOf(asked))
 
     def test_list_that_fails(self) -> None:
-        """Where the list cannot be had the events are believed; a missing right is told once."""
+        """Where the list cannot be had it is asked for again; a missing right is told once."""
         for error, lines in ((ActionTimeout("late"), 0), (ActionFailed("CoreShowChannels: Permission denied"), 1)):
             self.setUp()
             self.manager.lists["CoreShowChannels"] = error
-            asked = self.many("2.1")
-            for place in range(2):
-                if place:
-                    asked = self.ask("2.2")
+            asked = [self.many("2.1"), self.ask("2.2")]
+            for _ in range(2):
                 self.clock.advance(GATHER_S)
-                self.assertTrue(self.successResultOf(asked))
+                self.clock.advance(UNANSWERED_S[0])
+            for waiting in asked:
+                self.assertNoResult(waiting)
             self.assertEqual(len(self.warnings()), lines)
+            self.manager.lists["CoreShowChannels"] = [item("2.2")]
+            self.clock.advance(UNANSWERED_S[1])
+            self.clock.advance(GATHER_S)
+            self.assertTrue(self.successResultOf(asked[0]))
+            self.assertNoResult(asked[1])
         self.assertIn("Permission denied", next(str(log["error"]) for log in self.logs if "error" in log))

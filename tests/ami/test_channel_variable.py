@@ -18,7 +18,7 @@ class HasVariableTests(SynchronousTestCase):
     """has_variable on a fake AMI connection."""
 
     def setUp(self) -> None:
-        """Connect."""
+        """Make a connection that is up."""
         self.manager = FakeAMIConnection()
         self.manager.comes_up()
         self.manager.alive["1.1"] = AMIMessage(b"Event: Status\r\nUniqueid: 1.1\r\nVariable: NAME=abc\r\nVariable: A=1")

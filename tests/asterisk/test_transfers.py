@@ -11,7 +11,7 @@ import time
 from tests.asterisk.harness import PROJECT, AsteriskTest, wait_for
 
 OUTSIDE = "600"
-_MAGI = """
+MAGI = """
 [[asterisk]]
 name = "lab"
 ami = "tcp:127.0.0.1:AMI_PORT"
@@ -618,7 +618,7 @@ class ClaimTest(ForwardedCallTest):
 class MagiForwardedCallTest(ForwardedCallTest):
     """Forwarded calls that come by AsyncAGI."""
 
-    config = _MAGI
+    config = MAGI
 
     def setUp(self) -> None:
         """Let forwards and transfers go to the context of AsyncAGI."""
@@ -642,7 +642,7 @@ class MagiForwardedCallTest(ForwardedCallTest):
 class MagiForwardTest(MagiForwardedCallTest, ForwardTest):
     """Forwards of calls by AsyncAGI."""
 
-    config = f"{_MAGI}[dial]\nforwarding = true\n"
+    config = f"{MAGI}[dial]\nforwarding = true\n"
 
     def tearDown(self) -> None:
         """The calls that went outside by a forward came by AsyncAGI."""
@@ -680,7 +680,7 @@ class MagiTransferTest(MagiForwardedCallTest):
 class MagiTrunkTest(MagiForwardedCallTest):
     """Callers that come by the trunk."""
 
-    config = f'trunks = ["PJSIP/trunk"]\n{_MAGI}'
+    config = f'trunks = ["PJSIP/trunk"]\n{MAGI}'
 
     def test_claims(self) -> None:
         """An outsider says that he is 33, and that 22 sent his call on: both may dial 600, and neither opens it."""
@@ -694,7 +694,7 @@ class MagiTrunkTest(MagiForwardedCallTest):
 class ClickTest(ForwardedCallTest):
     """Calls that AMI places for a phone."""
 
-    config = f"# tied extensions\n{_MAGI}"
+    config = f"# tied extensions\n{MAGI}"
 
     def setUp(self) -> None:
         """Wait for AMI; 40, which may dial 6XX, is tied to the phone 35."""

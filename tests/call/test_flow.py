@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
-from twisted.logger import LogLevel, capturedLogs
+from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.agi.channel import Channel
@@ -45,6 +45,7 @@ from pbxrouter.rules.ruleset import RuleSet
 from pbxrouter.simulator import Script, SimulatedAsterisk, SimulatedCall
 from tests.fakes import (
     HUNG_UP,
+    NAME,
     Answers,
     AsteriskEnd,
     FakeChannel,
@@ -121,7 +122,11 @@ class FlowCase(SynchronousTestCase):
         if rules is not None:
             self.engine.replace(rules)
         days = itertools.count(0.0, 86_400.0)  # so that the PIN guard holds no call against the next
-        self.guard = PinGuard(None, (), lambda: next(days) if self.now is None else self.now)
+
+        def now() -> float:
+            return next(days) if self.now is None else self.now
+
+        self.guard = PinGuard(None, (), now, seconds=now)
         return CallFlow(self.engine, drivers, prompts or Prompts(), self.reports, self.active_calls, guard=self.guard)
 
     def serve(self, channel: Channel) -> None:
@@ -350,17 +355,33 @@ class TheNumber(FlowCase):
         for dnid in ("unknown", "", "s", "-"):
             commands = self.run_call("s", dnid=dnid, answers=answers)
             self.assertEqual(
-                commands[:5],
+                commands[:6],
                 [
                     "CHANNEL STATUS",
                     variable("PBXROUTER", "routing"),
                     "ANSWER",
                     "GET DATA vm-enter-num-to-call 5000 20",
+                    NAME,
                     ASK_PIN,
                 ],
             )
             self.assertIn("EXEC Dial IAX2/34,60,i", commands)
             self.assertEqual((commands.count("ANSWER"), len([c for c in commands if "vm-enter" in c])), (1, 1))
+
+    def test_taken_up_meanwhile(self) -> None:
+        """Another phone that takes the call up at the prompt answers for the number that it keys, by its own grants."""
+        for name, verdict in (
+            ("PJSIP/33-00000009", "33 may use 2X by its own grant"),
+            ("PJSIP/36-00000009", "PJSIP/36 is not among the extensions"),
+            ("", "unknown is not among the extensions"),
+        ):
+            answers: Answers = {"GET DATA vm-enter": "200 result=21", NAME: f"200 result=1 ({name})"}
+            commands = self.run_call("s", dnid="", answers=answers)
+            self.assertEqual(ASK_PIN in commands, not name.startswith("PJSIP/33"))
+            decision = self.reports.records[-1].decision
+            assert decision is not None
+            self.assertEqual(decision.forwarded_by, name.partition("-")[0] or "unknown")
+            self.assertIn(verdict, decision.trace_lines())
 
     def test_nothing_keyed(self) -> None:
         """No digits are an invalid number."""
@@ -482,9 +503,9 @@ class Dawdling(FlowCase):
     def serve_slowly(self, extension: str, prompt_s: float, dnid: str | None = None) -> SlowCaller:
         """Serve a call whose caller keys slowly."""
         clock = Clock()
-        guard = PinGuard(None, (), clock.seconds)
+        guard = PinGuard(None, (), clock.seconds, seconds=clock.seconds)
         self.flow = CallFlow(
-            self.engine, DRIVERS, Prompts(), self.reports, self.active_calls, now=clock.seconds, guard=guard
+            self.engine, DRIVERS, Prompts(), self.reports, self.active_calls, guard=guard, seconds=clock.seconds
         )
         channel = SlowCaller(SimulatedCall(extension, caller="33", dnid=dnid, arguments=("bounded",)), clock, prompt_s)
         self.serve(channel)
@@ -511,6 +532,30 @@ class Dawdling(FlowCase):
             self.assertEqual(asked, [ASK_PIN, *further])
             self.assertEqual(channel.commands[-5:], [*played("vm-goodbye"), *finished("DENIED"), "HANGUP"])
 
+    def test_clock_set(self) -> None:
+        """A caller who is keying keeps the time that is left when the system's clock is set, and so does the record."""
+        clock = Clock()
+        for step_s in (3600.0, 30.0, -30.0, -3600.0):
+            wall = [1_800_000_000.0]
+            self.flow = CallFlow(
+                self.engine,
+                DRIVERS,
+                Prompts(),
+                self.reports,
+                self.active_calls,
+                now=lambda wall=wall: wall[0],  # type: ignore[misc]
+                seconds=clock.seconds,
+            )
+            channel = FakeChannel(SimulatedCall("34", caller="33"), {"GET DATA": None})
+            over = Deferred.fromCoroutine(self.flow.serve(channel))
+            clock.advance(2)
+            wall[0] += step_s
+            channel.answer("200 result=123456")
+            self.successResultOf(over)
+            record = self.reports.records[-1]
+            self.assertEqual(record.decision and record.decision.granted_by, "pepe")
+            self.assertEqual((record.began, record.ended), (1_800_000_000.0, 1_800_000_002.0))
+
     def test_long_prompts(self) -> None:
         """Prompts of the owner's own may be long."""
         for prompt_s in (0, 5, 15):
@@ -525,7 +570,7 @@ class Dawdling(FlowCase):
     def test_time_up_before_the_number(self) -> None:
         """A call that waited too long is asked for nothing."""
         clock = Clock()
-        self.flow = CallFlow(self.engine, DRIVERS, Prompts(), self.reports, self.active_calls, now=clock.seconds)
+        self.flow = CallFlow(self.engine, DRIVERS, Prompts(), self.reports, self.active_calls, seconds=clock.seconds)
         channel = FakeChannel(SimulatedCall("s", caller="33"), {"ANSWER": None})
         over = Deferred.fromCoroutine(self.flow.serve(channel))
         clock.advance(149)
@@ -555,15 +600,16 @@ class Running(FlowCase):
 
     def test_times(self) -> None:
         """The record tells when the call began and ended."""
-        times = iter((100.0, 107.5))
+        times = iter((3.0, 10.5))
         flow = CallFlow(
             self.engine,
             DRIVERS,
             Prompts(),
             self.reports,
             self.active_calls,
-            lambda: next(times),
+            lambda: 100.0,
             PinGuard(None, (), int),
+            seconds=lambda: next(times),
         )
         self.successResultOf(Deferred.fromCoroutine(flow.serve(FakeChannel(SimulatedCall("21", caller="33")))))
         (record,) = self.reports.records
@@ -773,7 +819,7 @@ class Guarded(FlowCase):
     def setUp(self) -> None:
         """A guard that starts with no wrong PIN."""
         super().setUp()
-        self.guard = PinGuard(None, (), lambda: 1000.0)
+        self.guard = PinGuard(None, (), lambda: 1000.0, seconds=lambda: 1000.0)
         self.flow = CallFlow(
             self.engine, DRIVERS, Prompts(), self.reports, self.active_calls, lambda: 1000.0, self.guard
         )
@@ -1099,7 +1145,7 @@ class OverFastAGI(FlowCase):
         self.assertEqual(self.simulate("h").commands, [])
 
     def test_first_rules_late(self) -> None:
-        """A call that comes before the rules are loaded waits for them, and may end while it waits."""
+        """A call that comes before the rules are loaded fails at once, for the fallback; one line says why."""
         self.flow = self.flow_by(None)
         ends = []
         for _ in range(2):
@@ -1109,15 +1155,17 @@ class OverFastAGI(FlowCase):
             ends[-1].says(SimulatedCall("21", caller="33").environment())
             self.assertEqual(ends[-1].hears(), f"{ORIGIN}\n".encode())
             ends[-1].says(b"200 result=1 (,,,,)\n")
-        self.clock.advance(SETTLE_S)
         ends[1].goes()
         with capturedLogs() as logs:
-            self.engine.replace(workshop_rules())
-        self.assertEqual(ends[0].hears(), b"SET VARIABLE PBXROUTER_PATTERN 2X\n")
+            self.clock.advance(SETTLE_S)
+        self.assertEqual(ends[0].hears(), b"SET VARIABLE PBXROUTER_OUTCOME FAILED\n")
+        ends[0].says(b"200 result=1\n")
+        self.assertEqual(ends[0].hears(), b"SET VARIABLE PBXROUTER failed\n")
         self.assertEqual(ends[1].hears(), b"")
         ends[0].goes()
-        self.assertEqual(loud(logs), [])
-        self.assertEqual(self.reports.statuses, ["HANGUP", "HANGUP"])
+        (event,) = loud(logs)
+        self.assertIn("the rules are not loaded yet", formatEvent(event))
+        self.assertEqual(sorted(self.reports.statuses), ["FAILED", "HANGUP"])
 
 
 class ForwardedCalls(FlowCase):

@@ -161,9 +161,9 @@ class CallMachine(RuleBasedStateMachine):
         self.engine = RulesEngine(DRIVERS.keys())
         self.engine.replace(workshop_rules())
         days = itertools.count(0.0, 86_400.0)  # so that the guard of PINs delays nothing
-        guard = PinGuard(None, (), lambda: next(days))
+        guard = PinGuard(None, (), lambda: next(days), seconds=lambda: next(days))
         now = self.clock.seconds
-        self.flow = CallFlow(self.engine, DRIVERS, Prompts(), self.reports, self.active_calls, now, guard)
+        self.flow = CallFlow(self.engine, DRIVERS, Prompts(), self.reports, self.active_calls, now, guard, seconds=now)
         way: Any = self.way_of
         self.way = way(self.flow, self.clock)
         self.waiting = ""  # the command that Asterisk has not answered

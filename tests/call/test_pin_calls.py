@@ -141,7 +141,7 @@ class FailingStore:
     """A store whose work fails otherwise than with a StoreError."""
 
     def run(self, work: Any) -> Deferred[Any]:
-        """See Store."""
+        """Fail, whatever the work is."""
         return fail(RuntimeError("unexpected"))
 
 

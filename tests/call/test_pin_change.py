@@ -86,7 +86,7 @@ class ChangePinTests(TestCase):
         self.engine = RulesEngine(["changepin"])
         self.reloader = RulesReloader(store, self.engine, reactor)
         await self.reloader.poll()
-        self.guard = PinGuard(store, (), lambda: self.now)
+        self.guard = PinGuard(store, (), lambda: self.now, seconds=lambda: self.now)
         self.reports = Reports()
         changes = PinChanges(store, self.guard, hash_pin, self.reloader.reload, lambda: self.now)
         self.flow = CallFlow(

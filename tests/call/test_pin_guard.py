@@ -42,7 +42,7 @@ class GuardCase(TestCase):
         """Make the guard of a further gateway on the database."""
         store = Store(self.path, hash_pin, reactor)
         self.addCleanup(store.close)
-        return PinGuard(store, trunks, lambda: self.now, self.alarms.append)
+        return PinGuard(store, trunks, lambda: self.now, self.alarms.append, lambda: self.now)
 
     def request(self, endpoint: str = "PJSIP/33", caller: str = "33") -> AGIRequest:
         """The request of a call."""
@@ -172,7 +172,21 @@ class InMemoryTests(GuardCase):
     def setUp(self) -> None:
         """Create a guard that has no database."""
         super().setUp()
-        self.memory = PinGuard(None, ["PJSIP/provider"], lambda: self.now)
+        self.set_by_s = 0.0
+        self.memory = PinGuard(None, ["PJSIP/provider"], lambda: self.now + self.set_by_s, seconds=lambda: self.now)
+
+    def test_clock_set(self) -> None:
+        """A clock that is set forgives nothing that is remembered, and holds nothing against a caller."""
+        for _ in range(FREE_GUESSES):
+            self.assertTrue(self.key().is_checked)
+        for self.set_by_s in (3600.0, -3600.0):
+            ruling = self.key().ruling
+            self.assertEqual(ruling.locked_until, self.now + self.set_by_s + 360)
+        other = self.request("PJSIP/34", "34")
+        for self.set_by_s in (3600.0, 0.0, -3600.0):
+            attempt = self.successResultOf(Deferred.fromCoroutine(self.memory.admit(other, 2)))
+            self.assertEqual((attempt.is_checked, attempt.ruling.delay_s), (True, 0.0))
+            self.successResultOf(Deferred.fromCoroutine(self.memory.right(attempt)))
 
     def key(self, request: AGIRequest | None = None, peer: str = "192.0.2.1") -> PinAttempt:
         """Key a wrong PIN."""

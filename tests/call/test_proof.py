@@ -35,7 +35,7 @@ class PeerChannel(FakeChannel):
         self._asterisk = asterisk
 
     def execute(self, command: str) -> Deferred[Any]:
-        """See agi.Channel."""
+        """Take a command as agi.Channel does."""
         words = command.replace('"', "").split(" ")
         if words[:2] == ["SET", "VARIABLE"] and self._asterisk is not None:
             status = f"Event: Status\r\nVariable: {words[2]}={words[3]}"

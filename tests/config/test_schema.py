@@ -133,6 +133,8 @@ REFUSED = {
         "trunks: accepted is endpoints, a technology and a name, such as [\"PJSIP/provider\"], not 'provider'"
     ),
     "trunks = ['PJSIP/']": "trunks: accepted is endpoints, a technology and a name, such as ",
+    "trunks = ['PJSIP/\uff13\uff13']": "trunks: accepted is endpoints, a technology and a name, such as ",
+    "trunks = ['PJSIP/33\u00a0']": "trunks: accepted is endpoints, a technology and a name, such as ",
     "trunks = ['Local/1@trunk']": "trunks: accepted is endpoints, a technology and a name, such as ",
     'trunks = ["PJSIP/a\\nb"]': "trunks: accepted is endpoints, a technology and a name, such as ",
     "[fastagi]\nallow = '192.0.2.7'": "fastagi.allow: accepted is a list of texts, such as ",

@@ -86,6 +86,17 @@ class ClockTests(SynchronousTestCase):
         clock.compare(f"{NOW}", NOW, NOW)
         self.assertEqual(clock.ahead_s, 0.0)
 
+    def test_set(self) -> None:
+        """After the gateway's clock was set events are as of now, until the clocks are compared again."""
+        clock = AsteriskClock()
+        clock.compare(f"{NOW + 60}", NOW, NOW)
+        clock.was_set()
+        self.assertEqual(clock.to_local(f"{NOW + 55}", NOW), NOW)
+        clock.compare(f"{NOW + 60}", NOW, NOW - 30)
+        self.assertEqual(clock.to_local(f"{NOW + 55}", NOW), NOW)
+        clock.compare(f"{NOW + 30}", NOW, NOW)
+        self.assertEqual(clock.to_local(f"{NOW + 25}", NOW), NOW - 5)
+
     def test_bounds(self) -> None:
         """Times of less than five minutes ago and less than two seconds ahead are believed."""
         clock = AsteriskClock()
@@ -235,13 +246,21 @@ class ServiceTests(DatabaseCase):
         super().setUp()
         self.clock = Clock()
         self.clock.advance(NOW)
+        self.set_by_s = 0.0
         self.store = FakeStore(self.connection)
         self.counter = self.begin()
 
     def begin(self) -> CallCounter:
         """Start the counter's service."""
         self.manager = FakeAMIConnection()
-        counter = CallCounter(self.manager, self.store, self.clock, 30)  # type: ignore[arg-type]
+        counter = CallCounter(
+            self.manager,  # type: ignore[arg-type]
+            self.store,
+            self.clock,
+            30,
+            lambda: self.clock.seconds() + self.set_by_s,
+            self.clock.seconds,
+        )
         counter.startService()
         self.addCleanup(counter.stopService)
         return counter
@@ -291,6 +310,43 @@ class ServiceTests(DatabaseCase):
         self.manager.error = ManagerError("silent")
         self.wait(10)
         self.assertEqual(self.rows("SELECT last_seen FROM counter_asterisks"), [(NOW + 2,)])
+
+    def test_clock_set(self) -> None:
+        """When the clock is set no call lasts longer or shorter, nothing is counted twice, and no gap appears."""
+        self.manager.up()
+        self.set_by_s = 0.0
+        for talked, step_s in enumerate((3600.0, -3600.0, 30.0, -30.0), 1):
+            began = self.clock.seconds() + self.set_by_s
+            uniqueid = f"a{talked}"
+            self.call(uniqueid)
+            for channel in (uniqueid, f"b{talked}"):
+                self.manager.says("Newchannel", channel, uniqueid)
+                self.manager.says("BridgeEnter", channel, uniqueid, BridgeUniqueid="x")
+            self.wait(3)
+            self.set_by_s += step_s
+            self.wait(3)
+            for channel in (uniqueid, f"b{talked}"):
+                self.manager.says("Hangup", channel, uniqueid, Cause="16")
+            self.wait(1)
+            self.assertEqual(self.total(), (talked, talked, talked))
+            self.assertEqual(
+                self.rows("SELECT total(talk_seconds) FROM counter_minutes WHERE kind = 'all'"), [(6.0 * talked,)]
+            )
+            started = self.rows("SELECT minute, started FROM counter_minutes WHERE kind = 'all' AND started > 0")
+            self.assertIn(int(began // 60 * 60), [minute for minute, _ in started])
+            ended = self.rows("SELECT minute FROM counter_minutes WHERE kind = 'all' AND finished > 0")
+            self.assertIn((int((began + 6 + step_s) // 60 * 60),), ended)
+        self.assertEqual(self.rows("SELECT * FROM counter_gaps"), [])
+        self.assertEqual((self.counter.unknown_s, self.counter.in_sync), (0.0, True))
+
+    def test_clock_set_back_while_calls_go_on(self) -> None:
+        """Asterisk is asked, and ``seen`` moves, while the clock is behind what it was."""
+        self.manager.up()
+        self.wait(3)
+        self.set_by_s = -3600.0
+        self.wait(4)
+        (seen,) = self.rows("SELECT last_seen FROM counter_asterisks")[0]
+        self.assertEqual(seen, NOW + 6 - 3600)
 
     def test_gap(self) -> None:
         """A lost connection is a gap; calls are reconciled."""
@@ -378,6 +434,21 @@ class ServiceTests(DatabaseCase):
         self.assertEqual((self.counter.active, self.total()), (0, (1, 0, 1)))
         self.assertEqual(self.rows("SELECT reason, calls FROM counter_failures"), [])
         self.assertEqual(self.manager.forged_events, 3)
+
+    def test_hangup_that_cannot_be_checked(self) -> None:
+        """While Asterisk does not answer, a Hangup does not count; the next list of channels decides."""
+        self.manager.up()
+        self.call()
+        self.manager.hold.add("Status")
+        self.manager.says("Hangup", Cause="17")
+        self.wait(60)
+        self.assertEqual((self.counter.active, self.total()), (1, (1, 0, 0)))
+        self.manager.channels = [self.listed("a")]
+        self.wait(RESYNC_S)
+        self.assertEqual((self.counter.active, self.total()), (1, (1, 0, 0)))
+        self.manager.channels = []
+        self.wait(RESYNC_S)
+        self.assertEqual((self.counter.active, self.total()), (0, (1, 0, 1)))
 
     def test_hangup_on_its_way(self) -> None:
         """A channel that is still there for a moment after its Hangup is asked for again."""

@@ -12,6 +12,7 @@ from pbxrouter.database import guesses as guesses_module
 from pbxrouter.database.audit import Actor
 from pbxrouter.database.guesses import (
     MAX_LISTED,
+    LockoutFigures,
     WrongGuesses,
     admit_guess,
     forget_guesses,
@@ -19,6 +20,7 @@ from pbxrouter.database.guesses import (
     lift_guesses,
     lift_lockout,
     list_guesses,
+    lockout_figures,
     note_known,
     refund_guess,
 )
@@ -102,7 +104,7 @@ class ChargingTests(GuessCase):
         self.assertEqual([row[2:4] for row in self.rows()], [(NOW + 2 * INTERVAL_S, 2), (NOW + INTERVAL_S, 1)])
         for _ in range(3):
             refund_guess(self.connection, (NUMBER,), NOW + 5)
-        self.assertEqual(self.rows()[1], ("number", "33", NOW + 5, 0, 0, NOW))
+        self.assertEqual(self.rows()[1], ("number", "33", NOW, 0, 0, NOW))
         refund_guess(self.connection, (GuessKey("number", "99"),), NOW)
         self.assertEqual(len(self.rows()), 2)
 
@@ -244,8 +246,29 @@ class BoundsTests(GuessCase):
 class ClockTests(GuessCase):
     """A clock that was set back."""
 
-    def test_a_clock_set_back_by_a_day_locks_out_for_one_guess(self) -> None:
-        """A wrong PIN of tomorrow locks out until one guess is forgiven, and not for a day."""
+    def test_a_clock_set_back_by_a_day(self) -> None:
+        """A wrong PIN of tomorrow is one wrong PIN, and five of them lock out until one is forgiven, not for a day."""
         self.guess(PHONE, now=NOW + DAY_S)
+        self.assertIsNone(self.guess(PHONE, now=NOW).locked_by)
+        self.guess(NUMBER, times=5, now=NOW + DAY_S)
+        (listed,) = [row for row in list_guesses(self.connection, NOW) if row.key == NUMBER]
+        self.assertEqual((listed.open, listed.is_locked, listed.forgiven_at), (5, True, NOW + 5 * INTERVAL_S))
+        self.assertEqual(lockout_figures(self.connection, NOW), LockoutFigures(1, False))
+        ruling = self.guess(NUMBER, now=NOW)
+        self.assertEqual((ruling.locked_by, ruling.locked_until), (NUMBER, NOW + INTERVAL_S))
+        self.assertIsNone(self.guess(NUMBER, now=NOW + INTERVAL_S).locked_by)
+
+    def test_right_pins_of_tomorrow(self) -> None:
+        """Right PINs leave nothing that counts when the clock is set back."""
+        for seconds in (0, 1, 500):
+            self.guess(PHONE, now=NOW + DAY_S + seconds)
+            refund_guess(self.connection, (PHONE,), NOW + DAY_S + seconds + 1)
+        self.assertEqual(list_guesses(self.connection, NOW), [])
+        self.assertIsNone(self.guess(PHONE, times=5, now=NOW).locked_by)
         self.assertEqual(self.guess(PHONE, now=NOW).locked_by, PHONE)
-        self.assertIsNone(self.guess(PHONE, now=NOW + INTERVAL_S + 1).locked_by)
+
+    def test_set_back_before_a_right_pin(self) -> None:
+        """A charge of tomorrow is taken back today."""
+        self.guess(PHONE, now=NOW + DAY_S)
+        refund_guess(self.connection, (PHONE,), NOW)
+        self.assertEqual(list_guesses(self.connection, NOW), [])

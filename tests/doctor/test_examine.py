@@ -152,6 +152,7 @@ class ExamineTests(TestCase):
                     "rules": "ok",
                     "extensions": "unknown",
                     "gateway": "ok",
+                    "descriptors": "ok",
                     "FastAGI": "ok",
                     "web": "ok",
                     "PINs": "unknown",

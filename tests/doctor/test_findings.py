@@ -36,6 +36,7 @@ from pbxrouter.security import keys_of
 from pbxrouter.security.guess_limits import FREE_GUESSES, GATEWAY_GUESSES
 from pbxrouter.security.keyfile import create_key
 from pbxrouter.text.sentences import Sentence
+from tests import needs
 from tests.ami_fakes import new_protocol
 from tests.fakes import hash_pin
 
@@ -462,6 +463,16 @@ class RunningTests(FindingCase):
         self.assert_all_well(self.look(b""))
         self.assertEqual(self.asked, b"{}\n")
         self.assertEqual([(item.sent, item.closed) for item in self.made], [(b"", True)])
+
+    def test_descriptors(self) -> None:
+        """Descriptors of the gateway that are nearly used up are a finding with both numbers."""
+        needs.proc()
+        self.runs()
+        found = [finding.what for finding in self.look(b"") if finding.area == "descriptors"]
+        self.assertEqual(len(found), 1)
+        self.assertRegex(found[0], r"^\d+ of \d+ are in use$")
+        self.patch(running, "FREE_DESCRIPTORS", 1 << 62)
+        self.assertIn("LimitNOFILE", self.the_one(self.look(b"")).todo)
 
     def test_stopped(self) -> None:
         """Without control socket and port both findings say how to start the gateway."""

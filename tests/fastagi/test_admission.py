@@ -345,6 +345,25 @@ class PlaceTests(AdmissionCase):
         forged.goes()
         self.assertEqual([event for event in events if event["log_level"] > LogLevel.warn], [])
 
+    def test_turned_away_while_refused_by_many(self) -> None:
+        """A forged call is marked also where so many are turned away that the reserve has no room for it."""
+        refusals: list[tuple[str, str, str]] = []
+        self.factory = FastAGIFactory(
+            self.serve,
+            self.clock,
+            DialogueWatch(),
+            Admission(self.clock, bounds=bounds_of(8, 2), reserve=1),
+            lambda request, violation: refusals.append((request.channel, request.uniqueid, violation.peer)),
+        )
+        calls = [SimulatedCall("21", caller="33", uniqueid=f"1795.{number}") for number in range(4)]
+        ends = []
+        for call in calls:
+            ends.append(self.connect("192.0.2.7"))
+            ends[-1].says(call.environment().replace(b"agi_dnid", b"agi_callerid: 22\nagi_dnid"))
+        self.assertEqual([end.is_aborted for end in ends], [True, True, False, False])
+        self.assertEqual([end.hears() for end in ends], [b"SET VARIABLE PBXROUTER refused\n"] * 3 + [b""])
+        self.assertEqual(refusals, [("PJSIP/33-00000001", call.uniqueid, "192.168.1.1") for call in calls])
+
     def test_turned_away_late(self) -> None:
         """A connection that gives way just before its ten seconds are over is closed without a log line."""
         first = self.connect("192.0.2.7")

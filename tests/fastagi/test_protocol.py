@@ -210,6 +210,9 @@ class TCPTransport(StringTransport):
         super().__init__()
         directlyProvides(self, ITCPTransport)
 
+    def getHandle(self) -> None:
+        """It has no socket."""
+
     def setTcpKeepAlive(self, enabled: bool) -> None:
         """Keep the setting of TCP keepalive."""
         self.keeps_alive = enabled

@@ -39,6 +39,17 @@ class LastWords(SynchronousTestCase):
         refusal.data_received(b"511 Command Not Permitted\n")
         self.assertEqual((self.ends, self.clock.getDelayedCalls()), (1, []))
 
+    def test_hurry(self) -> None:
+        """In a hurry the first command is sent without waiting for the rest of the opening; only once."""
+        self.clock = Clock()
+        self.said = []
+        refusal = ForgedCallEnding(self.said.append, self.end, self.clock, False)
+        for _ in range(2):
+            refusal.hurry()
+            self.assertEqual(self.said, WORDS[:1])
+        refusal.data_received(b"200 result=1\n")
+        self.assertEqual(self.said, WORDS)
+
     def test_what_is_no_reply(self) -> None:
         """Other lines, HANGUP among them, are not taken for a reply."""
         refusal = self.begin()

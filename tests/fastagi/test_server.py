@@ -26,7 +26,7 @@ class FactoryCase(SynchronousTestCase):
         self.clock = Clock()
         self.ended: list[str] = []
         self.errors: list[ChannelHungUp] = []
-        self.factory = FastAGIFactory(self.serve, self.clock, DialogueWatch())
+        self.factory = FastAGIFactory(self.serve, self.clock, DialogueWatch(), now=self.clock.seconds)
 
     async def serve(self, channel: Channel) -> None:
         """Serve a call with two commands."""

@@ -59,9 +59,9 @@ from pbxrouter.errors import (
     ProtocolViolation,
 )
 from pbxrouter.magi.wire import historical_request, piece, without_break_on_error, without_progress
-from pbxrouter.rules import Mapping, Pattern, RuleSet, as_written, normalise_number, read_endpoint, read_phone
+from pbxrouter.rules import Mapping, Pattern, RuleSet, normalise_number, read_endpoint, read_phone
 from pbxrouter.rules.warnings import RuleWarnings
-from pbxrouter.security import networks, pins, tokens
+from pbxrouter.security import as_written, networks, pins, tokens
 from pbxrouter.simulator.words import LineReader, split_words
 from pbxrouter.text import csv_cells, printable
 from pbxrouter.web.api.endpoint import ApiError, Endpoint

@@ -367,7 +367,7 @@ class CounterTests(CompositionCase):
         clock.advance(NOW)
         store: Any = FakeStore(self.connection)
         both: Any = [CountedAsterisk(None), asterisk]
-        (counter,) = service.add_counters(settings, both, store, reports, clock)
+        (counter,) = service.add_counters(settings, both, store, reports, clock, clock.seconds, clock.seconds)
         return counter
 
 

@@ -56,7 +56,7 @@ class PartsTests(CompositionCase):
     def begin(self, settings: str) -> GatewayService:
         """Start a gateway that can be reloaded."""
         self.text = settings
-        gateway = service.build(self.read(), reactor, self.read)
+        gateway = service.build(self.read(), reactor, read=self.read)
         gateway.privilegedStartService()
         gateway.startService()
 

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from pbxrouter.gateway.signals import STATUS_CUT
-from tests.gateway.process import SETTINGS, ProcessCase, wait_for
+from tests.gateway.signalled import SETTINGS, ProcessCase, wait_for
 from tests.needs import PATIENCE_S, terminal
 
 

@@ -17,7 +17,7 @@ from pbxrouter.agi.channel import Channel
 from pbxrouter.agi.commands import KEYING_TIMEOUT_S, REPLY_TIMEOUT_S
 from pbxrouter.agi.dialogue_watch import DialogueWatch
 from pbxrouter.agi.messages import AGIRequest
-from pbxrouter.ami.channel_check import ASK_AGAIN_S
+from pbxrouter.ami.channel_check import ASK_AGAIN_S, UNANSWERED_S
 from pbxrouter.ami.messages import AMIMessage
 from pbxrouter.errors import (
     ActionFailed,
@@ -390,10 +390,18 @@ class ForgedTests(MagiServiceTest):
             self.assertEqual([event["error"] for event in self.loud()], [why])
 
     def test_block_of_another_context(self) -> None:
-        """A block whose context is not the event's is not believed, even where Asterisk cannot be asked."""
-        self.manager.lists["Status"] = ActionFailed("Status: Permission denied")
-        self.start(block(context="other"))
-        self.assertEqual(self.served, [])
+        """A block whose context is not the event's is not believed, whether or not Asterisk can be asked."""
+        for _ in range(2):
+            self.start(block(context="other"))
+            self.assertEqual((self.served, self.queued()), ([], []))
+            self.manager.lists["Status"] = ActionFailed("Status: Permission denied")
+        del self.manager.lists["Status"]
+        arguments = tuple("x" * 150 for _ in range(6))
+        start = block(context="other", arguments=arguments)
+        self.start(start.replace(b"agi_context: other\n", b"").replace(b"\n\n", b"\nagi_context: other\n\n"))
+        for _ in range(2):
+            self.answer("200 result=0", "NOOP")
+        self.assertEqual((self.served, self.refusals[0][1:]), ([], (UNIQUEID, "AMI lab")))
         self.assertEqual(self.queued(), ['SET VARIABLE PBXROUTER "refused"', "HANGUP"])
 
     def test_block_of_another_call(self) -> None:
@@ -523,10 +531,36 @@ class ForgedTests(MagiServiceTest):
         self.assertEqual(len(self.manager.heard("Status")), 1)
 
     def test_start_when_status_is_not_allowed(self) -> None:
-        """Where Asterisk cannot be asked, a start is believed as before, and the log says so once."""
+        """Where Asterisk cannot be asked a start is not believed, and the log says so once."""
         self.manager.lists["Status"] = ActionFailed("Status: Permission denied")
+        for _ in range(2):
+            self.start()
+        self.assertEqual((len(self.served), len(self.loud())), (0, 1))
+
+    def test_start_that_could_not_be_checked(self) -> None:
+        """A call whose start could not be checked is found among the waiting ones, and is served."""
+        self.manager.lists["Status"] = ActionTimeout("late")
         self.start()
-        self.assertEqual((len(self.served), len(self.loud())), (1, 1))
+        self.assertEqual((self.served, self.queued()), ([], []))
+        self.waiting({"uniqueid": UNIQUEID})
+        self.clock.advance(LOOK_AGAIN_S)
+        for reply in ("200 result=0", "200 result=1 (asked)"):
+            self.answer(reply)
+        self.assertEqual(self.manager.heard("AGI")[-1]["Command"], 'GET FULL VARIABLE "${CALLERID(num)}"')
+
+    def test_end_that_cannot_be_checked(self) -> None:
+        """While Asterisk does not answer, a forged end ends no call; a true one does once Asterisk answers."""
+        results = self.start_dialling()
+        self.exists("Dial", "PJSIP/21,20")
+        self.manager.lists["Status"] = ActionTimeout("late")
+        self.forged_end()
+        self.manager.event("Event: Hangup", *snapshot())
+        self.clock.pump(UNANSWERED_S)
+        self.assertEqual((results, self.magi.open_calls), ([], 1))
+        del self.manager.lists["Status"]
+        self.manager.alive.clear()
+        self.clock.advance(UNANSWERED_S[-1])
+        self.assertEqual(len(results), 1)
 
     def test_not_asked_when_given_back(self) -> None:
         """The end of a call that was given back needs no question."""

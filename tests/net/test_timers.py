@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter.net.timers import Deadline, Timer, every
+from pbxrouter.net.timers import Deadline, Timer, at_most, every
 
 
 class EveryTests(SynchronousTestCase):
@@ -203,3 +203,40 @@ class Deadlines(SynchronousTestCase):
         again()
         self.clock.pump([1, 1, 1])
         self.assertEqual(self.done, ["x"] * 3)
+
+
+class AtMost(SynchronousTestCase):
+    """at_most."""
+
+    def setUp(self) -> None:
+        """Work that the test ends."""
+        self.clock = Clock()
+        self.work: Deferred[str] = Deferred()
+        self.waiting = at_most(3, self.work, self.clock)
+
+    def test_in_time(self) -> None:
+        """Work that is done in time is waited for, and no timer stays."""
+        self.clock.advance(2.9)
+        self.assertNoResult(self.waiting)
+        self.work.callback("done")
+        self.assertIs(self.successResultOf(self.waiting), True)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_too_long(self) -> None:
+        """Work that takes longer is not waited for; it goes on, and its end harms nothing."""
+        self.clock.advance(3)
+        self.assertIs(self.successResultOf(self.waiting), False)
+        self.assertFalse(self.work.called)
+        self.work.callback("done")
+
+    def test_done_before(self) -> None:
+        """Work that is done already is not waited for."""
+        done: Deferred[None] = Deferred()
+        done.callback(None)
+        self.assertIs(self.successResultOf(at_most(3, done, self.clock)), True)
+
+    def test_failure(self) -> None:
+        """Work that fails is over; its failure is left for its owner."""
+        self.work.errback(ValueError("no"))
+        self.assertIs(self.successResultOf(self.waiting), True)
+        self.failureResultOf(self.work, ValueError)

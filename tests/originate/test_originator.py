@@ -8,11 +8,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter.ami.channel_check import ASK_AGAIN_S
+from pbxrouter.ami.channel_check import ASK_AGAIN_S, UNANSWERED_S
 from pbxrouter.ami.connection import AMIConnection
 from pbxrouter.ami.messages import AMIMessage
 from pbxrouter.config.schema import TECHNOLOGIES
-from pbxrouter.errors import ActionFailed, ManagerUnavailable, OriginateRefused
+from pbxrouter.errors import ActionFailed, ActionTimeout, ManagerUnavailable, OriginateRefused
 from pbxrouter.originate.originator import (
     CAUSE_GRACE_S,
     MARGIN_S,
@@ -295,6 +295,21 @@ class ForgedTests(CallCase):
         self.manager.alive.clear()
         self.responds("Failure", "3")
         self.assert_over("ringing", "noanswer")
+
+    def test_that_cannot_be_checked(self) -> None:
+        """While Asterisk does not answer, nothing ends the call; a loss of the connection does."""
+        self.answered()
+        self.manager.alive[OURS] = AMIMessage(b"Event: Status\r\nUniqueid: " + OURS.encode())
+        self.manager.lists["Status"] = ActionTimeout("late")
+        for _ in range(3):
+            self.hangs_up()
+        self.assertEqual(len(self.manager.heard("Status")), 1)
+        self.clock.pump(UNANSWERED_S)
+        self.assertEqual((self.states, self.manager.forged_events), (["ringing", "answered"], 0))
+        self.manager.goes_down()
+        self.assertEqual(self.states, ["ringing", "answered", "failed"])
+        self.clock.advance(UNANSWERED_S[-1])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
 
 class AskingTests(CallCase):

@@ -13,7 +13,7 @@ from pbxrouter.database.edit_text import MAX_NAME, PIN_TAKEN, checked_text
 from pbxrouter.database.rules.holders import HolderTable, holders, no_holder
 from pbxrouter.database.values import bounded, text_of
 from pbxrouter.errors import EditConflict, EditRefused, PinError, StoreError
-from pbxrouter.rules import NO_CALLER, read_endpoint
+from pbxrouter.rules import NO_CALLER, extension_number, read_endpoint
 from pbxrouter.security import generate_pin
 from pbxrouter.text import sentence
 
@@ -239,13 +239,14 @@ def _tie(connection: sqlite3.Connection, change: Change, extension_id: int, endp
 
 
 def _refuse_taken(connection: sqlite3.Connection, table: HolderTable, name: str, but: int) -> None:
-    # Stripped as it is when the rules are loaded: rows written by SQL may have blanks around it.
+    # Read as when the rules are loaded: rows written by SQL may spell it in another way.
     found = connection.execute(
-        f"SELECT {table.name} FROM {table.table}"
-        f" WHERE instr(CAST({table.name} AS TEXT), :name) AND {table.row_id} <> :but",
+        f"SELECT {table.name} FROM {table.table} WHERE {table.row_id} <> :but"
+        f" AND (instr(CAST({table.name} AS TEXT), :name) OR CAST({table.name} AS TEXT) GLOB '*[^!-~]*')",
         {"name": name, "but": but},
     )
-    if any(text_of(other).strip() == name for (other,) in found):
+    read = extension_number if table.kind == "extension" else str.strip
+    if any(read(text_of(other)) == name for (other,) in found):
         raise EditConflict(table.taken, table.field)
 
 
@@ -255,7 +256,7 @@ def _endpoint(text: str) -> str:
 
 def _number(text: str) -> str:
     number = checked_text(
-        text,
+        extension_number(text) if text.isprintable() else text,
         "number",
         sentence(
             "an extension's number is 1 to {most} printable characters, as Asterisk shows the caller",

@@ -16,7 +16,7 @@ from pbxrouter.database.paging import MAX_LIMIT, Listing, Page, searching
 from pbxrouter.database.rules.holders import HOLDERS, HolderTable, holders, no_holder
 from pbxrouter.database.values import bounded, text_of
 from pbxrouter.errors import NotThere
-from pbxrouter.rules import Mapping
+from pbxrouter.rules import Mapping, extension_number
 from pbxrouter.text import sentence
 
 
@@ -180,14 +180,15 @@ def extension_numbered(connection: sqlite3.Connection, number: str) -> HolderRow
         NotThere: there is none.
         StoreError: the database cannot be read.
     """
-    number = number.strip()
+    number = extension_number(number)
     with reading(connection):
         rows = connection.execute(
             "SELECT extension_id, extension_number FROM extensions"
-            " WHERE instr(CAST(extension_number AS TEXT), :number) ORDER BY extension_id",
+            " WHERE instr(CAST(extension_number AS TEXT), :number)"
+            " OR CAST(extension_number AS TEXT) GLOB '*[^!-~]*' ORDER BY extension_id",
             {"number": number},
         )
-        found = next((row_id for row_id, name in rows if text_of(name).strip() == number), None)
+        found = next((row_id for row_id, name in rows if extension_number(text_of(name)) == number), None)
     if found is None:
         raise NotThere(
             sentence("{number} is not among the extensions; accepted is the number of one", number=number), "number"

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 import sqlite3
+import unicodedata
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from pbxrouter.database.connection import reading
 from pbxrouter.database.rules.holders import HOLDERS, HolderTable
 from pbxrouter.errors import EditRefused
-from pbxrouter.rules import Mapping, RuleSet, read_endpoint
+from pbxrouter.rules import Mapping, RuleSet, extension_number, read_endpoint
 from pbxrouter.text import Sentence, sentence
 
 UNREADABLE: Final = "?"
@@ -45,7 +46,7 @@ def read_rules(connection: sqlite3.Connection, hash_pin: Callable[[str], str]) -
         mappings = _read_mappings(connection, problems)
         known = {mapping.map_id for mapping in mappings}
         extensions = _read_holders(connection, HOLDERS["extension"], known, problems)
-        users = [row[1:] for row in _read_holders(connection, HOLDERS["user"], known, problems)]
+        users = _read_holders(connection, HOLDERS["user"], known, problems)
         max_calls = {
             _text(pin): int(limit)
             for pin, limit in connection.execute(
@@ -54,7 +55,8 @@ def read_rules(connection: sqlite3.Connection, hash_pin: Callable[[str], str]) -
             )
         }
         tied = {row_id: _text(endpoint) for row_id, endpoint in connection.execute(_ENDPOINTS)}
-    for name, pin, _ in users:
+    problems.extend(_repeated_users(users))
+    for _, name, pin, _ in users:
         if pin is not None and not _HASH.fullmatch(pin):
             problems.append(
                 sentence(
@@ -63,7 +65,8 @@ def read_rules(connection: sqlite3.Connection, hash_pin: Callable[[str], str]) -
                 )
             )
     callers, endpoints, repeated = _by_number(extensions, tied, problems)
-    return RuleSet.build(mappings, callers, users, hash_pin, problems, max_calls, endpoints, repeated)
+    people = [row[1:] for row in users]
+    return RuleSet.build(mappings, callers, people, hash_pin, problems, max_calls, endpoints, repeated)
 
 
 def _by_number(
@@ -75,7 +78,7 @@ def _by_number(
     endpoints: dict[str, str] = {}
     repeated: dict[int, tuple[int, Sentence]] = {}
     for row_id, name, _, grants in extensions:
-        number = name.strip()
+        number = extension_number(name)
         if number in first:
             why = sentence(
                 "extension {number} is there twice: row {row} is ignored, with its grants and its endpoint; "
@@ -91,6 +94,21 @@ def _by_number(
         if row_id in tied:
             endpoints[number] = _endpoint(number, tied[row_id], problems)
     return callers, endpoints, repeated
+
+
+def _repeated_users(users: list[_Holder]) -> Iterator[Sentence]:
+    """The users whose name another has, but for case, blanks and the width of characters."""
+    first: dict[str, int] = {}
+    for row_id, name, _, _ in users:
+        spelled = " ".join(unicodedata.normalize("NFKC", name).casefold().split())
+        if first.setdefault(spelled, row_id) != row_id:
+            yield sentence(
+                "user {user} is there twice, in row {first} and row {row}: the history cannot tell them apart; "
+                "rename one",
+                user=name.strip(),
+                first=first[spelled],
+                row=row_id,
+            )
 
 
 def _endpoint(number: str, text: str, problems: list[Sentence]) -> str:

@@ -150,12 +150,11 @@ class DashboardSnapshots:
             await done
 
     def _is_due(self) -> bool:
-        return self._web.now() - self._read_at >= FIGURES_EVERY_S
+        return bool(self._web.reactor.seconds() - self._read_at >= FIGURES_EVERY_S)
 
     async def _read(self) -> None:
         try:
-            now = self._web.now()
-            self._read_at = now
+            now, self._read_at = self._web.now(), self._web.reactor.seconds()
             midnight = self._web.zone.midnight(now)
             names = [counter.asterisk for counter in self._web.counters]
             self._figures = await self._web.read(lambda connection: read_figures(connection, midnight, now, names))

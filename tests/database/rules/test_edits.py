@@ -375,8 +375,11 @@ class HolderTests(EditCase):
         """A tab around a number is ignored, as it is when the rules are loaded."""
         self.connection.execute("INSERT INTO extensions (extension_number) VALUES ('33\t'), (x'3434'), ('133')")
         self.connection.commit()
-        for number in ("33", "44"):  # 44 is stored as bytes
+        self.connection.execute("INSERT INTO extensions (extension_number) VALUES ('\uff15\uff15'), ('6\u200b6')")
+        self.connection.commit()
+        for number in ("33", "44", "55", "66", "\uff13\uff13", "4 4"):  # 44 is stored as bytes
             self.refused(EditConflict, edits.add_extension, number)
+        self.assertEqual(edits.extension_numbered(self.connection, "55 ").name, "\uff15\uff15")
         self.do(edits.add_extension, "13")
 
     def test_pins(self) -> None:

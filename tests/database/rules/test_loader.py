@@ -73,6 +73,54 @@ class LoaderTests(SynchronousTestCase):
         self.assertEqual(sorted((user.name, user.max_calls) for user in users), [("ana", 2), ("ben", 7)])
         self.assertEqual(User("ana", frozenset()).max_calls, 2)
 
+    def test_one_number_in_other_spellings(self) -> None:
+        """Tabs, other blanks, unseen characters and digits of other widths and scripts make no other extension."""
+        self.insert("applications_mappings", map_id=1, pattern="1X", application_name="dial")
+        self.insert("extensions", extension_id=1, extension_number="33")
+        same: tuple[str | bytes, ...] = (
+            "33 ",
+            "\t33",
+            "33\u00a0",
+            "\u300033",
+            "\uff13\uff13",
+            "3\u200b3",
+            "\ufeff33",
+            "3 3",
+            "33\r\n",
+            "33\x00",
+        )
+        same += ("\u0663\u0663", "3\uff13", "\u00ad33", b"33\t", "\u2060\u0033\ufe0f3")
+        for place, number in enumerate(same, 2):
+            self.insert("extensions", extension_id=place, extension_number=number)
+            self.insert("extensions_mappings", extension_id=place, map_id=1)
+        rules = read_rules(self.connection, str)
+        self.assertEqual(rules.extensions, {"33": frozenset()})
+        self.assertEqual(
+            {row: first for row, (first, _) in rules.repeated_extensions.items()}, dict.fromkeys(range(2, 17), 1)
+        )
+        self.assertEqual(len([line for line in self.problems() if "extension 33 is there twice" in line]), len(same))
+
+    def test_other_numbers(self) -> None:
+        """Leading zeros, a plus, other case and dashes are other numbers, as they are in a call."""
+        numbers = ("33", "033", "+33", "3-3", "333", "alice", "Alice", "alice smith", "*33", "33#")
+        for number in numbers:
+            self.insert("extensions", extension_number=number)
+        self.assertEqual(sorted(read_rules(self.connection, str).extensions), sorted(numbers))
+        self.assertEqual(self.problems(), [])
+
+    def test_one_name_twice(self) -> None:
+        """A second user of a name, in whichever case, width and blanks, is named; both keep their PINs."""
+        for name, pin in (("ana", HASH), ("Ana ", HASH[::-1]), ("\uff41na\u00a0", None), ("ann", None)):
+            self.insert("users", user_name=name, user_pin=pin)
+        self.assertEqual(
+            self.problems(),
+            [
+                f"user {name} is there twice, in row 1 and row {row}: the history cannot tell them apart; rename one"
+                for name, row in (("Ana", 2), ("\uff41na", 3))
+            ],
+        )
+        self.assertEqual(len(read_rules(self.connection, str).users), 2)
+
     def test_mappings(self) -> None:
         """Mappings have no surrounding blanks, are in the order of their numbers, and keep their switch."""
         for number, pattern, data in ((3, " 3X ", None), (1, "1X", b"S\xff"), (2, "2X", 5)):

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from pbxrouter.database.rules import HolderRow, holder
 from pbxrouter.errors import EditRefused
-from pbxrouter.rules import NO_CALLER, RuleWarning
+from pbxrouter.rules import NO_CALLER, RuleWarning, extension_number
 from pbxrouter.security import Role
 from pbxrouter.web.console.request import PageRequest
 from pbxrouter.web.console.rules.holder_list import KINDS, Kind
@@ -77,5 +77,5 @@ def warnings_of(context: RuleContext, row: HolderRow) -> tuple[RuleWarning, ...]
     if warnings is None:
         return ()
     if row.kind == "extension":
-        return warnings.of_repeated(row.holder_id) or warnings.of_extension(row.name.strip())
+        return warnings.of_repeated(row.holder_id) or warnings.of_extension(extension_number(row.name))
     return warnings.of_user(row.name, row.has_pin, row.grants > 0)
