@@ -30,12 +30,12 @@ from pbxrouter.agi import (
     encode,
     encode_command,
     format_request,
+    is_application,
     may_mean_hangup,
     outlives_caller,
     parse_reply,
     refused,
     reply_timeout_s,
-    runs_application,
 )
 from pbxrouter.errors import (
     AGIError,
@@ -266,7 +266,7 @@ class StarpyChannel:
     @property
     def in_application(self) -> bool:
         """Whether Asterisk runs a dialplan application for the gateway now."""
-        return self.is_busy and runs_application(self._command)
+        return self.is_busy and is_application(self._command)
 
     def close(self) -> None:
         """Give the call back to the dialplan."""

@@ -14,6 +14,7 @@ Source: docs/asterisk.md A1 to A7, seen on Asterisk 22.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -26,6 +27,8 @@ HANGUP: Final = b"HANGUP"
 
 BOUNDED: Final = "bounded"
 """The argument of AGI() by which the dialplan says that TIMEOUT(absolute) runs (dialplan/pbxrouter.conf)."""
+PROBE: Final = "alive"
+"""The argument of AGI() by which the dialplan only asks whether the gateway answers."""
 
 NOT_SHOWN: Final = "unknown"
 """What Asterisk writes for a missing number; a caller's name may be the same text.
@@ -61,6 +64,7 @@ _KEYS: Final = (
 # Exactly as Asterisk writes them: a caller has 79 bytes to forge with, and this leaves
 # too few to complete a block and put a reply behind it.
 _INTEGER: Final = re.compile(rb"-?[0-9]+")
+_SECONDS: Final = re.compile(r"[0-9]{1,6}", re.ASCII)
 _FORMS: Final = {
     "callingpres": _INTEGER,
     "callingani2": _INTEGER,
@@ -178,6 +182,24 @@ class AGIRequest:
     def is_bounded(self) -> bool:
         """Whether the dialplan limits the call by TIMEOUT(absolute), to be lifted before an application runs."""
         return BOUNDED in self.arguments
+
+    @property
+    def talk_s(self) -> float | None:
+        """Seconds that the talk before an application may take, if TIMEOUT(absolute) is the gateway's to set.
+
+        The first argument that begins with ``bounded=`` has them; none or 0 after it: no limit but the gateway's own.
+        None: TIMEOUT(absolute) is not the gateway's to set.
+        """
+        given = next((text for text in self.arguments if text.startswith(f"{BOUNDED}=")), None)
+        if given is None:
+            return None
+        seconds = given.removeprefix(f"{BOUNDED}=")
+        return float(seconds) if _SECONDS.fullmatch(seconds) and float(seconds) else math.inf
+
+    @property
+    def is_probe(self) -> bool:
+        """Whether the dialplan only asks if the gateway is alive; there is no call to serve."""
+        return self.arguments[:1] == (PROBE,)
 
     @property
     def is_hung_up(self) -> bool:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, fail
-from twisted.internet.interfaces import IDelayedCall, IReactorTime, ITCPTransport
+from twisted.internet.interfaces import IReactorTime, ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -32,7 +32,7 @@ from pbxrouter.errors import (
     ManagerProtocolError,
     ManagerUnavailable,
 )
-from pbxrouter.net import keep_alive
+from pbxrouter.net import Timer, keep_alive
 from pbxrouter.text import Sentence, printable, sentence
 
 ACTION_TIMEOUT_S: Final = 10.0
@@ -47,7 +47,7 @@ Headers = Iterable[tuple[str, str]]
 class _Pending:
     name: str
     answer: Deferred[Any]
-    timer: IDelayedCall
+    timer: Timer
     items: list[AMIMessage] | None = None
     """The items of a list received so far; None if the action is answered by one response."""
     begun: bool = False
@@ -203,8 +203,7 @@ class AMIProtocol(Protocol):
     def _answered(self, action_id: str) -> _Pending:
         pending = self._pending.pop(action_id)
         self._lists -= pending.items is not None
-        if pending.timer.active():
-            pending.timer.cancel()
+        pending.timer.clear()
         return pending
 
     def _fail(self, action_id: str, error: ManagerError) -> None:
@@ -240,7 +239,8 @@ class AMIProtocol(Protocol):
         except ManagerError as error:
             return fail(error)
         answer: Deferred[Any] = Deferred(lambda _: self._cancelled(action_id))
-        timer = self._clock.callLater(timeout_s, self._timed_out, action_id)
+        timer = Timer(self._clock)
+        timer.set(timeout_s, lambda: self._timed_out(action_id))
         self._pending[action_id] = _Pending(name, answer, timer, items)
         self._lists += items is not None
         self.transport.write(data)

@@ -52,11 +52,11 @@ from pbxrouter.agi import (
     DialogueWatch,
     allowed_when_hung_up,
     encode_command,
+    is_application,
     may_mean_hangup,
     outlives_caller,
     refused,
     reply_timeout_s,
-    runs_application,
 )
 from pbxrouter.errors import (
     AGIError,
@@ -146,7 +146,7 @@ class FastAGIProtocol(Protocol):
     @property
     def in_application(self) -> bool:
         """Whether Asterisk runs a dialplan application for the gateway now."""
-        return self._waiting is not None and runs_application(self._command)
+        return self._waiting is not None and is_application(self._command)
 
     @property
     def hung_up(self) -> bool:

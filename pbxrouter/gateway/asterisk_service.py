@@ -34,6 +34,7 @@ class AsteriskService(MultiService):
         engine: decides originated calls.
         technologies: what a technology is called on this Asterisk.
         on_refused: told of each call that was refused before it was served.
+        gateway: the gateway's id, for its heartbeat and for the dialplan; empty: none.
 
     Attributes:
         name: as configured.
@@ -54,6 +55,7 @@ class AsteriskService(MultiService):
         watch: DialogueWatch,
         reactor: Any,
         on_refused: Callable[[AGIRequest, ProtocolViolation], object] = lambda request, violation: None,
+        gateway: str = "",
     ) -> None:
         super().__init__()
         self._clock = reactor
@@ -75,11 +77,11 @@ class AsteriskService(MultiService):
         self.manager.setServiceParent(self)
         self._routing = routing = WhenRouting(engine, reactor)
         routing.setServiceParent(self)
-        self._heartbeat = Heartbeat(self.manager, reactor)
+        self._heartbeat = Heartbeat(self.manager, reactor, gateway)
         if config.heartbeat:
             self._heartbeat.setServiceParent(routing)
         self.originator = Originator(self.manager, engine, technologies, reactor, config.originate)
-        self._magi = MagiService(self.manager, config.magi, serve, reactor, watch, on_refused)
+        self._magi = MagiService(self.manager, config.magi, serve, reactor, watch, on_refused, gateway)
         self._magi.setServiceParent(routing)
 
     def prepare_reload(self, config: Asterisk, technologies: Mapping[str, str]) -> tuple[Callable[[], None], list[str]]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
+import os
+import socket
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -35,7 +38,7 @@ from pbxrouter.database import LimitedDatabase, Store
 from pbxrouter.database.rules import read_rules
 from pbxrouter.drivers import load_drivers
 from pbxrouter.errors import StoreError
-from pbxrouter.fastagi import DRAIN_TIMEOUT_S, Admission, FastAGIFactory, bounds_of
+from pbxrouter.fastagi import DRAIN_TIMEOUT_S, Admission, FastAGIFactory, StandstillGuard, bounds_of
 from pbxrouter.gateway import reload_parts
 from pbxrouter.gateway.asterisk_service import AsteriskService
 from pbxrouter.gateway.call_log import CallLog, DialogueLog
@@ -159,7 +162,12 @@ def build(
     reports.add(history.report)
     reloader.setServiceParent(gateway)
     LastRecords(flow, reactor).setServiceParent(gateway)
-    fastagi = fastagi_factory(config)(flow.serve, reactor, watch, admission(config, reactor), refusals.refused)
+    gateway_id = id_of(config)
+    guard_process = StandstillGuard(reactor)
+    guard_process.setServiceParent(gateway)
+    fastagi = fastagi_factory(config)(
+        flow.serve, reactor, watch, admission(config, reactor), refusals.refused, gateway_id, guard_process
+    )
     listening = WhenRouting(engine, reactor)
     listening.setServiceParent(gateway)
     fastagi_port = FastAGIService(config.fastagi.listen, fastagi, reactor)
@@ -167,7 +175,7 @@ def build(
     secret = read_fastagi_secret(config)
     reload.add(reload_parts.fastagi(fastagi.admission, proofs, fastagi_port, fastagi_limits, secret))
     asterisks = [
-        AsteriskService(asterisk, flow.serve, engine, config.technologies, watch, reactor, refusals.refused)
+        AsteriskService(asterisk, flow.serve, engine, config.technologies, watch, reactor, refusals.refused, gateway_id)
         for asterisk in config.asterisk
     ]
     for asterisk in asterisks:
@@ -220,6 +228,12 @@ def build(
     Banner(config).setServiceParent(ready)
     Drain(flow, [fastagi_port, *asterisks], reactor).setServiceParent(gateway)
     return gateway
+
+
+def id_of(config: Config) -> str:
+    """The gateway's id: the same at each start, and another one for each gateway."""
+    own = (socket.gethostname(), config.fastagi.listen, os.path.abspath(config.database))
+    return hashlib.sha256(repr(own).encode("utf-8", "surrogateescape")).hexdigest()[:8]
 
 
 def fastagi_factory(config: Config) -> type[FastAGIFactory]:

@@ -10,9 +10,11 @@ from pbxrouter.net.outage import Outage
 from pbxrouter.net.output import UnblockedOutput, unblock_output
 from pbxrouter.net.resolver import limit_threads
 from pbxrouter.net.threads import make_leavable
-from pbxrouter.net.timers import Deadline, Timer, at_most, every
+from pbxrouter.net.timers import GRACE_S, LATE_S, Deadline, Timer, at_most, every
 
 __all__ = [
+    "GRACE_S",
+    "LATE_S",
     "LIMIT_REASONS",
     "MAX_WEB_CONNECTIONS",
     "STEP_S",

@@ -1,15 +1,25 @@
-"""Timers: one that can be set again and cleared, one for deadlines, and work at regular intervals."""
+"""Timers: one that can be set again and cleared, one for deadlines, and work at regular intervals.
+
+A process that was stopped (SIGSTOP, a machine that slept) finds all its timers due at once when it goes on, before
+it has read what came meanwhile. A timer that fires LATE_S late is therefore put off by GRACE_S, in which the reactor
+reads: most replies that seemed to be missing are there.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, Final
 
 from twisted.application.internet import TimerService
 from twisted.application.service import IServiceCollection
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
+
+LATE_S: Final = 1.5
+"""Seconds after its time at which a timer shows that the process stood still."""
+GRACE_S: Final = 0.5
+"""Seconds by which such a timer is put off."""
 
 
 def every(
@@ -63,10 +73,12 @@ class Timer:
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
         self._call: IDelayedCall | None = None
+        self._due = 0.0
 
     def set(self, seconds: float, function: Callable[[], object]) -> None:
         """Call the function after so many seconds, instead of what was set before."""
         self.clear()
+        self._due = self._clock.seconds() + seconds
         self._call = self._clock.callLater(seconds, self._fire, function)
 
     def clear(self) -> None:
@@ -77,7 +89,10 @@ class Timer:
 
     def _fire(self, function: Callable[[], object]) -> None:
         self._call = None
-        function()
+        if self._clock.seconds() - self._due > LATE_S:
+            self.set(GRACE_S, function)
+        else:
+            function()
 
 
 class Deadline:
@@ -123,7 +138,9 @@ class Deadline:
         if function is None:
             return
         left = self._due - self._clock.seconds()
-        if left > 0:
+        if left < -LATE_S:
+            self.set(GRACE_S, function)
+        elif left > 0:
             self._call = self._clock.callLater(left, self._fire)
         else:
             self._function = None

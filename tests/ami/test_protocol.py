@@ -33,6 +33,7 @@ from pbxrouter.errors import (
     ManagerProtocolError,
     ManagerUnavailable,
 )
+from pbxrouter.net import GRACE_S
 from tests.ami_fakes import lines, new_protocol
 
 
@@ -662,6 +663,49 @@ class LifeTests(ManagerTest):
         self.assertEqual(
             str(self.failureResultOf(waiting, ManagerUnavailable).value), "Asterisk has been silent for 21 s"
         )
+
+    def test_stood_still(self) -> None:
+        """Time in which this process stood still is not the peer's: an idle connection is kept, and asked as before."""
+        for before in range(1, 20):
+            self.setUp()
+            self.pass_time(before)
+            self.clock.advance(30)
+            self.assertFalse(self.end.gone, before)
+            self.assertTrue(self.pass_time(15), before)
+            self.assertFalse(self.end.gone, before)
+
+    def test_stood_still_while_it_answered(self) -> None:
+        """Answers that came meanwhile are read before their time is looked at."""
+        self.clock.pump([1] * 9)
+        (ping,) = self.pings()
+        waiting, action_id = self.send("Getvar")
+        self.clock.advance(30)
+        self.end.says("Response: Success", f"ActionID: {ping['ActionID']}")
+        self.end.says("Response: Success", f"ActionID: {action_id}", "Value: 1")
+        self.assertEqual(self.successResultOf(waiting).get("Value"), "1")
+        self.pass_time(30)
+        self.assertFalse(self.end.gone)
+
+    def test_stood_still_while_it_did_not_answer(self) -> None:
+        """A peer that is dead all the same is found out in the usual time after that."""
+        self.clock.pump([1] * 8)
+        waiting, _ = self.send("Getvar")
+        self.clock.advance(30)
+        self.clock.advance(GRACE_S)
+        self.failureResultOf(waiting, ActionTimeout)
+        self.assertFalse(self.end.gone)
+        self.clock.pump([1] * int(DEAD_AFTER_S + 4))
+        self.assertTrue(self.end.gone)
+
+    def test_stood_still_before_the_banner(self) -> None:
+        """A banner that came meanwhile is read."""
+        self.protocol, self.end, self.clock = new_protocol(self.handlers)
+        self.clock.advance(30)
+        done = self.log_in()
+        self.end.logs_in()
+        self.successResultOf(done)
+        self.clock.advance(5)
+        self.assertFalse(self.end.gone)
 
     def test_how_long_it_may_leave_a_question(self) -> None:
         """A Ping may be unanswered for 16 s although events come; the log line says so."""

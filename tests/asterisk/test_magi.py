@@ -437,7 +437,7 @@ class FrozenTest(MagiTest):
         def key_on() -> bool:
             """Key a digit now and then, as long as the gateway talks with the caller."""
             executed = self.executed()
-            if "T@pbxrouter-ask:1 ExecIf" not in executed:
+            if "T@pbxrouter-ask:1 Set" not in executed:
                 self.press("1")
                 time.sleep(1)
             return "TIMEOUT@pbxrouter-outcome:1 Playback" in executed

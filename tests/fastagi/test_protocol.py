@@ -29,6 +29,7 @@ from pbxrouter.errors import (
 from pbxrouter.fastagi import protocol as fastagi
 from pbxrouter.fastagi import refusal
 from pbxrouter.fastagi.protocol import FastAGIProtocol
+from pbxrouter.net import GRACE_S
 from pbxrouter.simulator import SimulatedCall
 from tests.fakes import AsteriskEnd, FakeOwner, byte_by_byte, failure_of, in_one, loud, request_of
 
@@ -73,7 +74,7 @@ class ProtocolCase(SynchronousTestCase):
 
     def assertOver(self) -> None:
         """Check that the connection gets closed and no timer is left."""
-        self.owner.time.pump([HOUR_S] * 4)
+        self.owner.time.pump([HOUR_S, GRACE_S] * 4)
         self.assertTrue(self.asterisk.is_closed)
         self.asterisk.goes()
         self.assertEqual(self.owner.events[-1], "closed")

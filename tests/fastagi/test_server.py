@@ -80,6 +80,31 @@ class Serving(FactoryCase):
         self.assertEqual(self.factory.open_calls, 0)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_probe(self) -> None:
+        """A dialplan that asks whether the gateway is alive gets its id; no call is served or counted."""
+        for gateway, told in (("a1b2", b"a1b2"), ("", b"00000000")):
+            self.factory = FastAGIFactory(self.serve, self.clock, DialogueWatch(), gateway=gateway)
+            asterisk = self.connect()
+            asterisk.says(SimulatedCall("21", caller="33", arguments=("alive",)).environment())
+            self.assertEqual(asterisk.hears(), b"SET VARIABLE PBXROUTER_ID " + told + b"\n")
+            self.assertFalse(asterisk.is_closed)
+            self.answers(asterisk)
+            self.assertTrue(asterisk.is_closed)
+            self.assertEqual((self.factory.served, self.factory.last_call, self.ended), (0, None, []))
+
+    def test_probe_that_goes(self) -> None:
+        """A dialplan that does not wait for the answer, or refuses it, is no error."""
+        for answer in (b"HANGUP\n", b"510 Invalid or unknown command\n", None):
+            with capturedLogs() as logs:
+                asterisk = self.connect()
+                asterisk.says(SimulatedCall("21", caller="33", arguments=("alive",)).environment())
+                if answer is None:
+                    asterisk.goes()
+                else:
+                    asterisk.says(answer)
+                self.clock.advance(SETTLE_S)
+            self.assertEqual(loud(logs), [])
+
     def test_many_at_once(self) -> None:
         """Calls do not wait for each other."""
         calls = [self.call() for _ in range(50)]

@@ -627,9 +627,9 @@ class LongBlockTests(MagiServiceTest):
         for _ in range(2):
             self.answer("200 result=0", "NOOP")
         self.answer("200 result=0", "GET VARIABLE PBXROUTER")
+        self.answer("200 result=0", "GET VARIABLE PBXROUTER_BOUNDED")
         for value in ("33", "x", "21", "unknown", "21"):
             self.answer(f"200 result=1 ({value})")
-        self.answer("200 result=0", "GET VARIABLE PBXROUTER_BOUNDED")
         self.assertEqual([channel.request.caller for channel in self.served], ["33"])
 
     def test_lost(self) -> None:
@@ -637,12 +637,12 @@ class LongBlockTests(MagiServiceTest):
         self.start(block(arguments=("ñ" * 400,)))
         self.answer("200 result=0", "NOOP")
         self.answer("200 result=0", "GET VARIABLE PBXROUTER")
+        self.answer("200 result=0", "GET VARIABLE PBXROUTER_BOUNDED")
         self.answer("200 result=1 (33)", 'GET FULL VARIABLE "${CALLERID(num)}"')
         self.answer("200 result=1 (Treinta y tres)", 'GET FULL VARIABLE "${CALLERID(name)}"')
         self.answer("200 result=1 ()", 'GET FULL VARIABLE "${CALLERID(dnid)}"')
         self.answer("200 result=1 (22)", 'GET FULL VARIABLE "${CALLERID(rdnis)}"')
         self.answer("200 result=1 (21)", 'GET FULL VARIABLE "${EXTEN}"')
-        self.answer("200 result=0", "GET VARIABLE PBXROUTER_BOUNDED")
         (channel,) = self.served
         request = channel.request
         self.assertEqual(request.variables["calleridname"], "Treinta y tres")
@@ -668,11 +668,11 @@ class WaitingTests(MagiServiceTest):
         """What is asked of a waiting call, answered."""
         self.answer("200 result=0", "NOOP", uniqueid)
         self.answer(f"200 result=1 ({mark})" if mark else "200 result=0", "GET VARIABLE PBXROUTER", uniqueid)
+        if not mark or mark == "asked":
+            self.answer("200 result=1 (bounded)", "GET VARIABLE PBXROUTER_BOUNDED", uniqueid)
         for value in ("33", "x", "21", "unknown", "21"):
             if not mark or mark == "asked":
                 self.answer(f"200 result=1 ({value})", uniqueid=uniqueid)
-        if not mark or mark == "asked":
-            self.answer("200 result=1 (bounded)", "GET VARIABLE PBXROUTER_BOUNDED", uniqueid)
 
     def test_taken_up(self) -> None:
         """A waiting call in a configured context is asked for its request, and served."""
@@ -690,6 +690,23 @@ class WaitingTests(MagiServiceTest):
         self.look()
         self.assertEqual((len(self.served), self.queued()), (1, []))
         self.assertEqual(self.loud(), [])
+
+    def test_time_limit(self) -> None:
+        """The time limit of a waiting call is kept as soon as it is known to be the gateway's."""
+        self.waiting({})
+        self.look()
+        self.answer("200 result=0", "NOOP")
+        self.answer("200 result=1 (routing)", "GET VARIABLE PBXROUTER")
+        (asked,) = self.manager.heard("AGI")[-1:]
+        self.manager.event(
+            "Event: AsyncAGIExec",
+            *snapshot(),
+            "Result: 200%20result=1%20(bounded=180)%0A",
+            f"CommandId: {asked['CommandID']}",
+        )
+        self.assertEqual(
+            self.queued()[:2], ['SET VARIABLE "TIMEOUT(absolute)" 3', 'GET FULL VARIABLE "${CALLERID(num)}"']
+        )
 
     def test_at_once_when_we_connect(self) -> None:
         """After a lost connection waiting calls are looked for at once."""
@@ -719,7 +736,7 @@ class WaitingTests(MagiServiceTest):
         self.answers()
         self.clock.advance(REPLY_TIMEOUT_S)
         self.assertEqual(self.outcomes, [])  # ANSWER takes time
-        self.clock.advance(KEYING_TIMEOUT_S)
+        self.clock.advance(KEYING_TIMEOUT_S - REPLY_TIMEOUT_S)
         self.assertEqual(self.outcomes, [ReplyTimeout])
 
     def test_looked_for_again_and_again(self) -> None:

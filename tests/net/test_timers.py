@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter.net.timers import Deadline, Timer, at_most, every
+from pbxrouter.net.timers import GRACE_S, LATE_S, Deadline, Timer, at_most, every
 
 
 class EveryTests(SynchronousTestCase):
@@ -121,6 +121,46 @@ class TimerTests(SynchronousTestCase):
         self.timer.set(1, function)
         self.clock.pump([1, 1])
         self.assertEqual(self.done, ["next"])
+
+
+class StoodStillTests(SynchronousTestCase):
+    """A process that was stopped finds its timers due long ago when it goes on."""
+
+    def setUp(self) -> None:
+        """A timer and a deadline, set to one second."""
+        self.clock = Clock()
+        self.done: list[str] = []
+        self.timer, self.deadline = Timer(self.clock), Deadline(self.clock)
+        self.timer.set(1, lambda: self.done.append("timer"))
+        self.deadline.set(1, lambda: self.done.append("deadline"))
+
+    def test_put_off(self) -> None:
+        """They are put off once, by GRACE_S."""
+        self.clock.advance(30)
+        self.assertEqual(self.done, [])
+        self.clock.advance(GRACE_S)
+        self.assertEqual(self.done, ["timer", "deadline"])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_cleared_meanwhile(self) -> None:
+        """What was waited for is found then, and clears them."""
+        self.clock.advance(30)
+        self.timer.clear()
+        self.deadline.clear()
+        self.clock.advance(30)
+        self.assertEqual(self.done, [])
+
+    def test_stopped_meanwhile(self) -> None:
+        """A deadline that is stopped meanwhile leaves no delayed call."""
+        self.clock.advance(30)
+        self.timer.clear()
+        self.deadline.stop()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_a_little_late(self) -> None:
+        """A timer of a busy process fires late, and at once."""
+        self.clock.advance(1 + LATE_S)
+        self.assertEqual(self.done, ["timer", "deadline"])
 
 
 class Deadlines(SynchronousTestCase):
