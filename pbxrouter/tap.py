@@ -23,7 +23,7 @@ from pbxrouter import database
 from pbxrouter.config import DEFAULT_FILE, Config, at_database, read_config
 from pbxrouter.database.rules import check_columns
 from pbxrouter.errors import ConfigError, DatabaseLocked, PbxrouterError, StoreError
-from pbxrouter.gateway import service, signals
+from pbxrouter.gateway import demand_file, service, signals
 from pbxrouter.net import limit_threads, raise_file_limit, unblock_output, use_monotonic_time, with_backlog
 from pbxrouter.rules import RuleSet
 from pbxrouter.text import sentence
@@ -85,7 +85,7 @@ def makeService(options: Options) -> MultiService:
     try:
         rules = check(config, reactor)
         gateway = Gateway()
-        whole = service.build(config, reactor, lambda _: rules, lambda: configured(options, here))
+        whole = service.build(config, reactor, lambda _: rules, lambda: configured_again(options, here))
         whole.setServiceParent(gateway)
         write_log = unblock_output(reactor)  # twistd logs to it from now on
         signals.Signals(whole, reactor, write_log).setServiceParent(gateway)
@@ -148,6 +148,16 @@ def configured(options: Options, here: pathlib.Path | None = None) -> Config:
     if options["web"]:
         web = msgspec.structs.replace(web, listen=options["web"])
     return msgspec.structs.replace(config, fastagi=fastagi, web=web)
+
+
+def configured_again(options: Options, here: pathlib.Path) -> Config:
+    """As configured, while the gateway runs.
+
+    Raises:
+        ConfigError: as configured; or the file is a named pipe or the like, which could be read only once.
+    """
+    demand_file(here / (options["config"] or DEFAULT_FILE), _file(options))
+    return configured(options, here)
 
 
 def check(config: Config, reactor: object) -> RuleSet | None:

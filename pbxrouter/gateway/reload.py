@@ -9,8 +9,11 @@ The keys in NEEDS_RESTART are settled when the gateway starts; a reload names th
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -84,6 +87,7 @@ class Reload:
         """
         try:
             found = self._read()
+            _demand_files(found)
             new = with_settled(self.config, found)
             prepared = [prepare(self.config, new) for prepare in self._parts]
         except PbxrouterError as error:
@@ -104,6 +108,30 @@ class Reload:
         for line in lines or ["no setting has changed"]:
             self.log.info("reload: {line}", line=line)
         return lines or ["no setting has changed"]
+
+
+def demand_file(path: str | Path, key: str) -> None:
+    """Check that a path is a file, if anything is there: a named pipe would hold up the gateway with all its calls.
+
+    Raises:
+        ConfigError: it is something else.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return  # who reads it says why it cannot be read
+    if not stat.S_ISREG(mode):
+        raise ConfigError(f"{key}: {path} is not a file, so it is not read again; accepted is the path of a file")
+
+
+def _demand_files(config: Config) -> None:
+    for key, path in (
+        ("fastagi.secret_file", config.fastagi.secret_file),
+        ("alarm.secret_file", config.alarm.secret_file),
+        *((f"asterisk.secret_file of {asterisk.name}", asterisk.secret_file) for asterisk in config.asterisk),
+    ):
+        if path:
+            demand_file(path, key)
 
 
 def changes(old: Config, new: Config) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable, Collection, Mapping, Sequence
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,7 +13,7 @@ from pbxrouter.alarms import AlarmService, targets_of
 from pbxrouter.call import CallFlow, CallProofs, HistoryWriter, PinGuard
 from pbxrouter.config import Config, read_alarm_secret, read_fastagi_secret
 from pbxrouter.counter import CallCounter
-from pbxrouter.drivers import Driver, load_drivers
+from pbxrouter.drivers import GROUP, Driver, load_drivers
 from pbxrouter.errors import KeyFileError
 from pbxrouter.fastagi import Admission
 from pbxrouter.gateway.asterisk_service import AsteriskService
@@ -30,11 +31,12 @@ Limits = Callable[[Config], tuple[Bounds, int]]
 def calls(flow: CallFlow, guard: PinGuard, drivers: Mapping[str, Driver]) -> Prepare:
     """Drivers (for ``dial``, ``technologies`` and those of other packages), prompts and trunks."""
     in_use = dict(drivers)
+    installed = list(entry_points(group=GROUP))  # those of the start: a package that is installed later needs a restart
 
     def prepare(old: Config, new: Config) -> Prepared:
         if old == new:
             return Prepared(lambda: None)
-        loaded = load_drivers(new)
+        loaded = load_drivers(new, installed)
         found = {name: loaded.get(name, driver) for name, driver in in_use.items()}
         failed = sorted(in_use.keys() - loaded.keys())
 

@@ -76,6 +76,7 @@ class Signals(Service):
         self._log_file: TwistdLog | None = None
         self._manager = ServiceManager()
         self._stopping = False
+        self._waiting: set[int] = set()
         gateway.reload_all = self.reload
 
     def startService(self) -> None:
@@ -105,14 +106,21 @@ class Signals(Service):
         self._gateway.engine.on_ready(self._manager.ready)
 
     def _later(self, work: Callable[[], object]) -> Callable[[int, FrameType | None], None]:
-        """A handler that does the work in the reactor: a signal may come in the middle of anything."""
+        """A handler that does the work in the reactor: a signal may come in the middle of anything.
+
+        Signals that come before the work has begun are one.
+        """
 
         def handle(number: int, frame: FrameType | None) -> None:
-            self._reactor.callFromThread(self._unless_stopping, signal.Signals(number).name, work)
+            if number not in self._waiting:
+                self._waiting.add(number)
+                self._reactor.callFromThread(self._unless_stopping, number, work)
 
         return handle
 
-    def _unless_stopping(self, name: str, work: Callable[[], object]) -> None:
+    def _unless_stopping(self, number: int, work: Callable[[], object]) -> None:
+        self._waiting.discard(number)
+        name = signal.Signals(number).name
         if self._stopping:
             self.log.info("gateway: {name} ignored, since the gateway stops", name=name)
         else:

@@ -98,7 +98,7 @@ class PartsTests(CompositionCase):
         """A driver that cannot be made with the new settings stays as it was."""
         gateway = self.begin(SOCKET)
 
-        def broken(config: Config) -> dict[str, Any]:
+        def broken(config: Config, found: object) -> dict[str, Any]:
             return {}
 
         self.patch(reload_parts, "load_drivers", broken)

@@ -72,6 +72,30 @@ class Reloading(ProcessCase):
         for text in ("aaaa", "bbbb", "short"):
             self.assertNotIn(text, self.log())
 
+    def test_pipes(self) -> None:
+        """A named pipe in the place of a file is refused, and does not hold up the calls."""
+        process = self.start()
+        (self.here / "pbxrouter.toml").unlink()
+        os.mkfifo(self.here / "pbxrouter.toml")
+        process.send_signal(signal.SIGHUP)
+        self.wait_for_log("pbxrouter.toml is not a file, so it is not read again")
+        self.assertEqual(self.call("34", "GET DATA").goes_on(), "GET DATA agent-pass 5000 20")
+        (self.here / "pbxrouter.toml").unlink()
+        os.mkfifo(self.here / "secret")
+        self.settings(SETTINGS + 'secret_file = "secret"\n')
+        process.send_signal(signal.SIGHUP)
+        self.wait_for_log("secret is not a file, so it is not read again")
+        self.assertEqual(self.call("35", "GET DATA").goes_on(), "GET DATA agent-pass 5000 20")
+
+    def test_many(self) -> None:
+        """A thousand signals at once do no harm; a call is served meanwhile."""
+        process = self.start()
+        for _ in range(1000):
+            process.send_signal(signal.SIGHUP)
+        self.assertEqual(self.call("34", "GET DATA").goes_on(), "GET DATA agent-pass 5000 20")
+        self.wait_for_log("no setting has changed")
+        self.assertEqual(self.complaints(), [])
+
     def test_command(self) -> None:
         """`pbxrouter reload` prints what the log has; without a gateway its status is 2."""
         told = self.reload()
