@@ -23,7 +23,7 @@ from pbxrouter import database
 from pbxrouter.config import DEFAULT_FILE, Config, at_database, read_config
 from pbxrouter.database.rules import check_columns
 from pbxrouter.errors import ConfigError, DatabaseLocked, PbxrouterError, StoreError
-from pbxrouter.gateway import demand_file, service, signals
+from pbxrouter.gateway import clean_log, demand_file, service, signals
 from pbxrouter.net import limit_threads, raise_file_limit, unblock_output, use_monotonic_time, with_backlog
 from pbxrouter.rules import RuleSet
 from pbxrouter.text import sentence
@@ -73,6 +73,7 @@ def makeService(options: Options) -> MultiService:
     from twisted.internet import reactor
 
     signals.hold()
+    clean_log()
     here = pathlib.Path.cwd()
     try:
         config = configured(options, here)

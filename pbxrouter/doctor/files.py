@@ -238,6 +238,7 @@ def check_database(path: Path, key: bytes | None, drivers: Drivers, trunks: Coll
                 yield unknown(area, error.sentence, _AGAIN)
             else:
                 yield ok(area, sentence("{path}, schema version {version}", path=path, version=database.SCHEMA_VERSION))
+            yield from _set_aside(path)
             yield from _rules(connection, key, names, trunks)
             yield from _lockouts(connection)
     except (StoreError, sqlite3.Error) as error:
@@ -258,6 +259,25 @@ def _not_writable(path: Path) -> Sentence | None:
         if file.exists() and not _may(file, os.W_OK) and file.stat().st_uid != os.geteuid():
             return sentence("{path} cannot be written by this user, and belongs to another", path=file)
     return None
+
+
+def _set_aside(path: Path) -> Iterator[Finding]:
+    """Tell of rows that could not be written; nothing if there are none."""
+    file = database.set_aside_file(path.absolute())
+    try:
+        with file.open("rb") as lines:
+            count = sum(1 for _ in lines)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        why = sentence("{path} cannot be read: {why}", path=file, why=error.strerror)
+        yield unknown(Sentence("database"), why, Sentence("run this as the gateway's own user, or root"))
+        return
+    yield wrong(
+        Sentence("database"),
+        sentence("rows that could not be written and were set aside in {path}: {count}", path=file, count=count),
+        Sentence("each line of the file says why; move it away when that is dealt with"),
+    )
 
 
 def _lockouts(connection: sqlite3.Connection) -> Iterator[Finding]:

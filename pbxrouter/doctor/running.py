@@ -1,11 +1,12 @@
 """Checks that the gateway runs and listens where it should.
 
-Connections are opened and closed; the only requests are one for /metrics and an empty one to the control socket.
+Connections are opened and closed; the only requests are for /metrics and the control socket's ``queues``.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import socket
@@ -16,9 +17,13 @@ from pathlib import Path
 from pbxrouter.config import Config, is_local
 from pbxrouter.doctor.finding import AS_OWNER, Finding, ok, unknown, wrong
 from pbxrouter.errors import PbxrouterError
+from pbxrouter.net import QueueFigures
 from pbxrouter.text import Sentence, sentence
 
 TIMEOUT_S = 3.0
+MAX_ANSWER = 1_000_000
+"""Bytes of an answer of the gateway's that are read."""
+QUEUE_TODO = Sentence("the gateway's log names what failed and why; docs/operations.md explains each queue")
 FREE_DESCRIPTORS = 32
 """Free descriptors below which the doctor warns."""
 START = Sentence("start the gateway: twistd -n pbxrouter; its log says why if it cannot start")
@@ -77,14 +82,10 @@ def _control(path: Path) -> Generator[Finding, None, bool | None]:
                 START,
             )
             return False
-        try:  # the kernel accepts connections of a process that is stopped
-            probe.sendall(b"{}\n")
-            answered = bool(probe.recv(1))
-        except OSError:
-            answered = False
-        if answered:
+        answer = _queues_told(probe)
+        if answer:
             yield ok(Sentence("gateway"), sentence("running; answers at {path}", path=path))
-        else:
+        else:  # the kernel accepts connections of a process that is stopped
             yield wrong(
                 Sentence("gateway"),
                 sentence(
@@ -92,8 +93,41 @@ def _control(path: Path) -> Generator[Finding, None, bool | None]:
                 ),
                 Sentence("see its log: kill -USR2 writes its state there; then restart it"),
             )
+        yield from _queues(answer)
         yield from _descriptors(probe)
     return True
+
+
+def _queues_told(probe: socket.socket) -> bytes:
+    """Ask the gateway what waits to be written or sent; returns as much of its answer as came in time."""
+    answer = b""
+    with contextlib.suppress(OSError):
+        probe.sendall(b'{"queues": {}}\n')
+        while b"\n" not in answer and len(answer) < MAX_ANSWER and (more := probe.recv(65_536)):
+            answer += more
+    return answer
+
+
+def _queues(answer: bytes) -> Iterator[Finding]:
+    """What the gateway has told of its queues."""
+    area = Sentence("queues")
+    try:
+        queues = [QueueFigures(**queue) for queue in json.loads(answer)["queues"]]
+        states = [(queue, queue.state, queue.sentence) for queue in queues]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        yield unknown(
+            area,
+            Sentence("the gateway does not tell what waits to be written or sent"),
+            Sentence("restart it if it is of another version than this program; its log may say more"),
+        )
+        return
+    good = True
+    for queue, state, said in states:
+        if state != "good":
+            good = False
+            yield wrong(area, sentence("{name}: {state}", name=queue.name, state=said), QUEUE_TODO)
+    if good:
+        yield ok(area, sentence("nothing waits long: {names}", names=", ".join(queue.name for queue in queues)))
 
 
 def _descriptors(connection: socket.socket) -> Iterable[Finding]:

@@ -32,7 +32,14 @@ from pbxrouter.call import (
     Reports,
 )
 from pbxrouter.config import DEFAULT_LISTEN, Config, read_alarm_secret, read_fastagi_secret
-from pbxrouter.control import ControlCommand, ControlService, OriginateCommand, ReloadCommand, WatchCommand
+from pbxrouter.control import (
+    ControlCommand,
+    ControlService,
+    OriginateCommand,
+    QueuesCommand,
+    ReloadCommand,
+    WatchCommand,
+)
 from pbxrouter.counter import CallCounter
 from pbxrouter.database import LimitedDatabase, Store
 from pbxrouter.database.rules import read_rules
@@ -186,20 +193,21 @@ def build(
     reload.add(reload_parts.days(history, counters))
     reload.add(reload_parts.asterisks(asterisks))
     originators = {asterisk.name: asterisk.originator for asterisk in asterisks if asterisk.originator is not None}
+    managers = [(asterisk.name, asterisk.manager) for asterisk in asterisks]
+    health = HealthProbe(
+        managers,
+        counters,
+        engine,
+        reloader,
+        history,
+        config.fastagi.listen,
+        fastagi,
+        time.time,
+        time.monotonic,
+        descriptors,
+        lambda: alarms.queues,
+    )
     if config.web.listen is not None:
-        managers = [(asterisk.name, asterisk.manager) for asterisk in asterisks]
-        health = HealthProbe(
-            managers,
-            counters,
-            engine,
-            reloader,
-            history,
-            config.fastagi.listen,
-            fastagi,
-            time.time,
-            time.monotonic,
-            descriptors,
-        )
         web = web_service(
             config,
             store,
@@ -219,6 +227,7 @@ def build(
     commands: dict[str, ControlCommand] = {
         "watch": WatchCommand(watch),
         "originate": OriginateCommand(originators),
+        "queues": QueuesCommand(health.queues),
         "reload": ReloadCommand(lambda: gateway.reload_all()),
     }
     ControlService(config.control, commands, reactor).setServiceParent(gateway)

@@ -34,6 +34,7 @@ def build_web(web: WebContext) -> WebServer:
                 web.refused_calls,
                 lambda: service.site.refused,
                 web.examined,
+                lambda: web.health().queues,
             )
         ),
         api_routes(web, ENDPOINTS, visitors.address),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import json
 import socket
 import sqlite3
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,7 @@ from pbxrouter.doctor.probe import EVENT_WAIT_S, AsteriskProbe
 from pbxrouter.doctor.running import check_gateway
 from pbxrouter.doctor.sounds import check_sounds
 from pbxrouter.errors import ConfigError
+from pbxrouter.net import QueueFigures
 from pbxrouter.security import keys_of
 from pbxrouter.security.guess_limits import FREE_GUESSES, GATEWAY_GUESSES
 from pbxrouter.security.keyfile import create_key
@@ -415,34 +418,38 @@ class RunningTests(FindingCase):
         self.listener = socket.socket(socket.AF_UNIX)
         self.addCleanup(self.listener.close)
         self.made: list[FakeSocket] = []
+        self.queues: Sequence[QueueFigures] = (QueueFigures("history", 2, 0.5), QueueFigures("counter lab", 0))
+        self.answer: bytes | None = None
 
     def runs(self) -> None:
-        """Open the control socket, and answer there."""
+        """Open the control socket, and answer there in a thread."""
         self.listener.bind(str(self.control))
         self.listener.listen()
-        self.answering = threading.Thread(target=self._answer, daemon=True)
-        self.answering.start()
+        thread = threading.Thread(target=self.answers, daemon=True)
+        thread.start()
+        self.addCleanup(thread.join)
         self.addCleanup(self.listener.shutdown, socket.SHUT_RDWR)
 
-    def _answer(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                with self.listener.accept()[0] as client:
-                    self.asked = client.recv(100)
-                    client.sendall(b'{"error": "accepted is ..."}\n')
+    def answers(self) -> None:
+        """Answer each question with the queues, or with what the test gives."""
+        while True:
+            try:
+                asker, _ = self.listener.accept()
+            except OSError:
+                return
+            with asker:
+                if asker.recv(100) == b'{"queues": {}}\n':
+                    queues = json.dumps({"queues": [dataclasses.asdict(queue) for queue in self.queues]})
+                    asker.sendall(queues.encode() + b"\n" if self.answer is None else self.answer)
 
     def test_hangs(self) -> None:
         """A gateway that accepts and does not answer hangs: its kernel accepts for it."""
         self.listener.bind(str(self.control))
         self.listener.listen()
         self.patch(running, "TIMEOUT_S", 0.05)
-        self.assertIn("it hangs", self.the_one(self.look(b"")).what)
-
-    def test_closed_without_an_answer(self) -> None:
-        """So does one that closes the connection without a word."""
-        self.runs()
-        self.patch(socket.socket, "recv", lambda *_: b"")
-        self.assertIn("it hangs", self.look(b"")[0].what)
+        found = self.look(b"")
+        self.assertIn("it hangs", self.the_one(found).what)
+        self.assertEqual(self.the_one(found, "unknown").area, "queues")
 
     def look(self, *answers: bytes | Exception) -> list[Finding]:
         """The findings, with these answers to connections."""
@@ -458,11 +465,39 @@ class RunningTests(FindingCase):
         return list(check_gateway(self.config, connect))
 
     def test_good(self) -> None:
-        """A running gateway has no problem; connections are closed, and nothing is sent but an empty command."""
+        """A running gateway has no problem; connections are closed, and nothing is sent there."""
         self.runs()
         self.assert_all_well(self.look(b""))
-        self.assertEqual(self.asked, b"{}\n")
         self.assertEqual([(item.sent, item.closed) for item in self.made], [(b"", True)])
+
+    def test_queues(self) -> None:
+        """A queue that lags, or that has lost or set aside anything, is a finding with its figures."""
+        self.runs()
+        self.assertIn("history, counter lab", next(item.what for item in self.look(b"") if item.area == "queues"))
+        for queue, said in (
+            (QueueFigures("history", 12, 31.4), "history: 12 waiting, the oldest for 31 s"),
+            (QueueFigures("counter lab", 0, 0.0, 3), "counter lab: 3 set aside"),
+            (QueueFigures("alarms hook", 1, 2.0, 0, 4), "alarms hook: 1 waiting, the oldest for 2 s, 4 lost"),
+        ):
+            self.queues = (QueueFigures("other", 0), queue)
+            self.assertEqual(self.the_one(self.look(b"")).what, said)
+
+    def test_queues_not_told(self) -> None:
+        """A gateway that does not tell its queues, or nonsense, makes that unknown."""
+        self.runs()
+        for answer in (
+            b"",
+            b"\n",
+            b"{}\n",
+            b"[" * 100_000 + b"\n",
+            b'{"error": "no"}\n',
+            b'{"queues": [{"name": "x"}]}\n',
+            b'{"queues": [{"name": "x", "length": "y", "oldest_s": "z"}]}\n',
+            b'{"queues": 5}\n',
+            b"\xff\n",
+        ):
+            self.answer = answer
+            self.assertEqual(self.the_one(self.look(b""), "unknown").area, "queues", answer[:40])
 
     def test_descriptors(self) -> None:
         """Descriptors of the gateway that are nearly used up are a finding with both numbers."""

@@ -99,7 +99,7 @@ class Freeze(ProcessCase):
     """The process does not run for a while, as after SIGSTOP."""
 
     def test_thaw(self) -> None:
-        """The connection to AMI is kept, and a caller who keys a PIN meanwhile is served."""
+        """The connection to AMI is kept, and a caller who keys the number meanwhile is served."""
         asterisk = PoliteAsterisk()
         self.addCleanup(asterisk.stop)
         gateway = self.make(asterisk.settings)
@@ -108,7 +108,7 @@ class Freeze(ProcessCase):
         gateway.start(FREEZE)
         gateway.wait_until_up()
         gateway.wait_for_log("AMI lab: connected")
-        caller = SimulatedAsterisk(SimulatedCall("34", caller="33"), Script(keys=("123456#",)))
+        caller = SimulatedAsterisk(SimulatedCall("s", caller="33", dnid="unknown"), Script(keys=("21#",)))
         with gateway.connect() as connection:
             connection.sendall(caller.environment())
             while not (heard := connection.recv(65536)).startswith(b"GET DATA"):
