@@ -35,6 +35,7 @@ def build_web(web: WebContext) -> WebServer:
                 web.pin_guard.statistics,
                 web.refused_calls,
                 lambda: service.site.refused,
+                web.examined,
                 lambda: web.health().queues,
             )
         ),
@@ -42,4 +43,4 @@ def build_web(web: WebContext) -> WebServer:
         console_routes(web, visitors, threads),
     ]
     service = WebService(listen, Guarded(resource(parts), visitors), web.reactor)
-    return WebServer(web, threads, service, base_url(config.url, listen))
+    return WebServer(web, threads, service, base_url(config.url, listen), visitors=visitors)
