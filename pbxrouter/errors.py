@@ -13,14 +13,14 @@ class PbxrouterError(Exception):
     """Base class of all exceptions that may be shown to a person as one line.
 
     Args:
-        message: the line; a Sentence if it may be shown in other languages, too.
+        message: the line, which is made printable; a Sentence if it may be shown in other languages, too.
 
     Attributes:
         sentence: the line as a Sentence; plain text becomes a sentence without placeholders.
     """
 
     def __init__(self, message: str | Sentence = "") -> None:
-        self.sentence = message if isinstance(message, Sentence) else Sentence("{text}", {"text": message})
+        self.sentence = message if isinstance(message, Sentence) else sentence("{text}", text=message)
         super().__init__(self.sentence.english)
 
 

@@ -14,7 +14,7 @@ from pbxrouter.ami import AMIConnection
 from pbxrouter.call import HistoryWriter
 from pbxrouter.counter import CallCounter
 from pbxrouter.fastagi import FastAGIFactory
-from pbxrouter.net import ClockSteps, DescriptorWatch
+from pbxrouter.net import ClockSteps, DescriptorWatch, QueueFigures
 from pbxrouter.rules import RulesEngine, RulesReloader
 from pbxrouter.text import Sentence, sentence
 
@@ -155,6 +155,7 @@ class Health:
         version: the gateway's version.
         started: epoch second of its start.
         now: epoch second of this snapshot.
+        queues: what waits to be written or sent.
     """
 
     version: str
@@ -163,6 +164,7 @@ class Health:
     asterisks: tuple[AsteriskHealth, ...]
     database: DatabaseHealth
     fastagi: FastAGIHealth
+    queues: tuple[QueueFigures, ...] = ()
 
     @property
     def uptime_s(self) -> float:
@@ -174,6 +176,7 @@ class Health:
         """The worst severity of its parts."""
         states: set[State] = {asterisk.state for asterisk in self.asterisks}
         states |= {self.database.state, self.fastagi.state}
+        states |= {"bad" for queue in self.queues if queue.is_late}  # what is lost or set aside makes nothing late
         return "bad" if "bad" in states else "plain" if "plain" in states else "good"
 
     @property
@@ -199,6 +202,7 @@ class HealthProbe:
         now: returns epoch seconds.
         seconds: returns monotonic seconds.
         descriptors: the watch on file descriptors.
+        more_queues: returns the figures of further queues than those of history and counters.
     """
 
     def __init__(
@@ -213,7 +217,9 @@ class HealthProbe:
         now: Callable[[], float],
         seconds: Callable[[], float],
         descriptors: DescriptorWatch | None = None,
+        more_queues: Callable[[], Sequence[QueueFigures]] = tuple,
     ) -> None:
+        self._more_queues = more_queues
         self._asterisks = asterisks
         self._counters = {counter.asterisk: counter for counter in counters}
         self._engine = engine
@@ -245,7 +251,13 @@ class HealthProbe:
                 self._engine.rules is not None,
                 self._descriptors.outage.trouble if self._descriptors is not None else None,
             ),
+            self.queues(),
         )
+
+    def queues(self) -> tuple[QueueFigures, ...]:
+        """The figures of all queues."""
+        counters = (counter.queue for counter in self._counters.values())
+        return (self._history.figures, *counters, *self._more_queues())
 
     def _asterisk(self, name: str, manager: AMIConnection | None) -> AsteriskHealth:
         if manager is None:

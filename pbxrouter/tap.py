@@ -23,7 +23,7 @@ from pbxrouter import database
 from pbxrouter.config import DEFAULT_FILE, Config, at_database, read_config
 from pbxrouter.database.rules import check_columns
 from pbxrouter.errors import ConfigError, DatabaseLocked, PbxrouterError, StoreError
-from pbxrouter.gateway import service
+from pbxrouter.gateway import clean_log, service
 from pbxrouter.net import limit_threads, raise_file_limit, unblock_output, use_monotonic_time, with_backlog
 from pbxrouter.rules import RuleSet
 from pbxrouter.text import sentence
@@ -72,6 +72,7 @@ def makeService(options: Options) -> MultiService:
     """Build the gateway; ends the program with status 2 if it cannot run."""
     from twisted.internet import reactor
 
+    clean_log()
     try:
         config = configured(options)
     except PbxrouterError as error:

@@ -28,9 +28,9 @@ IMPURE_METHODS = frozenset(
 REACTOR_USERS = frozenset({"tap", "cli", "compat"})
 
 PARTS = re.compile(
-    r"(AMI|API|FastAGI|MAGI|PIN guard|PIN calls|PINs|alarms|call \{uniqueid\}|calls|changepin|click to dial|console|"
-    r"control|counter|dashboard|database|drivers|gateway|heartbeat|history|journal|originate|pbxrouter|prompts|reload|rules|"
-    r"state|web)[ :.]"
+    r"(AMI|API|FastAGI|MAGI|PIN guard|PIN calls|PINs|alarms|call \{uniqueid\}|calls|changepin|click to dial|clock|"
+    r"console|control|counter|dashboard|database|descriptors|drivers|gateway|heartbeat|history|journal|originate|"
+    r"pbxrouter|prompts|reload|rules|state|web)[ :.]"
 )
 HANDED_ON = "{line}"
 """A log line whose text, with its part, was made elsewhere."""

@@ -17,7 +17,7 @@ from pbxrouter.counter.service import CallCounter
 from pbxrouter.errors import StoreError
 from pbxrouter.fastagi.server import FastAGIFactory
 from pbxrouter.health import NO_ACCOUNT, AsteriskHealth, Health, HealthProbe
-from pbxrouter.net import DescriptorWatch
+from pbxrouter.net import DescriptorWatch, QueueFigures
 from pbxrouter.rules.engine import RulesEngine
 from pbxrouter.rules.reloader import RulesReloader
 from pbxrouter.rules.ruleset import RuleSet
@@ -37,7 +37,7 @@ class FakeStore:
 
     def run(self, work: Any) -> Deferred[Any]:
         """Run nothing, or fail while the database is away."""
-        return self._answer(None)
+        return self._answer([])
 
     def load_rules(self) -> Deferred[RuleSet]:
         """The workshop's rules, or a failure while the database is away."""
@@ -73,6 +73,7 @@ class FakeCounter:
     restarts = 1
     database_up = True
     trouble: Sentence | None = None
+    queue = QueueFigures("counter lab", 0)
 
 
 class HealthCase(SynchronousTestCase):
@@ -291,3 +292,26 @@ class WholeTests(HealthCase):
         self.refresh()
         well = Health("1", NOW, NOW, well.asterisks, self.look().database, self.look().fastagi)
         self.assertEqual((well.state, well.sentence.english), ("good", "no problems"))
+
+    def test_queues(self) -> None:
+        """Each queue has its figures; one that lags makes the whole bad, one that has lost anything does not."""
+        self.history.report(record(began=NOW - 20))
+        self.clock.advance(5)
+        history, counter = self.look().queues
+        self.assertEqual((history, counter), (QueueFigures("history", 1, 18.0), self.counter.queue))
+        self.assertEqual((history.state, counter.state), ("good", "good"))
+        self.assertEqual(counter.sentence.english, "nothing waits")
+        self.clock.advance(13)
+        self.assertEqual([queue.state for queue in self.look().queues], ["bad", "good"])
+        self.store.away = False
+        self.refresh()
+        self.write()
+        health = self.look()
+        parts = (health.asterisks[:1], health.database, health.fastagi)
+        for queue, state, said in (
+            (QueueFigures("x", 5, 30.0), "good", "5 waiting, the oldest for 30 s"),
+            (QueueFigures("x", 5, 30.1), "bad", "5 waiting, the oldest for 30 s"),
+            (QueueFigures("x", 0, 0.0, 1, 2), "good", "1 set aside, 2 lost"),
+        ):
+            self.assertEqual(Health("1", NOW, NOW, *parts, (queue,)).state, state)
+            self.assertEqual(queue.sentence.english, said)

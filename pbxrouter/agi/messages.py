@@ -22,6 +22,7 @@ from typing import Final
 from urllib.parse import parse_qs
 
 from pbxrouter.errors import ForgedRequest, ProtocolViolation
+from pbxrouter.text import cut
 
 HANGUP: Final = b"HANGUP"
 
@@ -35,6 +36,13 @@ NOT_SHOWN: Final = "unknown"
 
 Source: docs/asterisk.md A1.
 """
+
+MAX_FIELD: Final = 1024
+"""Characters that are kept of each variable of the opening block; Asterisk cuts most at 79 bytes."""
+MAX_ARGUMENT: Final = 8192
+"""Characters that are kept of each argument of AGI()."""
+MAX_ARGUMENTS: Final = 128
+"""Arguments of AGI() that Asterisk passes on at most."""
 
 # The keys in the order in which Asterisk writes them (docs/asterisk.md A1); True: always there.
 _KEYS: Final = (
@@ -116,6 +124,8 @@ def encode(text: str) -> bytes:
 class AGIRequest:
     """The opening block of a call: what Asterisk sends before the first command.
 
+    A value that is longer than MAX_FIELD or MAX_ARGUMENT is cut, and says so at its end.
+
     Attributes:
         variables: the ``agi_*`` variables, without that prefix; ``arg_N`` left out.
         arguments: what the dialplan passed to AGI() after the address; to be shown by masked_secret only.
@@ -123,6 +133,13 @@ class AGIRequest:
 
     variables: Mapping[str, str]
     arguments: tuple[str, ...] = field(default=(), repr=False)
+
+    def __post_init__(self) -> None:
+        if any(len(value) > MAX_FIELD for value in self.variables.values()):
+            kept = {name: cut(value, MAX_FIELD) for name, value in self.variables.items()}
+            object.__setattr__(self, "variables", kept)
+        if any(len(value) > MAX_ARGUMENT for value in self.arguments):
+            object.__setattr__(self, "arguments", tuple(cut(value, MAX_ARGUMENT) for value in self.arguments))
 
     @property
     def secret(self) -> str | None:
@@ -218,6 +235,8 @@ def parse_request(block: bytes) -> AGIRequest:
         ForgedRequest: a key is out of order, repeated, missing or unknown.
         ProtocolViolation: the first line is no ``agi_key: value``.
     """
+    if block.count(b"\n") >= len(_KEYS) + MAX_ARGUMENTS:
+        raise ForgedRequest(f"the opening block has more than {len(_KEYS) + MAX_ARGUMENTS} lines")
     match = _BLOCK.fullmatch(decode(block) + "\n")
     if match is None:
         raise _violation(block)
@@ -235,7 +254,7 @@ def genuine_start(block: bytes) -> AGIRequest:
     """The part of a forged opening block that precedes anything a caller can choose: channel and Uniqueid."""
     variables: dict[str, str] = {}
     place = 0
-    for line in block.split(b"\n"):
+    for line in block.split(b"\n", len(_KEYS))[: len(_KEYS)]:
         key, _, value = line.partition(b": ")
         while key != _KEYS[place][0] and not _KEYS[place][1]:
             place += 1

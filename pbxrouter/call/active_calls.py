@@ -148,5 +148,5 @@ class ActiveCalls:
 
 
 def short(text: str) -> str:
-    """Text from outside, made printable and cut to MAX_TEXT characters."""
-    return printable(text[:MAX_TEXT])
+    """Text from outside, made printable and cut to MAX_TEXT characters, with … where it is cut."""
+    return printable(text[:MAX_TEXT]) + ("…" if len(text) > MAX_TEXT else "")

@@ -30,7 +30,7 @@ from pbxrouter.call.pin_calls import PinCalls
 from pbxrouter.call.pin_change import PinChanges, wait
 from pbxrouter.call.pin_guard import PinGuard, PinSource
 from pbxrouter.call.proof import CallProofs, Proof
-from pbxrouter.call.record import CallRecord, GatewayOutcome
+from pbxrouter.call.record import CallRecord, GatewayOutcome, readable
 from pbxrouter.call.refusals import refusal_note
 from pbxrouter.drivers import Call, Driver, Outcome
 from pbxrouter.errors import (
@@ -157,7 +157,7 @@ class CallFlow:
         if call.channel.request.is_hung_up:
             return Outcome(GatewayOutcome.DEAD)
         try:
-            outcome = await self._route_in_time(call)
+            outcome = readable(await self._route_in_time(call))
             await self._mark_outcome(call, outcome)
             if outcome.hang_up:
                 await self._hang_up(call, outcome.cause)

@@ -34,6 +34,10 @@ _HOPS_LEFT: Final = "CHANNEL(max_forwards)"
 _HOPS: Final = re.compile(r"-?[0-9]{1,9}", re.ASCII)
 _UNIQUEID: Final = re.compile(r"[A-Za-z0-9._-]+")
 _ENDPOINT: Final = re.compile(r"[\w./:@+-]+", re.ASCII)
+MAX_VALUES: Final = 10_000
+"""Characters of all values together, and so of the endpoints that a call's legs inherit."""
+MAX_PARTIES: Final = 50
+"""Parties that sent one call on; of more it is not known who they are."""
 UNKNOWN: Final = "unknown"
 """Stands for the endpoint of a forwarder whose channel name cannot be read; no extension is tied to it."""
 
@@ -68,19 +72,19 @@ async def origin_of(channel: Channel, trunks: Collection[str]) -> Origin:
     endpoint = as_written(endpoint_of(request.channel))
     names = _INHERITED if endpoint else (*_INHERITED, "CHANNEL(linkedid)", _HOPS_LEFT)
     values = await _variables(channel, names)
-    senders = [UNKNOWN] if values is None else _own_sender(values)
+    forwarded_by = [UNKNOWN] if values is None else _own_forwarder(values)
     has_leftover = False
-    if values is not None and not senders:
+    if values is not None and not forwarded_by:
         uniqueid, left = _left(values[FORWARDED_BY])
         if uniqueid == request.uniqueid or (left and not uniqueid):
-            senders = left
+            forwarded_by = left
         elif endpoint:
             has_leftover = bool(left)
         else:
             maker = uniqueid or values["CHANNEL(linkedid)"]
             if maker != request.uniqueid and _UNIQUEID.fullmatch(maker):
-                endpoint, senders = await _of_maker(channel, maker, left, values[_HOPS_LEFT])
-    forwarders = tuple(Forwarder(sender, is_trunk=sender in trunks) for sender in senders)
+                endpoint, forwarded_by = await _of_maker(channel, maker, left, values[_HOPS_LEFT])
+    forwarders = tuple(Forwarder(name, is_trunk=name in trunks) for name in forwarded_by)
     rdnis = _rdnis(channel)
     claimed_forwarder = None if forwarders or not rdnis else Forwarder(number=rdnis)
     return Origin(endpoint, endpoint in trunks, forwarders, claimed_forwarder, has_leftover)
@@ -130,11 +134,11 @@ async def _of_maker(channel: Channel, uniqueid: str, left: list[str], hops_left:
     if _rdnis(channel) and not _is_next(maker[_HOPS_LEFT], hops_left):
         return endpoint_of(maker["CHANNEL"]), [UNKNOWN]
     setter, its_left = _left(maker[FORWARDED_BY])
-    senders = _own_sender(maker) or left or (its_left if setter == uniqueid else [])
+    forwarded_by = _own_forwarder(maker) or left or (its_left if setter == uniqueid else [])
     caller = channel.request.caller
-    if senders and maker["CALLERID(num)"] != ("" if caller is None or caller == NOT_SHOWN else caller):
-        senders = [UNKNOWN]
-    return endpoint_of(maker["CHANNEL"]), senders
+    if forwarded_by and maker["CALLERID(num)"] != ("" if caller is None or caller == NOT_SHOWN else caller):
+        forwarded_by = [UNKNOWN]
+    return endpoint_of(maker["CHANNEL"]), forwarded_by
 
 
 async def _variables(channel: Channel, names: Collection[str], uniqueid: str = "") -> dict[str, str] | None:
@@ -147,7 +151,7 @@ async def _variables(channel: Channel, names: Collection[str], uniqueid: str = "
     reply = await channel.execute(command("GET FULL VARIABLE", expression, *([uniqueid] if uniqueid else [])))
     if reply.result != "1" or reply.data is None:
         return dict.fromkeys(names, "")
-    values = reply.data.split(",")
+    values = reply.data[:MAX_VALUES].split(",", len(names))
     return dict(zip(names, values, strict=True)) if len(values) == len(names) else None
 
 
@@ -166,7 +170,7 @@ def _is_next(hops_before: str, hops_after: str) -> bool:
     )
 
 
-def _own_sender(values: dict[str, str]) -> list[str]:
+def _own_forwarder(values: dict[str, str]) -> list[str]:
     """The endpoint that Asterisk names as the last that forwarded a call; none if the call was not forwarded."""
     name = next((name for name in _LATEST_FIRST if values[name]), None)
     if name is None:
@@ -178,8 +182,8 @@ def _left(value: str) -> tuple[str, list[str]]:
     """The parts of FORWARDED_BY: the Uniqueid, ``""`` if there is none, and the endpoints."""
     if not value:
         return "", []
-    uniqueid, *endpoints = value.split("&")
-    if not endpoints or not _UNIQUEID.fullmatch(uniqueid):
+    uniqueid, *endpoints = value.split("&", MAX_PARTIES + 1)
+    if not 0 < len(endpoints) <= MAX_PARTIES or not _UNIQUEID.fullmatch(uniqueid):
         return "", [UNKNOWN]
     return uniqueid, list(dict.fromkeys(_readable(endpoint) for endpoint in endpoints))
 

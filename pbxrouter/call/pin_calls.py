@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import sqlite3
 from collections import Counter
 from collections.abc import Callable
 from typing import Final
@@ -50,7 +51,7 @@ class PinCalls:
             begun = await self._store.run(
                 lambda connection: begin_pin_call(connection, self._gateway, user, calls, limit, now)
             )
-        except StoreError as error:
+        except (StoreError, sqlite3.IntegrityError) as error:  # the latter by a constraint that is the owner's
             self.log.warn("PIN calls: the database cannot be used, counting in memory: {error}", error=str(error))
             return True
         except BaseException:
@@ -75,7 +76,7 @@ class PinCalls:
         counts, now = dict(+self._counts), self._now()
         try:
             await self._store.run(lambda connection: write_pin_calls(connection, self._gateway, counts, now, only=only))
-        except StoreError as error:
+        except Exception as error:
             self.log.debug("PIN calls: cannot be written now: {error}", error=str(error))
 
     def _forget(self, user: str) -> None:

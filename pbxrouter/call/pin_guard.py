@@ -28,7 +28,6 @@ from pbxrouter.database import (
     note_known,
     refund_guess,
 )
-from pbxrouter.errors import StoreError
 from pbxrouter.security import (
     GuessKey,
     Ruling,
@@ -43,6 +42,8 @@ from pbxrouter.security import (
 )
 from pbxrouter.text import log_field, printable
 
+MAX_SHOWN: Final = 200
+"""Characters of each text in a log line or an alarm."""
 MAX_IN_MEMORY: Final = 10_000
 """Keys remembered while the database is away, and known callers."""
 FORGET_EVERY: Final = 500
@@ -161,7 +162,7 @@ class PinGuard:
         if self._store is not None:
             try:
                 keys, ruling = await self._store.run(lambda connection: _admit(connection, keys, now))
-            except StoreError as error:
+            except Exception as error:
                 self.log.warn("PIN guard: the database cannot be used, counting in memory: {error}", error=str(error))
         moment = self._seconds()
         if ruling is None:
@@ -191,7 +192,7 @@ class PinGuard:
         if self._store is not None:
             try:
                 await self._store.run(lambda connection: _right(connection, attempt.keys, now))
-            except StoreError as error:
+            except Exception as error:
                 self.log.warn("PIN guard: a right PIN could not be noted: {error}", error=str(error))
 
     def wrong(self, attempt: PinAttempt, request: AGIRequest, peer: str, number: str) -> None:
@@ -210,7 +211,7 @@ class PinGuard:
             "number": number,
         }
         fields = {name: log_field(value) if value != "?" else value for name, value in told.items()}
-        told = {name: printable(value) for name, value in told.items()}
+        told = {name: printable(value, MAX_SHOWN) for name, value in told.items()}
         if ruling.alarmed is not None:
             self._alarm(ruling.alarmed, now, told)
         if ruling.locked_by is None:
@@ -230,7 +231,7 @@ class PinGuard:
                 name=log_field(key.name),
                 **fields,
             )
-            who = f"{key.scope} {printable(key.name)}".strip()
+            who = f"{key.scope} {printable(key.name, MAX_SHOWN)}".strip()
             self._raise_alarm(Alarm("pin-lockout", f"locked out after wrong PINs: {who}", told))
         self._locked = {known: until for known, until in self._locked.items() if until > now}
         self._locked[key] = max(ruling.locked_until, now)
@@ -261,7 +262,7 @@ class PinGuard:
             now = self._now()
             try:
                 await self._store.run(lambda connection: forget_guesses(connection, now))
-            except StoreError as error:
+            except Exception as error:
                 self.log.debug("PIN guard: old wrong PINs cannot be deleted now: {error}", error=str(error))
 
     def _alarm(self, key: GuessKey, now: float, told: dict[str, str]) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pbxrouter.cli.options import config_option, database_option, open_database, read_config
+from pbxrouter.cli.times import local_time
 
 if TYPE_CHECKING:
     from pbxrouter.database.calls import CallRow
@@ -93,7 +94,7 @@ def history(
 
 
 def _show(row: "CallRow", with_trace: bool) -> None:
-    began = datetime.datetime.fromtimestamp(row.began).strftime("%Y-%m-%d %H:%M:%S")
+    began = local_time(row.began).strftime("%Y-%m-%d %H:%M:%S")
     what = f"{row.application} {row.data}".strip() or "-"
     talk = f", {row.answered_s} s of talk" if row.answered_s is not None else ""
     who = f"{row.caller or 'unknown'} forwarded by {row.forwarded_by}" if row.forwarded_by else row.caller or "unknown"

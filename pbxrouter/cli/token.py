@@ -59,15 +59,20 @@ def _create(connection: sqlite3.Connection, name: str, scopes: tuple[str, ...]) 
 def _list(connection: sqlite3.Connection) -> None:
     from pbxrouter.database.access import list_tokens
     from pbxrouter.security import scopes_text
+    from pbxrouter.text import printable
 
     found = list_tokens(connection)
     if not found:
         click.echo("there are no tokens yet; `pbxrouter token create NAME` creates one", err=True)
     for token_info in found:
         scopes = scopes_text(token_info.scopes).replace(" ", ", ") or "nothing"
-        used = f"last used {token_info.last_used}" if token_info.last_used else "never used"
-        revoked = f", revoked {token_info.revoked}" if token_info.revoked else ""
-        click.echo(f"{token_info.name}: for {scopes}; created {token_info.created}, {used}{revoked}")
+        name, created, last_used, revoked_at = (
+            printable(text or "")
+            for text in (token_info.name, token_info.created, token_info.last_used, token_info.revoked)
+        )
+        used = f"last used {last_used}" if last_used else "never used"
+        revoked = f", revoked {revoked_at}" if revoked_at else ""
+        click.echo(f"{name}: for {scopes}; created {created}, {used}{revoked}")
 
 
 def _revoke(connection: sqlite3.Connection, name: str) -> None:

@@ -19,7 +19,7 @@ from pbxrouter.counter.call_table import (
     LiveCall,
 )
 from pbxrouter.rules import Decision, Verdict
-from pbxrouter.text import Sentence
+from pbxrouter.text import Sentence, printable
 
 MINUTE_S: Final = 60
 ALL: Final = ("all", "")
@@ -27,6 +27,8 @@ ALL: Final = ("all", "")
 KINDS: Final = ("mapping", "user", "extension")
 MAX_NAMES: Final = 1000
 """Maximum number of names of one kind; further ones are counted under OTHERS."""
+MAX_NAME: Final = 200
+"""Characters of a name; a longer one is cut."""
 OTHERS: Final = "(others)"
 
 REASONS: Final[Mapping[str, Sentence]] = {
@@ -198,6 +200,11 @@ class CallCounts(CallListener):
             for counts in self._at(now, ALL):
                 counts.peak = max(counts.peak, self.active)
 
+    @property
+    def pending(self) -> int:
+        """Number of minutes and labels with counts that are not drained."""
+        return len(self._minutes)
+
     def drain(self) -> Minutes:
         """Return and clear the counts since the last drain."""
         minutes, self._minutes = self._minutes, {}
@@ -231,7 +238,7 @@ def labels_of(decision: Decision | None) -> set[tuple[str, str]]:
         return set()
     mapping = decision.mapping
     names = (mapping.pattern if mapping else None, decision.user, decision.extension)
-    return {(kind, name) for kind, name in zip(KINDS, names, strict=True) if name}
+    return {(kind, printable(name, MAX_NAME)) for kind, name in zip(KINDS, names, strict=True) if name}
 
 
 def why_failed(call: LiveCall, cause: str) -> str | None:

@@ -33,7 +33,7 @@ from pbxrouter.counter.counts import CallCounts
 from pbxrouter.counter.writer import CounterWriter
 from pbxrouter.database import Database
 from pbxrouter.errors import ManagerError, ManagerUnavailable, StoreError
-from pbxrouter.net import STEP_S, ClockSteps, Timer, every
+from pbxrouter.net import STEP_S, ClockSteps, QueueFigures, Timer, every, in_slices
 from pbxrouter.text import Sentence, sentence
 
 WRITE_S: Final = 1.0
@@ -41,6 +41,8 @@ POLL_S: Final = 2.0
 """Seconds between two checks that Asterisk answers, which ``last_seen`` is based on."""
 RESYNC_S: Final = 180.0
 FORGET_S: Final = 3600.0
+SLICE: Final = 100
+"""Channels of a list that are read in one go."""
 EARLY_S: Final = 30.0
 CONFIRM_S: Final = 0.1
 """Seconds for which Hangups are gathered before Asterisk is asked whether their channels are gone."""
@@ -129,6 +131,11 @@ class CallCounter(MultiService):
     def database_up(self) -> bool:
         """Whether the last write succeeded."""
         return self._writer.outage.away_since is None
+
+    @property
+    def queue(self) -> QueueFigures:
+        """The figures of what waits to be written."""
+        return self._writer.figures
 
     @property
     def active(self) -> int | None:
@@ -303,10 +310,12 @@ class CallCounter(MultiService):
         listed = await self._manager.action_list("CoreShowChannels")
         if connections_lost != self._connections_lost:
             return  # It is the list of a connection that was lost meanwhile; events since then are not known.
+        seen = [_channel_seen(item) async for item in in_slices(listed, SLICE, self._clock) if is_whole(item)]
+        if connections_lost != self._connections_lost:
+            return
         self._notice_step()
         now = self._now()
         gap_began = None if self.in_sync else self._writer.seen
-        seen = [_channel_seen(item) for item in listed if is_whole(item)]
         listed_ids = {channel.uniqueid for channel in seen}
         for uniqueid in self._hangups.keys() - listed_ids:
             self._count_hangup(uniqueid)

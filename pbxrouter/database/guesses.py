@@ -9,9 +9,11 @@ from typing import Final
 
 from pbxrouter.database.audit import Actor, note
 from pbxrouter.database.connection import reading, transaction
+from pbxrouter.database.values import count_of, seconds_of, text_of
 from pbxrouter.errors import NotThere
 from pbxrouter.security import (
     LOCKING_SCOPES,
+    SCOPES,
     GuessKey,
     Ruling,
     bounded,
@@ -168,7 +170,14 @@ def list_guesses(connection: sqlite3.Connection, now: float) -> list[WrongGuesse
         ).fetchall()
     found = []
     for scope, name, forgiven_at, wrong, unchecked, last_at in rows:
-        key = GuessKey(scope, name)
+        if scope not in SCOPES:  # written by hand
+            continue
+        key, forgiven_at, last_at = (
+            GuessKey(text_of(scope), text_of(name)),
+            seconds_of(forgiven_at),
+            seconds_of(last_at),
+        )
+        wrong, unchecked = count_of(wrong), count_of(unchecked)
         locked = forgiven_at - now > bounds.get(scope, 0.0)
         count = guesses(key, forgiven_at, now)
         found.append(WrongGuesses(key, count, wrong, unchecked, last_at, forgiven_at, locked))
@@ -275,7 +284,7 @@ def _times(connection: sqlite3.Connection, key: GuessKey, now: float) -> tuple[f
         f"SELECT {_FORGIVEN_AT}, min(last_at, :now) FROM pin_guesses WHERE scope = :scope AND name = :name",
         {"scope": key.scope, "name": _storable(key.name), "now": now},
     ).fetchone()
-    return (float(row[0]), float(row[1])) if row else (0.0, 0.0)
+    return (seconds_of(row[0]), seconds_of(row[1])) if row else (0.0, 0.0)
 
 
 def _known_as(key: GuessKey) -> str:
@@ -284,4 +293,4 @@ def _known_as(key: GuessKey) -> str:
 
 def _storable(name: str) -> str:
     """Replace surrogates (bytes from a caller that were not UTF-8), which SQLite refuses, and bound the length."""
-    return name[:100].encode("utf-8", "replace").decode("utf-8")
+    return name[:100].encode("utf-8", "replace").decode("utf-8").replace("\0", "?")

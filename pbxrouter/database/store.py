@@ -56,7 +56,7 @@ class LimitedDatabase:
         self._clock = clock
 
     def run(self, work: Callable[[sqlite3.Connection], T]) -> Deferred[T]:
-        """See Store.run."""
+        """Run work as Store.run does; fail with StoreError when no answer comes in time."""
         given_up: list[StoreError] = []
 
         def unless_given_up(connection: sqlite3.Connection) -> T:

@@ -20,10 +20,10 @@ from pbxrouter.doctor.asterisk import check_asterisk
 from pbxrouter.doctor.dialplan import check_dialplan
 from pbxrouter.doctor.files import check_files, load_names, phones_of, tied_extensions
 from pbxrouter.doctor.finding import Finding, unknown, wrong
+from pbxrouter.doctor.forwarding import check_forwarding, check_options
 from pbxrouter.doctor.identity import check_endpoints, unknown_endpoints
 from pbxrouter.doctor.probe import area_of, log_in
 from pbxrouter.doctor.running import check_gateway
-from pbxrouter.doctor.sending_on import check_options, check_sending_on
 from pbxrouter.doctor.sounds import check_sounds
 from pbxrouter.drivers import GROUP
 from pbxrouter.errors import ConfigError, ManagerError
@@ -134,7 +134,7 @@ async def _examine_asterisk(
         note(await check_dialplan(probe, config, aside=lambda look: _in_thread(reactor, look)))
         phones = await _in_thread(reactor, lambda: phones_of(Path(config.database)))
         note(
-            await check_sending_on(
+            await check_forwarding(
                 probe, config, sentence("dialplan {name}", name=asterisk.name), {*endpoints, *phones}
             )
         )

@@ -158,5 +158,5 @@ class _Process(ProcessProtocol):
         self._guard = guard
 
     def processEnded(self, reason: Failure) -> None:
-        """See StandstillGuard."""
+        """Tell the guard that its helper process has ended."""
         self._guard.process_ended(reason)

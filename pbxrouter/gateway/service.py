@@ -32,7 +32,7 @@ from pbxrouter.call import (
     Reports,
 )
 from pbxrouter.config import DEFAULT_LISTEN, Config, read_fastagi_secret
-from pbxrouter.control import ControlCommand, ControlService, OriginateCommand, WatchCommand
+from pbxrouter.control import ControlCommand, ControlService, OriginateCommand, QueuesCommand, WatchCommand
 from pbxrouter.counter import CallCounter
 from pbxrouter.database import LimitedDatabase, Store
 from pbxrouter.database.rules import read_rules
@@ -166,20 +166,21 @@ def build(
     proofs.is_complete = len(proofs.managers) == len(asterisks)
     counters = add_counters(config, asterisks, store, reports, reactor)
     originators = {asterisk.name: asterisk.originator for asterisk in asterisks if asterisk.originator is not None}
+    managers = [(asterisk.name, asterisk.manager) for asterisk in asterisks]
+    health = HealthProbe(
+        managers,
+        counters,
+        engine,
+        reloader,
+        history,
+        config.fastagi.listen,
+        fastagi,
+        time.time,
+        time.monotonic,
+        descriptors,
+        lambda: alarms.queues,
+    )
     if config.web.listen is not None:
-        managers = [(asterisk.name, asterisk.manager) for asterisk in asterisks]
-        health = HealthProbe(
-            managers,
-            counters,
-            engine,
-            reloader,
-            history,
-            config.fastagi.listen,
-            fastagi,
-            time.time,
-            time.monotonic,
-            descriptors,
-        )
         web_service(
             config,
             store,
@@ -197,6 +198,7 @@ def build(
     commands: dict[str, ControlCommand] = {
         "watch": WatchCommand(watch),
         "originate": OriginateCommand(originators),
+        "queues": QueuesCommand(health.queues),
     }
     ControlService(config.control, commands, reactor).setServiceParent(gateway)
     ready = WhenRouting(engine, reactor)

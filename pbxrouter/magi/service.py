@@ -49,8 +49,11 @@ from pbxrouter.magi.wire import (
     historical_request,
     piece,
 )
+from pbxrouter.net import in_slices
 from pbxrouter.text import printable
 
+SLICE: Final = 100
+"""Channels of a list that are looked at in one go."""
 LOOK_AGAIN_S: Final = 5.0
 """Seconds between two looks for calls that wait unserved."""
 GATEWAY_VARIABLE: Final = "PBXROUTER_ID"
@@ -331,7 +334,7 @@ class MagiService(Service):
                 self.log.warn("MAGI: cannot look for waiting calls: {error}", error=with_reporting_hint(error).english)
             return
         self._looked = True
-        for item in listed:
+        async for item in in_slices(listed, SLICE, self._clock):
             if could_be(item, self._contexts) and item.get("Uniqueid") not in self._calls and self.running:
                 self._spawn(self._adopt(item))
 

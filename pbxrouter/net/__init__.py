@@ -8,9 +8,10 @@ from pbxrouter.net.keepalive import keep_alive
 from pbxrouter.net.listener import Listener, with_backlog
 from pbxrouter.net.outage import Outage
 from pbxrouter.net.output import UnblockedOutput, unblock_output
+from pbxrouter.net.queues import QueueFigures
 from pbxrouter.net.resolver import limit_threads
 from pbxrouter.net.threads import make_leavable
-from pbxrouter.net.timers import GRACE_S, LATE_S, Deadline, Timer, at_most, every
+from pbxrouter.net.timers import GRACE_S, LATE_S, Deadline, Timer, at_most, every, in_slices
 
 __all__ = [
     "GRACE_S",
@@ -27,11 +28,13 @@ __all__ = [
     "DescriptorWatch",
     "Listener",
     "Outage",
+    "QueueFigures",
     "Timer",
     "UnblockedOutput",
     "at_most",
     "call_connections",
     "every",
+    "in_slices",
     "keep_alive",
     "limit_threads",
     "make_leavable",

@@ -45,7 +45,7 @@ class _Resolution:
         self.name = name
 
     def cancel(self) -> None:
-        """See IHostResolution; a thread cannot be cancelled."""
+        """Fail: a look-up in a thread cannot be cancelled."""
         raise NotImplementedError
 
 
@@ -78,7 +78,7 @@ class LimitedResolver:
         addressTypes: Sequence[type[IAddress]] | None = None,
         transportSemantics: str = "TCP",
     ) -> IHostResolution:
-        """See IHostnameResolver."""
+        """Look a host name up; IHostnameResolver describes the arguments."""
         resolution = _Resolution(hostName)
         resolutionReceiver.resolutionBegan(resolution)
         family = _FAMILIES.get(None if addressTypes is None else frozenset(addressTypes), socket.AF_UNSPEC)

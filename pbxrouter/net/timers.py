@@ -7,8 +7,8 @@ reads: most replies that seemed to be missing are there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from typing import Any, Final
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from typing import Any, Final, TypeVar
 
 from twisted.application.internet import TimerService
 from twisted.application.service import IServiceCollection
@@ -20,6 +20,8 @@ LATE_S: Final = 1.5
 """Seconds after its time at which a timer shows that the process stood still."""
 GRACE_S: Final = 0.5
 """Seconds by which such a timer is put off."""
+
+T = TypeVar("T")
 
 
 def every(
@@ -41,6 +43,19 @@ def every(
     timer.clock = clock
     timer.setServiceParent(parent)
     return timer
+
+
+async def in_slices(items: Iterable[T], size: int, clock: IReactorTime) -> AsyncIterator[T]:
+    """Iterate over many items, with other work of the reactor's between slices of so many."""
+    count = 0
+    for item in items:
+        if count == size:
+            count = 0
+            pause: Deferred[None] = Deferred()
+            clock.callLater(0, pause.callback, None)
+            await pause
+        count += 1
+        yield item
 
 
 def at_most(seconds: float, work: Deferred[Any], clock: IReactorTime) -> Deferred[bool]:

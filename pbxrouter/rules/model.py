@@ -10,6 +10,8 @@ from typing import Final
 
 from pbxrouter.text import Sentence, printable, sentence
 
+MAX_NUMBER: Final = 80
+"""Characters of a number that can be dialled; an extension of Asterisk's has fewer."""
 _NUMBER: Final = re.compile(r"[0-9*#+-]+")
 NO_CALLER: Final = "unknown"
 """What Asterisk writes for a call without a caller number (docs/asterisk.md A1)."""
@@ -18,10 +20,10 @@ NO_CALLER: Final = "unknown"
 def normalise_number(text: str) -> str | None:
     """Remove dashes, which Asterisk ignores, from a dialled number; None if it is not a number.
 
-    Accepted are digits, ``*``, ``#``, ``+`` and ``-``; so no ``&``, ``,`` or ``/``
+    Accepted are at most MAX_NUMBER digits, ``*``, ``#``, ``+`` and ``-``; so no ``&``, ``,`` or ``/``
     ever reaches Dial (docs/asterisk.md A7).
     """
-    if not _NUMBER.fullmatch(text):
+    if len(text) > MAX_NUMBER or not _NUMBER.fullmatch(text):
         return None
     return text.replace("-", "") or None
 

@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.ami.messages import MAX_MESSAGE, AMIMessage
-from pbxrouter.ami.protocol import ACTION_TIMEOUT_S, AMIProtocol, EventHandler
+from pbxrouter.ami.protocol import ACTION_TIMEOUT_S, MAX_HEADERS, SLICE, SLICE_BYTES, AMIProtocol, EventHandler
 from pbxrouter.ami.watchdog import (
     BANNER_TIMEOUT_S,
     DEAD_AFTER_S,
@@ -462,6 +462,7 @@ class ListTests(ManagerTest):
         for _ in range(100):
             self.protocol.dataReceived(thousand)
         self.complete(action_id)
+        self.clock.advance(0)
         self.assertEqual(len(self.successResultOf(answer)), 100_000)
 
     def test_interleaved(self) -> None:
@@ -527,12 +528,68 @@ class ListTests(ManagerTest):
         thousand = lines("Event: CoreShowChannel", f"ActionID: {action_id}") * 1000
         for _ in range(100):
             self.protocol.dataReceived(thousand)
+        self.clock.advance(0)
         self.assertNoResult(answer)
         self.item(action_id, "one more")
         self.assertEqual(
             str(self.failureResultOf(answer, ManagerProtocolError).value),
             "CoreShowChannels: more than 100000 items came",
         )
+
+
+class SliceTests(ManagerTest):
+    """Much at once is handled in slices, so that calls are served between them."""
+
+    def test_many(self) -> None:
+        """Of many messages a bounded number is handled in one go, in order; nothing is read before all are handled."""
+        numbers = range(2 * SLICE + 1)
+        self.protocol.dataReceived(b"".join(lines("Event: Hangup", f"Cause: {number}") for number in numbers))
+        self.assertEqual(len(self.events), SLICE)
+        self.assertEqual(self.end.transport.producerState, "paused")
+        self.protocol.dataReceived(lines("Event: Hangup", "Cause: last"))  # TLS may hand on what it had read before
+        self.assertEqual(len(self.events), SLICE)
+        self.clock.advance(0)
+        self.assertEqual(self.end.transport.producerState, "producing")
+        self.assertEqual([event.get("Cause") for event in self.events], [*map(str, numbers), "last"])
+
+    def test_large(self) -> None:
+        """A slice is bounded in bytes, too; one message may be larger than that."""
+        large = lines("Event: Hangup", "Cause: " + "x" * SLICE_BYTES)
+        self.protocol.dataReceived(large * 3)
+        self.assertEqual(len(self.events), 1)
+        self.clock.advance(0)
+        self.assertEqual(len(self.events), 3)
+
+    def test_closed_between(self) -> None:
+        """When the connection is closed, what was not handled is dropped."""
+        self.protocol.dataReceived(lines("Event: Hangup") * (2 * SLICE))
+        self.protocol.connectionLost(Failure(ConnectionLost()))
+        self.clock.advance(0)
+        self.assertEqual(len(self.events), SLICE)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_closed_by_a_handler(self) -> None:
+        """So it is when a handler closes it."""
+        self.handlers[b"Bye"] = [lambda _: self.protocol.connectionLost(Failure(ConnectionLost()))]
+        self.protocol.dataReceived(lines("Event: Bye") + lines("Event: Hangup") * (2 * SLICE))
+        self.clock.advance(0)
+        self.assertLess(len(self.events), SLICE)
+
+    def test_many_headers(self) -> None:
+        """An event of more headers than any of Asterisk's is ignored, and does not cost what its headers would."""
+        with capturedLogs() as logs:
+            for count in (MAX_HEADERS - 1, MAX_HEADERS, 10_000):
+                self.end.says("Event: Hangup", *("X: y" for _ in range(count)))
+        self.assertEqual(len(self.events), 1)
+        self.assertEqual([line["log_format"] for line in logs], ["AMI: ignored {what}; {count} until now"] * 2)
+
+    def test_garbage(self) -> None:
+        """Thousands of messages that are none are a few lines in the log."""
+        with capturedLogs() as logs:
+            for _ in range(10):
+                self.protocol.dataReceived(b"x\r\n\r\n" * 1000)
+                self.clock.advance(0)
+        self.assertEqual([line["count"] for line in logs], [2**power for power in range(14)])
 
 
 class EventTests(ManagerTest):

@@ -38,8 +38,8 @@ from pbxrouter.errors import (
 from pbxrouter.fastagi import SETTLE_S
 from pbxrouter.fastagi.server import FastAGIFactory
 from pbxrouter.rules.engine import RulesEngine
+from pbxrouter.rules.model import MAX_NUMBER, Verdict
 from pbxrouter.rules.model import Mapping as Rule
-from pbxrouter.rules.model import Verdict
 from pbxrouter.rules.ruleset import RuleSet
 from pbxrouter.simulator import Script, SimulatedAsterisk, SimulatedCall
 from tests.fakes import (
@@ -919,10 +919,18 @@ class Breaking(FlowCase):
         self.assertEqual(commands[-4:], list(self.FAILED))
 
     def test_too_long_for_asterisk(self) -> None:
-        """A number that matches but does not fit into a command is an error."""
-        self.flow = self.flow_by(workshop_rules(Rule(9, "_8.", "dial", "SIP")))
-        commands = self.run_call("8" * 9000)
+        """A dial string that does not fit into a command is an error."""
+        self.flow = self.flow_by(workshop_rules(Rule(9, "_8.", "dial", "SIP/{number}@" + "t" * 9000)))
+        commands = self.run_call("88")
         self.assertEqual(commands[-4:], list(self.FAILED))
+
+    def test_long_number(self) -> None:
+        """A number of more characters than an extension can have is no number, whatever pattern would match it."""
+        self.flow = self.flow_by(workshop_rules(Rule(9, "_8.", "dial", "SIP")))
+        self.assertIn(f"EXEC Dial PJSIP/{'8' * MAX_NUMBER},60,i", self.run_call("8" * MAX_NUMBER))
+        for number in ("8" * (MAX_NUMBER + 1), "8" * 9000):
+            self.run_call(number)
+            self.ended("INVALID")
 
     def test_odd_key(self) -> None:
         """A key that no phone has does not count."""

@@ -132,7 +132,7 @@ class FlowTests(ProofCase):
         """Make the guard and the reports."""
         super().setUp()
         self.records: list[CallRecord] = []
-        self.guard = PinGuard(None, (), lambda: 1000.0)
+        self.guard = PinGuard(None, (), lambda: 1000.0, seconds=lambda: 1000.0)
 
     def serve(self, proofs: CallProofs, channel: FakeChannel) -> Deferred[None]:
         """Serve a call."""
@@ -203,7 +203,7 @@ class SharedKeysTests(SynchronousTestCase):
     def setUp(self) -> None:
         """Make the guard."""
         self.now = 1_000_000.0
-        self.guard = PinGuard(None, ["PJSIP/out"], lambda: self.now)
+        self.guard = PinGuard(None, ["PJSIP/out"], lambda: self.now, seconds=lambda: self.now)
 
     def key(self, endpoint: str, caller: str, *, right: bool = False, standing: Standing = Standing.UNPROVEN) -> Any:
         """Key a PIN; returns the attempt."""

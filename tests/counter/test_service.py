@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import sqlite3
+import pathlib
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -26,7 +26,7 @@ from pbxrouter.counter.counts import ALL, Counts
 from pbxrouter.counter.service import CONFIRM_S, POLL_S, RESYNC_S, CallCounter
 from pbxrouter.counter.storage import Batch
 from pbxrouter.drivers import Outcome
-from pbxrouter.errors import ActionFailed, ManagerError
+from pbxrouter.errors import ActionFailed, ManagerError, StoreError
 from pbxrouter.rules.model import Facts
 from pbxrouter.simulator import SimulatedCall
 from tests.cli.test_app import CommandTestCase
@@ -144,7 +144,7 @@ class RowTests(DatabaseCase):
         storage.write(self.connection, Batch("y", live=rows))
         storage.write(self.connection, Batch("x", gone=["z"]))
         (kept,) = storage.load(self.connection, "x").live
-        call.number, call.certain = "22?", False
+        call.number, call.certain = "22\\udcff", False
         self.assertEqual(kept, call)
         storage.write(self.connection, Batch("x", all_live=True))
         self.assertEqual(storage.load(self.connection, "x").live, ())
@@ -165,9 +165,23 @@ class RowTests(DatabaseCase):
 
     def test_whole_or_not(self) -> None:
         """A batch that fails in the middle leaves nothing."""
-        batch = Batch("x", {(NOW, *ALL): Counts(started=1)}, gaps=[(None, 1)])  # type: ignore[list-item]
-        self.assertRaises(sqlite3.IntegrityError, storage.write, self.connection, batch)
+        batch = Batch("x", {(NOW, *ALL): Counts(started=1)}, seen=1.0)
+        self.connection.execute("ALTER TABLE counter_asterisks RENAME TO away")
+        self.assertRaises(StoreError, storage.write, self.connection, batch)
         self.assertEqual(self.rows("SELECT * FROM counter_minutes"), [])
+
+    def test_row_that_cannot_be_written(self) -> None:
+        """A row that the database does not take is set aside alone, in a file beside it; the others are written."""
+        gaps = [(1.0, 2.0), (None, 3.0), (4.0, 5.0)]
+        batch = Batch("x", {(NOW, *ALL): Counts(started=1)}, gaps=gaps)  # type: ignore[arg-type]
+        (row,) = storage.write(self.connection, batch)
+        self.assertEqual((row.place, row.why), (1, "NOT NULL constraint failed: counter_gaps.began"))
+        self.assertEqual(self.rows("SELECT began FROM counter_gaps"), [(1.0,), (4.0,)])
+        self.assertEqual(self.rows("SELECT started FROM counter_minutes"), [(1,)])
+        self.assertEqual(
+            json.loads(pathlib.Path(row.file).read_text()),
+            {"table": "counter_gaps", "why": row.why, "row": ["x", None, 3.0]},
+        )
 
     def test_forget(self) -> None:
         """Rows that are too old are deleted."""

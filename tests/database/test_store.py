@@ -377,7 +377,7 @@ class Waiting(SynchronousTestCase):
     """LimitedDatabase, on a database that answers when the test says so."""
 
     def setUp(self) -> None:
-        """Make both."""
+        """Create a limited database, whose store the test answers for."""
         self.connection = sqlite3.connect(":memory:")
         self.addCleanup(self.connection.close)
         self.store, self.clock = FakeStore(self.connection), Clock()

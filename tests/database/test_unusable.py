@@ -130,7 +130,18 @@ WRITERS: dict[str, Work] = {
 }
 
 PARTS = (database, audit, calls, click_to_dial, access, rules)
-WITHIN_OTHERS = {"changing", "note", "path_of", "prepare", "reading", "transaction", "upgrade", "version_of"}
+WITHIN_OTHERS = {
+    "changing",
+    "keep_aside",
+    "note",
+    "path_of",
+    "prepare",
+    "reading",
+    "transaction",
+    "upgrade",
+    "version_of",
+    "write_rows",
+}
 """What opens connections and transactions, and what runs in a transaction of its caller's: tested with those."""
 
 

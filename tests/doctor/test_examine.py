@@ -40,6 +40,15 @@ class Metrics(Resource):
         return b"up 1\n"
 
 
+class Queues(Protocol):
+    """The control socket of a gateway in which nothing waits."""
+
+    def dataReceived(self, data: bytes) -> None:
+        """Tell of one queue in which nothing waits."""
+        assert self.transport is not None
+        self.transport.write(b'{"queues": [{"name": "history", "length": 0}]}\n')
+
+
 class ExamineTests(TestCase):
     """examine, with the sockets and the thread pool of the running reactor."""
 
@@ -51,7 +60,7 @@ class ExamineTests(TestCase):
         web = self.serves(reactor.listenTCP(0, Site(Metrics()), interface="127.0.0.1"))
         # A short path, since a socket's path may not be long.
         control = Path(self.mktemp()).name
-        self.serves(reactor.listenUNIX(control, Factory.forProtocol(Protocol)))
+        self.serves(reactor.listenUNIX(control, Factory.forProtocol(Queues)))
         self.config = parsing.resolved(
             Config(
                 fastagi=FastAGI(listen=f"tcp:{agi.port}:interface=127.0.0.1"),
@@ -89,6 +98,7 @@ class ExamineTests(TestCase):
                     "rules": "ok",
                     "extensions": "unknown",
                     "gateway": "ok",
+                    "queues": "ok",
                     "descriptors": "ok",
                     "FastAGI": "ok",
                     "web": "ok",

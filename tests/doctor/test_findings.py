@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import json
 import os
 import socket
 import sqlite3
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
@@ -32,6 +35,7 @@ from pbxrouter.doctor.probe import EVENT_WAIT_S, AsteriskProbe
 from pbxrouter.doctor.running import check_gateway
 from pbxrouter.doctor.sounds import check_sounds
 from pbxrouter.errors import ConfigError
+from pbxrouter.net import QueueFigures
 from pbxrouter.security import keys_of
 from pbxrouter.security.guess_limits import FREE_GUESSES, GATEWAY_GUESSES
 from pbxrouter.security.keyfile import create_key
@@ -413,11 +417,29 @@ class RunningTests(FindingCase):
         self.listener = socket.socket(socket.AF_UNIX)
         self.addCleanup(self.listener.close)
         self.made: list[FakeSocket] = []
+        self.queues: Sequence[QueueFigures] = (QueueFigures("history", 2, 0.5), QueueFigures("counter lab", 0))
+        self.answer: bytes | None = None
 
     def runs(self) -> None:
-        """Open the control socket."""
+        """Open the control socket, and answer there in a thread."""
         self.listener.bind(str(self.control))
         self.listener.listen()
+        thread = threading.Thread(target=self.answers, daemon=True)
+        thread.start()
+        self.addCleanup(thread.join)
+        self.addCleanup(self.listener.shutdown, socket.SHUT_RDWR)
+
+    def answers(self) -> None:
+        """Answer each question with the queues, or with what the test gives."""
+        while True:
+            try:
+                asker, _ = self.listener.accept()
+            except OSError:
+                return
+            with asker:
+                if asker.recv(100) == b'{"queues": {}}\n':
+                    queues = json.dumps({"queues": [dataclasses.asdict(queue) for queue in self.queues]})
+                    asker.sendall(queues.encode() + b"\n" if self.answer is None else self.answer)
 
     def look(self, *answers: bytes | Exception) -> list[Finding]:
         """The findings, with these answers to connections."""
@@ -437,6 +459,35 @@ class RunningTests(FindingCase):
         self.runs()
         self.assert_all_well(self.look(b""))
         self.assertEqual([(item.sent, item.closed) for item in self.made], [(b"", True)])
+
+    def test_queues(self) -> None:
+        """A queue that lags, or that has lost or set aside anything, is a finding with its figures."""
+        self.runs()
+        self.assertIn("history, counter lab", next(item.what for item in self.look(b"") if item.area == "queues"))
+        for queue, said in (
+            (QueueFigures("history", 12, 31.4), "history: 12 waiting, the oldest for 31 s"),
+            (QueueFigures("counter lab", 0, 0.0, 3), "counter lab: 3 set aside"),
+            (QueueFigures("alarms hook", 1, 2.0, 0, 4), "alarms hook: 1 waiting, the oldest for 2 s, 4 lost"),
+        ):
+            self.queues = (QueueFigures("other", 0), queue)
+            self.assertEqual(self.the_one(self.look(b"")).what, said)
+
+    def test_queues_not_told(self) -> None:
+        """A gateway that does not tell its queues, or nonsense, makes that unknown."""
+        self.runs()
+        for answer in (
+            b"",
+            b"\n",
+            b"{}\n",
+            b"[" * 100_000 + b"\n",
+            b'{"error": "no"}\n',
+            b'{"queues": [{"name": "x"}]}\n',
+            b'{"queues": [{"name": "x", "length": "y", "oldest_s": "z"}]}\n',
+            b'{"queues": 5}\n',
+            b"\xff\n",
+        ):
+            self.answer = answer
+            self.assertEqual(self.the_one(self.look(b""), "unknown").area, "queues", answer[:40])
 
     def test_descriptors(self) -> None:
         """Descriptors of the gateway that are nearly used up are a finding with both numbers."""
@@ -468,7 +519,7 @@ class RunningTests(FindingCase):
 
     def test_left_behind(self) -> None:
         """A socket file that a killed gateway left is a finding."""
-        self.runs()
+        self.listener.bind(str(self.control))
         self.listener.close()
         self.assertIn("not running", self.look(ConnectionRefusedError(111, "no"))[0].what)
 

@@ -40,13 +40,13 @@ class Quiet:
     """A watcher of a conversation that records nothing."""
 
     def environment(self, data: bytes) -> None:
-        """See conversation.Watcher."""
+        """Record nothing of the opening block."""
 
     def command(self, line: bytes) -> None:
-        """See conversation.Watcher."""
+        """Record nothing of a command."""
 
     def reply(self, line: bytes, command: bytes | None) -> None:
-        """See conversation.Watcher."""
+        """Record nothing of a reply."""
 
 
 class GatewayProcess:
@@ -76,7 +76,7 @@ class GatewayProcess:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, prelude: str = "", stdout: Any = None) -> None:
-        """Start it.
+        """Start the gateway.
 
         Args:
             prelude: Python code that runs before Twisted is imported.

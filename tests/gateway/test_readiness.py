@@ -39,7 +39,7 @@ class Port(Service):
 
 
 class Readiness(SynchronousTestCase):
-    """WhenRouting."""
+    """WhenRouting starts services once there are rules."""
 
     def setUp(self) -> None:
         """Two services that wait for rules."""

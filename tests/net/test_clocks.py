@@ -99,7 +99,7 @@ class MonotonicTime(SynchronousTestCase):
 
 
 class Steps(SynchronousTestCase):
-    """ClockSteps."""
+    """ClockSteps notices when the system's clock was set."""
 
     def setUp(self) -> None:
         """Two clocks that the test sets."""
@@ -126,7 +126,7 @@ class Steps(SynchronousTestCase):
 
 
 class Watching(SynchronousTestCase):
-    """ClockWatch."""
+    """ClockWatch logs steps of the clock and a frozen process."""
 
     def test_lines(self) -> None:
         """A clock that was set, and a process that was frozen, are logged once each, with how far or how long."""

@@ -32,7 +32,7 @@ print(free_descriptors())
 
 
 class Counting(SynchronousTestCase):
-    """free_descriptors."""
+    """free_descriptors counts what may still be opened."""
 
     def test_counts(self) -> None:
         """It counts to zero, and needs no descriptor for that."""
@@ -42,7 +42,7 @@ class Counting(SynchronousTestCase):
 
 
 class Watching(SynchronousTestCase):
-    """DescriptorWatch."""
+    """DescriptorWatch tells once that descriptors are used up."""
 
     def test_used_up(self) -> None:
         """Too few are reported once, with what happens then; enough again end that."""

@@ -43,7 +43,7 @@ class Recorded(FastAGIFactory):
         self.first: Deferred[FastAGIProtocol] = Deferred()
 
     def opened(self, call: FastAGIProtocol) -> None:
-        """See FastAGIFactory."""
+        """Fire with the call that has opened."""
         super().opened(call)
         self.first.callback(call)
 

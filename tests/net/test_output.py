@@ -113,7 +113,7 @@ class Piped(SynchronousTestCase):
 
 
 class Installing(SynchronousTestCase):
-    """unblock_output."""
+    """unblock_output keeps writes to standard output from blocking."""
 
     def install(self, stream: Any) -> Any:
         """Install it on this stream; returns what takes its place."""

@@ -36,7 +36,7 @@ class ThreadClock(Clock):
         self._came = threading.Condition()
 
     def callFromThread(self, function: Callable[..., object], *arguments: object) -> None:
-        """See IReactorFromThreads."""
+        """Queue a call from a thread for run_one."""
         with self._came:
             self._calls.append(lambda: function(*arguments))
             self._came.notify_all()
@@ -62,7 +62,7 @@ class Names:
         self.may_answer = threading.Event()
 
     def __call__(self, *question: Any) -> Any:
-        """See socket.getaddrinfo."""
+        """Answer as socket.getaddrinfo would, once the test lets it."""
         self.asked.append(question)
         self.may_answer.wait(PATIENCE_S)
         if isinstance(self.answer, Exception):
@@ -80,20 +80,20 @@ class Receiver:
         self.complete = False
 
     def resolutionBegan(self, resolutionInProgress: IHostResolution) -> None:
-        """See IResolutionReceiver."""
+        """Keep the name that is looked up."""
         self.name = resolutionInProgress.name
 
     def addressResolved(self, address: IAddress) -> None:
-        """See IResolutionReceiver."""
+        """Keep an address."""
         self.found.append(address)
 
     def resolutionComplete(self) -> None:
-        """See IResolutionReceiver."""
+        """Note that the look-up is complete."""
         self.complete = True
 
 
 class LookUps(SynchronousTestCase):
-    """LimitedResolver."""
+    """LimitedResolver looks host names up in threads."""
 
     def setUp(self) -> None:
         """A resolver on a system's one that hangs."""

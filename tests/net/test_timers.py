@@ -246,7 +246,7 @@ class Deadlines(SynchronousTestCase):
 
 
 class AtMost(SynchronousTestCase):
-    """at_most."""
+    """at_most waits for work no longer than so many seconds."""
 
     def setUp(self) -> None:
         """Work that the test ends."""

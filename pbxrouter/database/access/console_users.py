@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from pbxrouter.database.audit import Actor, changing
 from pbxrouter.database.connection import read_row, reading
-from pbxrouter.database.values import bounded
+from pbxrouter.database.values import bounded, read_as
 from pbxrouter.errors import EditConflict, EditRefused, NotThere
 from pbxrouter.security import Role
 from pbxrouter.text import sentence
@@ -42,8 +42,7 @@ class ConsoleUser:
 
 def user_of_row(row: tuple[Any, ...]) -> ConsoleUser:
     """The ConsoleUser of a row of the columns in _COLUMNS."""
-    number, login, role, phone, language, created_at, last_login_at, enabled = row
-    return ConsoleUser(number, login, Role(role), phone, language, created_at, last_login_at, bool(enabled))
+    return read_as(ConsoleUser, (*row[:2], Role(row[2]), *row[3:]))
 
 
 def list_console_users(connection: sqlite3.Connection) -> list[ConsoleUser]:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from pbxrouter.database.audit import Actor, changing
 from pbxrouter.database.connection import read_row, reading, transaction
-from pbxrouter.database.values import bounded
+from pbxrouter.database.values import bounded, read_as, text_of
 from pbxrouter.errors import EditConflict, EditRefused, NotThere
 from pbxrouter.security import Scope, TokenInfo, scopes_of, scopes_text
 from pbxrouter.text import sentence
@@ -137,5 +137,4 @@ def _valid(connection: sqlite3.Connection, name: str) -> int | None:
 
 def _info(row: tuple[Any, ...]) -> TokenInfo:
     # SQL can have stored any text: unknown scopes are ignored.
-    token_id, name, created, last_used, revoked, scopes = row
-    return TokenInfo(token_id, name, created, last_used, revoked, scopes_of(str(scopes)))
+    return read_as(TokenInfo, (*row[:-1], scopes_of(text_of(row[-1]))))

@@ -1,4 +1,4 @@
-"""Checks what lets parties of a call send it on: Dial()'s options, and how Asterisk treats phones that forward.
+"""Checks what lets parties of a call forward it: Dial()'s options, and how Asterisk treats phones that forward.
 
 docs/transfers.md tells what each of them opens. Settings of endpoints are read by the function PJSIP_ENDPOINT.
 """
@@ -25,8 +25,8 @@ NAMED: Final = 5
 
 _OWN_PLACES: Final = re.compile(r"pbxrouter-.*|park-dial|parkedcalls")
 """Contexts of the shipped dialplan, and of Asterisk's own parking."""
-_SENDS_ON: Final = frozenset("tTkKFgG")
-"""Options of Dial() by which a party sends a call on, or goes on in the dialplan; docs/transfers.md."""
+_FORWARDS: Final = frozenset("tTkKFgG")
+"""Options of Dial() by which a party forwards a call, or goes on in the dialplan; docs/transfers.md."""
 _SPENT: Final = re.compile(r"\([^()]*\)")
 _UNSET: Final = ("", "<unknown>", '"" <>')
 
@@ -39,21 +39,21 @@ def letters(options: str) -> set[str]:
 
 
 def check_options(config: Config, area: Sentence) -> Iterable[Finding]:
-    """Name the options of ``dial.options`` by which parties send calls on."""
-    found = letters(config.dial.options) & _SENDS_ON
+    """Name the options of ``dial.options`` by which parties forward calls."""
+    found = letters(config.dial.options) & _FORWARDS
     if found:
         yield unknown(
             area,
             sentence(
-                "dial.options has {options}: parties of a call, outsiders among them, can send it on by keys, or go on "
+                "dial.options has {options}: parties of a call, outsiders among them, can forward it by keys, or go on "
                 "in the dialplan",
                 options=", ".join(sorted(found)),
             ),
-            sentence("docs/transfers.md tells whom each option lets do what; leave out what is not wished"),
+            sentence("docs/transfers.md tells whom each option lets do what; leave out what is not wanted"),
         )
 
 
-async def check_sending_on(
+async def check_forwarding(
     probe: AsteriskProbe, config: Config, area: Sentence, endpoints: Collection[str]
 ) -> list[Finding]:
     """Check an Asterisk's endpoints and the Dial()s of its dialplan.
@@ -93,10 +93,10 @@ def _dials(lines: Iterable[AMIMessage], config: Config, area: Sentence) -> tuple
             unknown(
                 area,
                 sentence(
-                    "Dial() has t, T, k or K at {places}: a party of the call can send it on by keys",
+                    "Dial() has t, T, k or K at {places}: a party of the call can forward it by keys",
                     places=_named(by_keys),
                 ),
-                sentence("docs/transfers.md tells whom each option lets do what; leave out what is not wished"),
+                sentence("docs/transfers.md tells whom each option lets do what; leave out what is not wanted"),
             )
         )
     if forwarding and not config.dial.forwarding:
@@ -107,11 +107,11 @@ def _dials(lines: Iterable[AMIMessage], config: Config, area: Sentence) -> tuple
                     "Dial() has no option i at {places}: a phone called there can forward the call by SIP 302",
                     places=_named(forwarding),
                 ),
-                Sentence("add i to its options, or set forwarding = true under [dial] if that is wished"),
+                Sentence("add i to its options, or set forwarding = true under [dial] if that is wanted"),
             )
         )
     if not findings:
-        findings.append(ok(area, Sentence("no Dial() of the dialplan lets a party send its call on")))
+        findings.append(ok(area, Sentence("no Dial() of the dialplan lets a party forward its call")))
     return list(targets), findings
 
 

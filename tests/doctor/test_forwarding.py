@@ -1,4 +1,4 @@
-"""The doctor's check of what lets parties send calls on."""
+"""The doctor's check of what lets parties forward calls."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pbxrouter.ami import AMIMessage
 from pbxrouter.config import Config
 from pbxrouter.doctor.finding import Finding
-from pbxrouter.doctor.sending_on import NAMED, check_options, check_sending_on, letters
+from pbxrouter.doctor.forwarding import NAMED, check_forwarding, check_options, letters
 from pbxrouter.errors import ActionFailed
 from pbxrouter.text import Sentence
 
@@ -51,14 +51,14 @@ class FakeProbe:
         return succeed([AMIMessage(item.encode()) for item in items])
 
 
-class SendingOnTests(SynchronousTestCase):
-    """What check_sending_on finds in settings and dialplan."""
+class ForwardingTests(SynchronousTestCase):
+    """What check_forwarding finds in settings and dialplan."""
 
     def find(self, probe: FakeProbe, *endpoints: str, config: str = "") -> list[Finding]:
         """The findings."""
         asterisk: Any = probe
         settings = msgspec.toml.decode(config.encode(), type=Config)
-        return self.successResultOf(Deferred.fromCoroutine(check_sending_on(asterisk, settings, AREA, endpoints)))
+        return self.successResultOf(Deferred.fromCoroutine(check_forwarding(asterisk, settings, AREA, endpoints)))
 
     def told(self, probe: FakeProbe, *endpoints: str, config: str = "") -> list[tuple[str, str]]:
         """States and texts of the findings that are not ok."""
@@ -83,7 +83,7 @@ class SendingOnTests(SynchronousTestCase):
         self.assertEqual((state, "t, T, k or K at _2X@house, s@house:" in what), ("unknown", True))
 
     def test_no_option_i(self) -> None:
-        """Where forwarding is not wished, each Dial() of a phone without option i is named; not those of trunks."""
+        """Where forwarding is not wanted, each Dial() of a phone without option i is named; not those of trunks."""
         lines = [line("PJSIP/21,20"), line("PJSIP/21", extension="7"), line("PJSIP/1@provider", extension="0")]
         probe = FakeProbe(*lines, line("PJSIP/provider", extension="1"), line("PJSIP/1", context="pbxrouter-emergency"))
         probe.endpoints["21"] = USUAL
@@ -100,7 +100,7 @@ class SendingOnTests(SynchronousTestCase):
         self.assertNotIn(f"{100 + NAMED}@house", what)
 
     def test_redirect_method(self) -> None:
-        """uri_pjsip is a problem; uri_core is one where forwarding is wished."""
+        """uri_pjsip is a problem; uri_core is one where forwarding is wanted."""
         probe = FakeProbe()
         probe.endpoints = {
             "21": {**USUAL, "redirect_method": "uri_pjsip"},
@@ -158,7 +158,7 @@ class OptionsTests(SynchronousTestCase):
         self.assertEqual(letters(""), set())
 
     def test_options(self) -> None:
-        """Those by which a party sends calls on are named."""
+        """Those by which a party forwards calls are named."""
         for options, named in (("", ""), ("rm(x)", ""), ("tTkKr", "K, T, k, t"), ("g", "g"), ("F(a^b^1)", "F")):
             config = msgspec.toml.decode(f'[dial]\noptions = "{options}"'.encode(), type=Config)
             found = list(check_options(config, AREA))
