@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import os
 import socket
 import sqlite3
 import tempfile
@@ -529,6 +530,18 @@ class RunningTests(FindingCase):
         self.assertRegex(found[0], r"^\d+ of \d+ are in use$")
         self.patch(running, "FREE_DESCRIPTORS", 1 << 62)
         self.assertIn("LimitNOFILE", self.the_one(self.look(b"")).todo)
+
+    def test_descriptors_of_another_user(self) -> None:
+        """Where the gateway's descriptors cannot be counted that is unknown, with how to count them."""
+
+        def refuse(path: str) -> list[str]:
+            raise PermissionError(13, "Permission denied", path)
+
+        self.runs()
+        self.patch(os, "listdir", refuse)
+        found = self.the_one(self.look(b""), "unknown")
+        self.assertIn("cannot be counted: Permission denied", found.what)
+        self.assertIn("gateway's own user", found.todo)
 
     def test_stopped(self) -> None:
         """Without control socket and port both findings say how to start the gateway."""
