@@ -544,7 +544,7 @@ class ForgedTests(MagiServiceTest):
         self.assertEqual((self.served, self.queued()), ([], []))
         self.waiting({"uniqueid": UNIQUEID})
         self.clock.advance(LOOK_AGAIN_S)
-        for reply in ("200 result=0", "200 result=1 (asked)"):
+        for reply in ("200 result=0", "200 result=1 (asked)", "200 result=0"):
             self.answer(reply)
         self.assertEqual(self.manager.heard("AGI")[-1]["Command"], 'GET FULL VARIABLE "${CALLERID(num)}"')
 
