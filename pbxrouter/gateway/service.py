@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,7 +27,7 @@ from pbxrouter.gateway.asterisk_service import AsteriskService
 from pbxrouter.gateway.call_log import CallLog, DialogueLog
 from pbxrouter.gateway.sequential import SequentialService
 from pbxrouter.health import HealthProbe
-from pbxrouter.net import Bounds, Listener, call_connections, every, raise_file_limit
+from pbxrouter.net import Bounds, Lateness, Listener, call_connections, every, raise_file_limit
 from pbxrouter.originate import Originator
 from pbxrouter.rules import RulesEngine, RulesReloader
 from pbxrouter.security import parse_network, pins, read_key
@@ -83,19 +83,25 @@ def build(config: Config, reactor: Any) -> MultiService:
     history.setServiceParent(gateway)
     reports.add(history.report)
     reloader.setServiceParent(gateway)
-    fastagi = fastagi_factory(config)(flow.serve, reactor, watch, admission(config, reactor), refusals.refused)
-    FastAGIService(config.fastagi.listen, fastagi, reactor).setServiceParent(gateway)
     asterisks = [
         AsteriskService(asterisk, flow.serve, engine, config.technologies, watch, reactor, refusals.refused)
         for asterisk in config.asterisk
     ]
+    lateness = Lateness(reactor)
+    lateness.setServiceParent(gateway)
+    managers = [asterisk.manager for asterisk in asterisks if asterisk.manager is not None]
+    admitted = admission(
+        config, reactor, lambda: lateness.seconds, lambda: [manager.peer for manager in managers if manager.peer]
+    )
+    fastagi = fastagi_factory(config)(flow.serve, reactor, watch, admitted, refusals.refused)
+    FastAGIService(config.fastagi.listen, fastagi, reactor).setServiceParent(gateway)
     for asterisk in asterisks:
         asterisk.setServiceParent(gateway)
     counters = add_counters(config, asterisks, store, reports, reactor)
     originators = {asterisk.name: asterisk.originator for asterisk in asterisks if asterisk.originator is not None}
     if config.web.listen is not None:
-        managers = [(asterisk.name, asterisk.manager) for asterisk in asterisks]
-        health = HealthProbe(managers, counters, engine, reloader, history, config.fastagi.listen, fastagi, reactor)
+        named = [(asterisk.name, asterisk.manager) for asterisk in asterisks]
+        health = HealthProbe(named, counters, engine, reloader, history, config.fastagi.listen, fastagi, reactor)
         web_service(
             config,
             store,
@@ -133,8 +139,16 @@ def fastagi_factory(config: Config) -> type[FastAGIFactory]:
     return StarpyFactory
 
 
-def admission(config: Config, reactor: Any) -> Admission:
+def admission(
+    config: Config,
+    reactor: Any,
+    lateness: Callable[[], float] = lambda: 0.0,
+    trusted: Callable[[], Iterable[str]] = tuple,
+) -> Admission:
     """The admission that ``[fastagi]`` configures.
+
+    Args:
+        lateness: see Admission, as the next one.
 
     Raises:
         ConfigError: the secret file cannot be used.
@@ -147,6 +161,8 @@ def admission(config: Config, reactor: Any) -> Admission:
         read_fastagi_secret(config),
         fastagi_bounds(config, files),
         fastagi_reserve(config, files),
+        lateness,
+        trusted,
     )
 
 

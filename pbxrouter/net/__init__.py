@@ -2,6 +2,7 @@
 
 from pbxrouter.net.connection_limits import LIMIT_REASONS, Bounds, ConnectionLimits, ConnectionSlot
 from pbxrouter.net.filelimit import MAX_WEB_CONNECTIONS, call_connections, raise_file_limit, web_connections
+from pbxrouter.net.lateness import Lateness
 from pbxrouter.net.listener import Listener, with_backlog
 from pbxrouter.net.outage import Outage
 from pbxrouter.net.timers import Deadline, Timer, every
@@ -13,6 +14,7 @@ __all__ = [
     "ConnectionLimits",
     "ConnectionSlot",
     "Deadline",
+    "Lateness",
     "Listener",
     "Outage",
     "Timer",
