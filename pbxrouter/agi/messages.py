@@ -26,6 +26,8 @@ HANGUP: Final = b"HANGUP"
 
 BOUNDED: Final = "bounded"
 """The argument of AGI() by which the dialplan says that TIMEOUT(absolute) runs (dialplan/pbxrouter.conf)."""
+DOUBTED: Final = "doubted"
+"""The argument of AGI() by which it says so where the gateway must answer soon, since its heartbeat is late."""
 
 NOT_SHOWN: Final = "unknown"
 """What Asterisk writes for a missing number; a caller's name may be the same text.
@@ -88,6 +90,8 @@ _REPLY: Final = re.compile(r"(200|510|511|520)(?: result=(-?[^\s(]*))?(.*)", re.
 _ENDPOS: Final = re.compile(r" endpos=([0-9]{1,18})(?![0-9])")
 
 
+_BEAT: Final = re.compile(r"beat=([0-9]{9,11})", re.ASCII)
+"""The argument of AGI() that asks for the heartbeat in the call itself, with Asterisk's time."""
 SECRET: Final = "secret="
 """How the argument of AGI() begins that holds the shared secret."""
 _SECRET: Final = re.compile(f"({re.escape(SECRET)}).*", re.DOTALL | re.IGNORECASE)
@@ -155,7 +159,7 @@ class AGIRequest:
 
     @property
     def uniqueid(self) -> str:
-        """The channel's Uniqueid, which does not change."""
+        """The channel's Uniqueid; it changes only where another phone takes the call up."""
         return self.variables.get("uniqueid", "")
 
     @property
@@ -178,6 +182,17 @@ class AGIRequest:
     def is_bounded(self) -> bool:
         """Whether the dialplan limits the call by TIMEOUT(absolute), to be lifted before an application runs."""
         return BOUNDED in self.arguments
+
+    @property
+    def is_doubted(self) -> bool:
+        """Whether the dialplan limits the time for the first answer by TIMEOUT(absolute), to be lifted at once."""
+        return DOUBTED in self.arguments
+
+    @property
+    def beat(self) -> str | None:
+        """Asterisk's time, epoch seconds, if the dialplan asks for a heartbeat in the call itself; else None."""
+        found = next(filter(None, map(_BEAT.fullmatch, self.arguments)), None)
+        return None if found is None else found[1]
 
     @property
     def is_hung_up(self) -> bool:

@@ -50,6 +50,8 @@ PIN_PROMPTS: Final = 3
 
 TALK_S: Final = 150.0
 """Seconds for which the gateway may ask a caller for number and PIN; the dialplan's limit for AsyncAGI is longer."""
+HEARTBEAT: Final = "GLOBAL(PBXROUTER_HEARTBEAT)"
+"""Asterisk's variable of the heartbeat; where AMI is late, the dialplan asks for it in the call (AGIRequest.beat)."""
 MIN_KEY_MS: Final = 1500
 """Milliseconds that a caller has for each key at least; with less time left the talk ends."""
 
@@ -140,6 +142,7 @@ class CallFlow:
         if call.channel.request.is_hung_up:
             return Outcome(GatewayOutcome.DEAD)
         try:
+            await self._show_alive(call.channel)
             outcome = await self._route_in_time(call)
             await self._mark_outcome(call, outcome)
             if outcome.hang_up:
@@ -149,6 +152,14 @@ class CallFlow:
             raise
         except Exception as error:
             return await self._failed(call, error)
+
+    async def _show_alive(self, channel: Channel) -> None:
+        """Renew the heartbeat in the call, and lift the limit of a call that had to be answered soon."""
+        request = channel.request
+        if request.is_doubted:
+            await verbs.set_variable(channel, "TIMEOUT(absolute)", "0")
+        if request.beat is not None:
+            await verbs.set_variable(channel, HEARTBEAT, request.beat)
 
     # --- the flow ---
 

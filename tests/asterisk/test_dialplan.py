@@ -199,6 +199,18 @@ class StrangeGatewayTest(DialplanTest):
         self._expect([MARK + "busy"], "CONGESTION@pbxrouter-outcome")
         self.assertNotIn("999@pbxrouter-fallback", self._places())
 
+    def test_marks_renew_the_heartbeat(self) -> None:
+        """A mark of a living gateway renews the heartbeat, but not after its farewell."""
+        gateway = FakeGateway(self.lab.agi_port, [MARK + "busy"])
+        self.addCleanup(gateway.close)
+        for beat, is_renewed in ((str(int(time.time()) - 5), True), ("0", False)):
+            self._set_global("PBXROUTER_HEARTBEAT", beat)
+            self._mark = self.lab.log_size()
+            self._originate("999@pbxrouter-phones")
+            wait_for("the refusal", lambda: "CONGESTION@pbxrouter-outcome" in self._places())
+            self.assertEqual(self.lab.ami.getvar("PBXROUTER_HEARTBEAT") != beat, is_renewed)
+            self.hang_up_all()
+
     def test_dies_before_it_named_the_application(self) -> None:
         """The gateway dies with the mark dialling, before it named the application: the fallback."""
         self._expect([MARK + "dialling"], "999@pbxrouter-fallback")
@@ -256,8 +268,37 @@ class HeartbeatTest(DialplanTest):
         self._assert_trusted(str(int(time.time())), trusted=True)
 
     def test_stale(self) -> None:
-        """With an old heartbeat the call goes to the fallback, at once."""
-        self._assert_trusted(str(int(time.time()) - 60), trusted=False)
+        """With an old heartbeat a silent gateway is given seconds, then the fallback; the next call does not wait."""
+        self._set_global("PBXROUTER_HEARTBEAT_S", "2")
+        self._set_global("PBXROUTER_FROZEN", "0")
+        old = str(int(time.time()) - 60)
+        self._set_global("PBXROUTER_HEARTBEAT", old)
+        self._originate("999@pbxrouter-phones")
+        wait_for("the fallback", lambda: "999@pbxrouter-fallback" in self._places())
+        self.assertIn("T@pbxrouter-ask", self._places())
+        self.hang_up_all()
+        wait_for("the end", lambda: not self.lab.channels())
+        self.assertEqual(self.lab.ami.getvar("PBXROUTER_HEARTBEAT"), old)
+        self._mark = self.lab.log_size()
+        self._assert_trusted(old, trusted=False)
+
+    def test_stale_for_a_short_time(self) -> None:
+        """A heartbeat that is missing for less than six times that age is no proof: the call is refused."""
+        self._set_global("PBXROUTER_HEARTBEAT_S", "5")
+        self._set_global("PBXROUTER_FROZEN", "0")
+        self._set_global("PBXROUTER_HEARTBEAT", str(int(time.time()) - 8))
+        self._originate("999@pbxrouter-phones")
+        wait_for("the refusal", lambda: "CONGESTION@pbxrouter-outcome" in self._places())
+        self.hang_up_all()
+        self.assertIn("T@pbxrouter-ask", self._places())
+        self.assertNotIn("999@pbxrouter-fallback", self._places())
+
+    def test_frozen_again(self) -> None:
+        """After a minute the gateway is asked again; with a heartbeat at once."""
+        for beat, frozen in ((-60, -61), (0, -1)):
+            self._mark = self.lab.log_size()
+            self._set_global("PBXROUTER_FROZEN", str(int(time.time()) + frozen))
+            self._assert_trusted(str(int(time.time()) + beat), trusted=True)
 
     def test_never(self) -> None:
         """Without any heartbeat since Asterisk's start the gateway is asked."""
@@ -266,6 +307,31 @@ class HeartbeatTest(DialplanTest):
     def test_farewell(self) -> None:
         """After the heartbeat 0, by which the gateway says that it stops, it is asked all the same."""
         self._assert_trusted("0", trusted=True)
+
+
+class LateHeartbeatTest(DialplanTest):
+    """The real gateway, whose heartbeat AMI does not bring: here there is no AMI."""
+
+    config = "# late heartbeat\n"
+
+    def setUp(self) -> None:
+        """A heartbeat that is too old."""
+        super().setUp()
+        self._set_global("PBXROUTER_HEARTBEAT_S", "3")
+        self._set_global("PBXROUTER_FROZEN", "0")
+        self._set_global("PBXROUTER_HEARTBEAT", str(int(time.time()) - 60))
+
+    def test_served(self) -> None:
+        """The gateway is asked, lifts the limit for its answer, and renews the heartbeat in the call."""
+        self._originate("34@pbxrouter-phones")
+        wait_for("the PIN prompt", lambda: "agent-pass en" in self.played())
+        beat = self.beat_age()
+        self.assertLess(beat, 60)
+        wait_for("the second prompt", lambda: self.played().count("agent-pass en") > 1)
+        self.assertIn("doubted", self.log())
+        self.assertNotIn("T@pbxrouter-ask", self._places())
+        self.hang_up_all()
+        self.assertNotIn("34@fallback", self._places())
 
 
 class AliveTest(DialplanTest):
@@ -360,6 +426,30 @@ class FullGatewayTest(DialplanTest):
         self.assertNotIn("999@pbxrouter-fallback", self._places())
 
 
+class FloodTest(DialplanTest):
+    """More calls at once than this machine can serve in ten seconds, with a heartbeat over the same AMI."""
+
+    config = """
+[fastagi]
+max_connections = 200
+[[asterisk]]
+ami = "tcp:127.0.0.1:AMI_PORT"
+username = "gateway"
+secret_file = "ami.secret"
+"""
+
+    def test_flood(self) -> None:
+        """Each call is served or refused; none goes to the fallback, though AMI and the heartbeat are late."""
+        wait_for("the heartbeat", lambda: int(self.lab.ami.getvar("PBXROUTER_HEARTBEAT") or "0") > 0)
+        self.lab.cli("agi set debug off")
+        self.addCleanup(self.lab.cli, "agi set debug on")
+        self.lab.script("burst", "800", "800", "999", "pbxrouter-phones")
+        text = self.log()
+        self.assertGreater(text.count("Executing [999@pbxrouter-ask:1]"), 0)
+        self.assertGreater(text.count("Executing [CONGESTION@pbxrouter-outcome:1]"), 0)
+        self.assertEqual(text.count("Executing [999@pbxrouter-fallback:1]"), 0)
+
+
 class SecretTest(DialplanTest):
     """The dialplan with PBXROUTER_SECRET, and a gateway that wants it; what it says to others is in its log."""
 
@@ -424,17 +514,19 @@ secret_file = "ami.secret"
     def test_frozen(self) -> None:
         """Fresh heartbeat: asked. Frozen for longer than allowed: fallback. Resumed: asked again."""
         self._set_global("PBXROUTER_HEARTBEAT_S", "3")
+        self._set_global("PBXROUTER_FROZEN", "0")
         wait_for("the first beat", lambda: self.lab.ami.getvar("PBXROUTER_HEARTBEAT"))
         self._call_36("999")
         self.assertEqual(self.played(), ["invalid en"])
         assert self.gateway.process is not None
         self.gateway.process.send_signal(signal.SIGSTOP)
         self.addCleanup(self.gateway.process.send_signal, signal.SIGCONT)
-        wait_for("the heartbeat is too old", lambda: self.beat_age() > 5)
-        self._mark = self.lab.log_size()
-        self._call_36("999", "-t", "100")
-        self.assertIn("999@pbxrouter-fallback", self._places())
-        self.assertNotIn("AGI(", self.log())
+        wait_for("the heartbeat is too old", lambda: self.beat_age() > 6 * 3)
+        for asked in (True, False):  # the first call gives it three seconds, the next ones do not wait
+            self._mark = self.lab.log_size()
+            self._call_36("999", "-t", "100")
+            self.assertIn("999@pbxrouter-fallback", self._places())
+            self.assertEqual("AGI(" in self.log(), asked)
         self.gateway.process.send_signal(signal.SIGCONT)
         wait_for("a beat", lambda: self.beat_age() < 2)
         self._mark = self.lab.log_size()

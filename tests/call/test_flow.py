@@ -329,6 +329,41 @@ class WorkshopTable(FlowCase):
         self.ended("HANGUP")
 
 
+class SignsOfLife(FlowCase):
+    """What the dialplan asks for where the heartbeat is late."""
+
+    def commands(self, *arguments: str) -> list[str]:
+        """The commands of a call for which AGI() has these arguments, up to the first that is of the call itself."""
+        channel = FakeChannel(SimulatedCall("21", caller="33", arguments=arguments))
+        self.serve(channel)
+        return channel.commands[: channel.commands.index(ORIGIN)]
+
+    def test_beat(self) -> None:
+        """The heartbeat is renewed with Asterisk's time, before anything else."""
+        self.assertEqual(
+            self.commands("", "beat=1795947616"), [variable('"GLOBAL(PBXROUTER_HEARTBEAT)"', "1795947616")]
+        )
+
+    def test_doubted(self) -> None:
+        """The limit for the first answer is lifted first."""
+        self.assertEqual(
+            self.commands("", "doubted", "beat=1795947616", "secret=x"),
+            [variable('"TIMEOUT(absolute)"', "0"), variable('"GLOBAL(PBXROUTER_HEARTBEAT)"', "1795947616")],
+        )
+
+    def test_neither(self) -> None:
+        """Nothing is set without being asked for, nor what is no time."""
+        for arguments in (
+            (),
+            ("bounded",),
+            ("beat=",),
+            ("beat=12 3456789",),
+            ("xbeat=1795947616",),
+            ("beat=" + "9" * 12,),
+        ):
+            self.assertEqual(self.commands(*arguments), [])
+
+
 class TheNumber(FlowCase):
     """Where the dialled number comes from."""
 
