@@ -9,7 +9,7 @@ export PIN
 feed = $(if $(PIN),set -f; printf '%s\n' $$PIN |,exec)
 
 .DEFAULT_GOAL := help
-.PHONY: help run call explain test test-latest starpy coverage check format mutants bench lab lock catalogue screenshots wheel clean ready ready-dev
+.PHONY: help run call explain test test-latest starpy coverage check format mutants fuzz soak audit bench lab lock catalogue screenshots wheel clean ready ready-dev
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,15 @@ format: ready-dev ## Put the code into shape
 
 mutants: ready-dev ## Change single places of the core and see which tests notice (COUNT=500 SEED=1, WHERE="-t ami" or a path)
 	@$(BIN)/python scripts/mutants --count $(or $(COUNT),500) $(if $(SEED),--seed $(SEED)) $(WHERE)
+
+fuzz: ready-dev ## Feed every parser changed inputs until one fails it (SECONDS=600, TARGET="ami config", SEED=1)
+	@$(BIN)/python scripts/fuzz --seconds $(or $(SECONDS),600) $(if $(SEED),--seed $(SEED)) $(TARGET)
+
+soak: ready ## A million calls through one gateway: memory, descriptors and counts (CALLS=1000000)
+	@$(BIN)/python bench/soak.py -n $(or $(CALLS),1000000)
+
+audit: ready-dev ## Ask PyPI for known vulnerabilities of what is locked
+	@scripts/audit
 
 bench: ready ## Measure calls, dial patterns, AMI events, a long history and many browsers (bench/README.md)
 	@test -x build/bench/bin/python || $(BIN)/python -m venv --without-pip build/bench

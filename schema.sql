@@ -185,9 +185,9 @@ CREATE TABLE counter_live (
 ) WITHOUT ROWID;
 
 -- Every call that the gateway has had, kept for a while ([history] keep_days).
--- The last column, forwarded_by, is who sent the call on, by a forward or a transfer: a
+-- The last column, forwarded_by, is who forwarded the call, by a forward or a transfer: a
 -- number or an endpoint such as PJSIP/21, proven or claimed (the trace tells which); '' if
--- it was not sent on. It stands where an upgrade adds it without copying the history.
+-- it was not forwarded. It stands where an upgrade adds it without copying the history.
 CREATE TABLE calls (
     call_id           INTEGER PRIMARY KEY AUTOINCREMENT,
     -- When the gateway got the call and when it was done with it, seconds since 1970.
@@ -341,6 +341,8 @@ CREATE TABLE dial_link_calls (
 ) WITHOUT ROWID;
 
 -- Wrong PINs: who has guessed, and until when that is held against them. `pbxrouter lockouts` lists and lifts.
+-- Further scopes: peer (calls that cannot be proven), unnamed (peer and mapping of callers without endpoint and number),
+-- queue (of a trunk under attack), known (a caller who has keyed a right PIN, and when in last_at).
 CREATE TABLE pin_guesses (
     -- endpoint, number, trunk (trunk and number), mapping, or gateway.
     scope             TEXT NOT NULL,

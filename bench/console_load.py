@@ -29,9 +29,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pbxrouter import database
+from pbxrouter.database.access.console_users import add_console_user
+from pbxrouter.database.access.sessions import open_session
 from pbxrouter.database.audit import Actor
-from pbxrouter.database.people.console_users import add_console_user
-from pbxrouter.database.people.sessions import open_session
 from pbxrouter.security.roles import Role
 from pbxrouter.security.tokens import hash_token
 from pbxrouter.simulator import SimulatedCall

@@ -13,14 +13,14 @@ class PbxrouterError(Exception):
     """Base class of all exceptions that may be shown to a person as one line.
 
     Args:
-        message: the line; a Sentence if it may be shown in other languages, too.
+        message: the line, which is made printable; a Sentence if it may be shown in other languages, too.
 
     Attributes:
         sentence: the line as a Sentence; plain text becomes a sentence without placeholders.
     """
 
     def __init__(self, message: str | Sentence = "") -> None:
-        self.sentence = message if isinstance(message, Sentence) else Sentence("{text}", {"text": message})
+        self.sentence = message if isinstance(message, Sentence) else sentence("{text}", text=message)
         super().__init__(self.sentence.english)
 
 
@@ -31,6 +31,13 @@ def sentence_of(error: BaseException) -> Sentence:
 
 class ConfigError(PbxrouterError):
     """A setting cannot be used. The message names the key and what is accepted."""
+
+
+class DescriptorsUsedUp(PbxrouterError):
+    """The process may open no further file or connection."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(sentence("all {count} file descriptors are in use: new calls are closed at once", count=limit))
 
 
 class PatternError(PbxrouterError):
@@ -74,6 +81,13 @@ class EditConflict(EditRefused):
 
 class StoreError(PbxrouterError):
     """The database cannot be used now; base class of the database's errors."""
+
+
+class RulesNotLoaded(StoreError):
+    """No rules have been loaded since the start, so no call can be decided."""
+
+    def __init__(self) -> None:
+        super().__init__(Sentence("the rules are not loaded yet, so no call can be routed"))
 
 
 class DatabaseMissing(StoreError):

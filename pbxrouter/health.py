@@ -5,17 +5,16 @@ A Health is read from memory and costs little: it reports what the parts found a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
-
-from twisted.internet.interfaces import IReactorTime
 
 from pbxrouter import __version__
 from pbxrouter.ami import AMIConnection
 from pbxrouter.call import HistoryWriter
 from pbxrouter.counter import CallCounter
 from pbxrouter.fastagi import FastAGIFactory
+from pbxrouter.net import ClockSteps, DescriptorWatch, QueueFigures
 from pbxrouter.rules import RulesEngine, RulesReloader
 from pbxrouter.text import Sentence, sentence
 
@@ -69,7 +68,7 @@ class DatabaseHealth:
     """Health of the database, as its users found it.
 
     Attributes:
-        has_rules: whether rules are in force; calls wait until they have been loaded once.
+        has_rules: whether rules are in force; no call is taken until they have been loaded once.
         rules_away_since: epoch second since which rules cannot be read; None while they can.
         history_away_since: epoch second since which no call can be written; None while it can.
         queued: calls that wait to be written.
@@ -99,7 +98,7 @@ class DatabaseHealth:
         if self.rules_away_since is not None:
             if self.has_rules:
                 return Sentence("cannot be read; the last rules stay in force")
-            return Sentence("cannot be read; calls wait until the rules are loaded")
+            return Sentence("cannot be read; no call is taken until the rules are loaded")
         if not self.has_rules:
             return Sentence("loading the rules")
         if self.history_away_since is not None:
@@ -119,6 +118,8 @@ class FastAGIHealth:
         served: number of calls since the gateway started.
         last_call: epoch second of the last call; None before the first.
         refused: number of connections refused since the gateway started, by reason.
+        is_listening: whether it takes calls; it does when the rules have been loaded.
+        trouble: why calls are closed at once; None if they are served.
     """
 
     listen: str
@@ -126,15 +127,21 @@ class FastAGIHealth:
     served: int
     last_call: float | None
     refused: Mapping[str, int]
+    is_listening: bool = True
+    trouble: Sentence | None = None
 
     @property
     def state(self) -> State:
         """Its severity; whether calls should come is for the owner to judge."""
-        return "good"
+        return "bad" if self.trouble is not None else "good" if self.is_listening else "plain"
 
     @property
     def sentence(self) -> Sentence:
         """Its state as a sentence."""
+        if self.trouble is not None:
+            return self.trouble
+        if not self.is_listening:
+            return Sentence("does not listen until the rules are loaded")
         if self.last_call is None:
             return Sentence("no call received yet")
         return Sentence("receiving calls")
@@ -148,6 +155,7 @@ class Health:
         version: the gateway's version.
         started: epoch second of its start.
         now: epoch second of this snapshot.
+        queues: what waits to be written or sent.
     """
 
     version: str
@@ -156,6 +164,7 @@ class Health:
     asterisks: tuple[AsteriskHealth, ...]
     database: DatabaseHealth
     fastagi: FastAGIHealth
+    queues: tuple[QueueFigures, ...] = ()
 
     @property
     def uptime_s(self) -> float:
@@ -167,6 +176,7 @@ class Health:
         """The worst severity of its parts."""
         states: set[State] = {asterisk.state for asterisk in self.asterisks}
         states |= {self.database.state, self.fastagi.state}
+        states |= {"bad" for queue in self.queues if queue.is_late}  # what is lost or set aside makes nothing late
         return "bad" if "bad" in states else "plain" if "plain" in states else "good"
 
     @property
@@ -189,7 +199,10 @@ class HealthProbe:
         asterisks: name and AMI connection (None if not configured) of each Asterisk.
         counters: the call counters.
         listen: FastAGI's endpoint.
-        clock: epoch seconds.
+        now: returns epoch seconds.
+        seconds: returns monotonic seconds.
+        descriptors: the watch on file descriptors.
+        more_queues: returns the figures of further queues than those of history and counters.
     """
 
     def __init__(
@@ -201,8 +214,12 @@ class HealthProbe:
         history: HistoryWriter,
         listen: str,
         fastagi: FastAGIFactory,
-        clock: IReactorTime,
+        now: Callable[[], float],
+        seconds: Callable[[], float],
+        descriptors: DescriptorWatch | None = None,
+        more_queues: Callable[[], Sequence[QueueFigures]] = tuple,
     ) -> None:
+        self._more_queues = more_queues
         self._asterisks = asterisks
         self._counters = {counter.asterisk: counter for counter in counters}
         self._engine = engine
@@ -210,16 +227,19 @@ class HealthProbe:
         self._history = history
         self._listen = listen
         self._fastagi = fastagi
-        self._clock = clock
-        self._started = clock.seconds()
+        self._descriptors = descriptors
+        self._now = now
+        self._started = now()
+        self._steps = ClockSteps(now, seconds)
 
     def __call__(self) -> Health:
         """Take a snapshot. Never fails."""
         fastagi = self._fastagi
+        self._started += self._steps.step_s()  # the time since the start is right, also after the clock was set
         return Health(
             __version__,
             self._started,
-            self._clock.seconds(),
+            self._now(),
             tuple(self._asterisk(name, manager) for name, manager in self._asterisks),
             self._database(),
             FastAGIHealth(
@@ -228,8 +248,16 @@ class HealthProbe:
                 fastagi.served,
                 fastagi.last_call,
                 dict(fastagi.admission.refused),
+                self._engine.rules is not None,
+                self._descriptors.outage.trouble if self._descriptors is not None else None,
             ),
+            self.queues(),
         )
+
+    def queues(self) -> tuple[QueueFigures, ...]:
+        """The figures of all queues."""
+        counters = (counter.queue for counter in self._counters.values())
+        return (self._history.figures, *counters, *self._more_queues())
 
     def _asterisk(self, name: str, manager: AMIConnection | None) -> AsteriskHealth:
         if manager is None:

@@ -22,9 +22,11 @@ from twisted.python import usage
 from pbxrouter import database
 from pbxrouter.config import DEFAULT_FILE, Config, at_database, read_config
 from pbxrouter.database.rules import check_columns
-from pbxrouter.errors import ConfigError, PbxrouterError
-from pbxrouter.gateway import service
-from pbxrouter.net import raise_file_limit, with_backlog
+from pbxrouter.errors import ConfigError, DatabaseLocked, PbxrouterError, StoreError
+from pbxrouter.gateway import clean_log, service
+from pbxrouter.net import limit_threads, raise_file_limit, unblock_output, use_monotonic_time, with_backlog
+from pbxrouter.rules import RuleSet
+from pbxrouter.text import sentence
 
 __all__ = ["Options", "makeService", "read_config"]
 
@@ -70,16 +72,20 @@ def makeService(options: Options) -> MultiService:
     """Build the gateway; ends the program with status 2 if it cannot run."""
     from twisted.internet import reactor
 
+    clean_log()
     try:
         config = configured(options)
     except PbxrouterError as error:
         give_up(str(error))
     raise_file_limit()
+    use_monotonic_time(reactor)
+    limit_threads(reactor)
     os.umask(os.umask(NOT_FOR_OTHERS) | NOT_FOR_OTHERS)  # twistd opens its log right after this
     try:
-        check(config, reactor)
+        rules = check(config, reactor)
         gateway = Gateway()
-        service.build(config, reactor).setServiceParent(gateway)
+        service.build(config, reactor, lambda _: rules).setServiceParent(gateway)
+        unblock_output(reactor)  # twistd logs to it from now on
         return gateway
     except ConfigError as error:
         give_up(str(error) if _was_said_here(error, options) else f"{_file(options)}: {error}")
@@ -104,7 +110,7 @@ class Gateway(MultiService):
     """The outermost service; an error while it opens its ports is one line, too."""
 
     def privilegedStartService(self) -> None:
-        """Open the ports."""
+        """Open the ports, before twistd gives up its privileges."""
         try:
             super().privilegedStartService()
         except PbxrouterError as error:
@@ -137,10 +143,13 @@ def configured(options: Options) -> Config:
     return msgspec.structs.replace(config, fastagi=fastagi, web=web)
 
 
-def check(config: Config, reactor: object) -> None:
-    """Check that the gateway can run: endpoint, ports, database.
+def check(config: Config, reactor: object) -> RuleSet | None:
+    """Check that the gateway can run: endpoint, ports, database, rules.
 
     A database of an older version is backed up and upgraded.
+
+    Returns:
+        The rules; None if the database is locked: the gateway starts, and takes calls when it has read them.
 
     Raises:
         ConfigError: the endpoint cannot be understood or opened.
@@ -156,11 +165,22 @@ def check(config: Config, reactor: object) -> None:
     _check_port("fastagi.listen", config.fastagi.listen)
     if config.web.listen:
         _check_port("web.listen", config.web.listen)
-    connection = database.connect(pathlib.Path(config.database), notify=_log_upgrade)
     try:
-        check_columns(connection)
-    finally:
-        connection.close()
+        connection = database.connect(pathlib.Path(config.database), notify=_log_upgrade)
+        try:
+            check_columns(connection)
+        finally:
+            connection.close()
+        return service.read_first_rules(config)
+    except DatabaseLocked:
+        return None
+    except PbxrouterError:
+        raise
+    except Exception as error:  # of values that no edit of ours writes
+        why = f"{type(error).__name__}: {error}"
+        raise StoreError(
+            sentence("database {path}: the rules cannot be read: {why}", path=config.database, why=why)
+        ) from error
 
 
 def _log_upgrade(line: str) -> None:

@@ -35,11 +35,11 @@ class AmiEnd:
         protocol.makeConnection(self.transport)
 
     def says(self, *headers: str) -> None:
-        """Receive a message."""
+        """Send a message to the protocol."""
         self.protocol.dataReceived(lines(*headers))
 
     def greets(self) -> None:
-        """Receive the banner."""
+        """Send Asterisk's banner to the protocol."""
         self.protocol.dataReceived(BANNER)
 
     def hears(self) -> list[dict[str, str]]:
@@ -63,7 +63,7 @@ class AmiEnd:
         self.answers(to="Login")
 
     def goes(self, reason: Exception | None = None) -> None:
-        """Lose the connection."""
+        """End the connection."""
         if not self.gone:
             self.gone = True
             self.protocol.connectionLost(Failure(reason or ConnectionDone()))
@@ -97,26 +97,26 @@ class FakeAMIConnection:
         self._ids = itertools.count(1)
 
     def on_connect(self, tell: Callable[[], object]) -> None:
-        """See AMIConnection."""
+        """Keep a callback for comes_up; call it at once if connected."""
         self._up.append(tell)
         if self.is_up:
             tell()
 
     def on_disconnect(self, tell: Callable[[], object]) -> None:
-        """See AMIConnection."""
+        """Keep a callback for goes_down."""
         self._down.append(tell)
 
     def subscribe(self, event: str, handler: EventHandler) -> Callable[[], None]:
-        """See AMIConnection."""
+        """Keep a handler for event."""
         self._handlers.setdefault(event, []).append(handler)
         return lambda: self._handlers[event].remove(handler)
 
     def new_id(self) -> str:
-        """See AMIConnection."""
+        """Return the next ActionID."""
         return f"id-{next(self._ids)}"
 
     def action(self, name: str, headers: Iterable[tuple[str, str]] = (), timeout_s: float = 10) -> Deferred[AMIMessage]:
-        """See AMIConnection."""
+        """Keep an action, and answer it as the test has set up."""
         if not self.is_up:
             return fail(ManagerUnavailable("there is no connection to lab now"))
         self.sent.append((name, dict(headers)))
@@ -134,15 +134,15 @@ class FakeAMIConnection:
     def action_list(
         self, name: str, headers: Iterable[tuple[str, str]] = (), timeout_s: float = 10
     ) -> Deferred[list[AMIMessage]]:
-        """See AMIConnection."""
+        """Keep an action that is answered by a list, and answer it as the test has set up."""
         if not self.is_up:
             return fail(ManagerUnavailable("there is no connection to lab now"))
         self.sent.append((name, dict(headers)))
+        self.timeouts.setdefault(name, []).append(timeout_s)
         answer = self.lists.get(name, [])
-        if name == "Status" and (channel := dict(headers)["Channel"]) not in self.alive:
-            return fail(ActionFailed("Status: No such channel"))
         if name == "Status" and isinstance(answer, list):
-            answer = [self.alive[channel]]
+            channel = dict(headers)["Channel"]
+            answer = [self.alive[channel]] if channel in self.alive else ActionFailed("Status: No such channel")
         if answer is None:
             return Deferred()
         return fail(answer) if isinstance(answer, ManagerError) else succeed(answer)
@@ -163,7 +163,7 @@ class FakeAMIConnection:
             tell()
 
     def event(self, *headers: str) -> None:
-        """Receive an event."""
+        """Send an event to its handlers."""
         message = AMIMessage(lines(*headers)[:-4])
         for handler in tuple(self._handlers.get(message.name, ())):
             handler(message)
@@ -176,7 +176,7 @@ class FakeAMIConnection:
 
 
 def refused(text: str) -> ActionFailed:
-    """Asterisk's Response: Error."""
+    """The failure of an action that Asterisk answers with Response: Error."""
     return ActionFailed(f"AGI: {text}")
 
 

@@ -28,9 +28,9 @@ from pbxrouter.call.active_calls import ActiveCalls
 from pbxrouter.call.history_writer import HistoryWriter
 from pbxrouter.config.parsing import resolved
 from pbxrouter.config.schema import Config
+from pbxrouter.database.access.tokens import add_token
 from pbxrouter.database.audit import Actor
 from pbxrouter.database.calls.history import CallRow, trace_text
-from pbxrouter.database.people.tokens import add_token
 from pbxrouter.database.rules.sample import add_sample
 from pbxrouter.database.store import Store
 from pbxrouter.fastagi.server import FastAGIFactory
@@ -68,19 +68,19 @@ class FakeOriginator:
     """An Originator that places no call; the test sets its result."""
 
     def __init__(self) -> None:
-        self.wishes: list[CallRequest] = []
+        self.requests: list[CallRequest] = []
         self.steps: list[Progress] = [Progress("ringing", Sentence("the phone rings"), "x-1"), ANSWERED]
         self.error: Exception | None = None
 
     @property
     def is_up(self) -> bool:
-        """See originate.Originator."""
+        """Say that Asterisk is connected."""
         return True
 
-    async def originate(self, wish: CallRequest, tell: Callable[[Progress], object]) -> None:
-        """See originate.Originator."""
-        check_request(wish, {})
-        self.wishes.append(wish)
+    async def originate(self, request: CallRequest, tell: Callable[[Progress], object]) -> None:
+        """Keep the request and tell the steps that the test has set up."""
+        check_request(request, {})
+        self.requests.append(request)
         if self.error is not None:
             raise self.error
         for step in self.steps:
@@ -94,7 +94,7 @@ class Ticking:
         self.now = 1000.0
 
     def seconds(self) -> float:
-        """See IReactorTime."""
+        """The time, which only the test changes."""
         return self.now
 
     def __getattr__(self, name: str) -> Any:
@@ -105,7 +105,7 @@ async def serve_no_call(channel: Channel) -> None:
     """A handler for a FastAGI server that gets no calls."""
 
 
-def make_desk(
+def make_web_context(
     path: pathlib.Path, originators: Mapping[str, FakeOriginator], clock: Any, database_exists: bool = False
 ) -> WebContext:
     """A WebContext with a database of its own, the sample rules in it."""
@@ -117,7 +117,7 @@ def make_desk(
         connection.close()
     writing = Store(path, hash_pin, reactor)
     engine = RulesEngine(APPLICATIONS)
-    reloader = RulesReloader(writing, engine, clock)
+    reloader = RulesReloader(writing, engine, clock, clock.seconds)
     config = resolved(Config(database=str(path)), path.parent)
     history = HistoryWriter(writing, config.history.keep_days, clock, clock.seconds)
     fastagi = FastAGIFactory(serve_no_call, clock, DialogueWatch())
@@ -133,7 +133,9 @@ def make_desk(
         originators=cast(Mapping[str, Originator], originators),
         counters=(),
         active_calls=ActiveCalls(),
-        health=HealthProbe([("lab", None)], (), engine, reloader, history, config.fastagi.listen, fastagi, clock),
+        health=HealthProbe(
+            [("lab", None)], (), engine, reloader, history, config.fastagi.listen, fastagi, time.time, clock.seconds
+        ),
         zone=Zone("Europe/Madrid"),
         now=time.time,
         reactor=clock,
@@ -172,7 +174,7 @@ def a_call(place: int, **more: Any) -> CallRow:
 
 @dataclass(frozen=True)
 class Said:
-    """A response."""
+    """A response of the API."""
 
     status: int
     body: bytes
@@ -202,7 +204,7 @@ class ApiCase(TestCase):
         self.path = pathlib.Path(self.mktemp()).absolute()
         self.originator = FakeOriginator()
         self.clock = Ticking()
-        self.web = make_desk(self.path, {"lab": self.originator}, self.clock)
+        self.web = make_web_context(self.path, {"lab": self.originator}, self.clock)
         self.addCleanup(self.web.reading.close)
         self.addCleanup(self.web.writing.close)
         await self.web.reloader.poll()
@@ -223,7 +225,7 @@ class ApiCase(TestCase):
         limits: Mapping[str, tuple[float, int]] = LIMITS,
         endpoints: Sequence[Endpoint] = ENDPOINTS,
     ) -> None:
-        """Serve the API."""
+        """Serve the API in memory."""
         routes = api_routes(web, endpoints, lambda _: "192.0.2.1", limits)
         pages = Guarded(resource([routes]), Visitors(web.config.web))
         port = reactor.listenTCP(0, BoundedSite(pages), interface="127.0.0.1")

@@ -26,10 +26,10 @@ SNAPSHOT = dict.fromkeys(
 
 
 class DatabaseCase(SynchronousTestCase):
-    """Has a database."""
+    """Test case with a new database."""
 
     def setUp(self) -> None:
-        """Make it."""
+        """Create the database and connect to it."""
         self.path = Path(self.mktemp()).absolute()
         database.create(self.path)
         self.connection = database.connect(self.path)
@@ -71,25 +71,25 @@ class FakeAMIConnection:
         self._down: list[Callable[[], object]] = []
 
     def subscribe(self, event: str, handler: Callable[[AMIMessage], None]) -> None:
-        """See AMIConnection."""
+        """Keep the handler of an event for says."""
         self.handlers[event] = handler
 
     def on_connect(self, tell: Callable[[], object]) -> None:
-        """See AMIConnection."""
+        """Keep a callback for up."""
         self._up.append(tell)
 
     def on_disconnect(self, tell: Callable[[], object]) -> None:
-        """See AMIConnection."""
+        """Keep a callback for down."""
         self._down.append(tell)
 
     def action(self, name: str) -> Deferred[AMIMessage]:
-        """See AMIConnection."""
+        """Answer CoreStatus with Asterisk's start and the time."""
         day, _, when = self.startup.partition(" ")
         headers = {"CoreStartupDate": day, "CoreStartupTime": when, "Timestamp": self.timestamp}
         return self._answered(name, message("Response", "Success", **headers))
 
     def action_list(self, name: str, headers: Iterable[tuple[str, str]] = ()) -> Deferred[list[AMIMessage]]:
-        """See AMIConnection."""
+        """Answer with the channels that the test has set up."""
         if name != "Status":
             return self._answered(name, self.channels)
         channel = dict(headers)["Channel"]
@@ -109,19 +109,19 @@ class FakeAMIConnection:
         return fail(answer) if isinstance(answer, Exception) else succeed(answer)
 
     def up(self) -> None:
-        """Connect."""
+        """Connect, and tell those who asked to know."""
         self.is_up = True
         for tell in self._up:
             tell()
 
     def down(self) -> None:
-        """Lose the connection."""
+        """Lose the connection, and tell those who asked to know."""
         self.is_up = False
         for tell in self._down:
             tell()
 
     def says(self, event: str, uniqueid: str = "a", linkedid: str = "a", *also: str, **headers: str) -> None:
-        """Receive an event."""
+        """Send an event to its handler."""
         fields = {**SNAPSHOT, "Uniqueid": uniqueid, "Linkedid": linkedid, **headers}
         if event in self.handlers:
             self.handlers[event](message("Event", event, *also, **fields))
@@ -149,7 +149,7 @@ class FakeStore:
         self._connection = connection
 
     def run(self, work: Callable[[sqlite3.Connection], Any]) -> Deferred[Any]:
-        """See Store.run."""
+        """Run work on the connection, later if the store is slow."""
         self.runs += 1
         if self.slow:
             self.held.append(Deferred())

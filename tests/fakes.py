@@ -89,7 +89,7 @@ class FakeChannel:
         }
 
     def execute(self, command: str) -> Deferred[AGIReply]:
-        """See agi.Channel."""
+        """Keep a command, and answer it as the test has set up."""
         if self.waiting is not None:
             return fail(AGIError("a command is still being answered"))
         if self.hung_up and not allowed_when_hung_up(command):
@@ -152,7 +152,7 @@ class FakeOwner:
         self.events.append("turned away")
 
     def may_log(self, matter: str, peer: str) -> bool:
-        """Log everything."""
+        """Allow every log line."""
         return True
 
     def closed(self, call: FastAGIProtocol) -> None:
@@ -189,7 +189,7 @@ class AsteriskEnd:
         return bool(self.transport.disconnected)
 
     def goes(self) -> None:
-        """The connection ends."""
+        """End the connection."""
         self.protocol.connectionLost(Failure(ConnectionDone()))
 
 
@@ -236,7 +236,7 @@ class Reports:
         self.records: list[CallRecord] = []
 
     def __call__(self, record: CallRecord) -> None:
-        """Add a record."""
+        """Keep the record of a call."""
         self.records.append(record)
 
     @property

@@ -23,11 +23,11 @@ class HeldTime:
         return getattr(reactor, name)
 
     def seconds(self) -> float:
-        """See IReactorTime."""
+        """The held clock's time."""
         return self._clock.seconds()
 
     def callLater(self, delay: float, call: Callable[..., object], *arguments: Any, **named: Any) -> IDelayedCall:
-        """See IReactorTime."""
+        """Schedule a call on the held clock."""
         return self._clock.callLater(delay, call, *arguments, **named)
 
     def advance(self, seconds: float) -> None:

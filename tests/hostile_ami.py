@@ -21,7 +21,7 @@ def lines(*headers: str) -> bytes:
 
 
 class Session:
-    """One connection, blocking."""
+    """One AMI connection, with blocking reads."""
 
     def __init__(self, connection: socket.socket) -> None:
         self.socket = connection
@@ -48,18 +48,18 @@ class Session:
         raise EOFError
 
     def answer(self, action: dict[str, str], *headers: str, response: str = "Success") -> None:
-        """Answer an action."""
+        """Answer an action, by default with success."""
         self.say(lines(f"Response: {response}", f"ActionID: {action['ActionID']}", *headers))
 
     def let_in(self) -> None:
-        """Banner, challenge, login."""
+        """Send the banner and accept the login."""
         self.say(BANNER)
         while (action := self.hear())["Action"] != "Login":
             self.answer(action, "Challenge: 12345")
         self.answer(action, "Message: Authentication accepted")
 
     def serve(self) -> None:
-        """Accept the login by challenge."""
+        """Answer each action with a pong, until the client goes."""
         while True:
             self.answer(self.hear(), "Ping: Pong")
 

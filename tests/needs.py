@@ -27,7 +27,7 @@ def program(name: str) -> None:
 
 
 def proc() -> None:
-    """Need Linux's /proc."""
+    """Skip a test where there is no Linux /proc."""
     if not Path("/proc/self/stat").exists():
         missing("there is no /proc here")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,14 @@ IMPURE_METHODS = frozenset(
 # Programs written for StarPy name no reactor: theirs is the process's.
 REACTOR_USERS = frozenset({"tap", "cli", "compat"})
 
+PARTS = re.compile(
+    r"(AMI|API|FastAGI|MAGI|PIN guard|PIN calls|PINs|alarms|call \{uniqueid\}|calls|changepin|click to dial|clock|"
+    r"console|control|counter|dashboard|database|descriptors|drivers|gateway|heartbeat|history|journal|originate|"
+    r"pbxrouter|prompts|reload|rules|state|web)[ :.]"
+)
+HANDED_ON = "{line}"
+"""A log line whose text, with its part, was made elsewhere."""
+
 
 def modules() -> list[Path]:
     """Every source file of the package, except an ``__init__`` that has only a docstring."""
@@ -41,7 +50,7 @@ def short_name(path: Path) -> str:
 
 
 def tree_of(path: Path) -> ast.Module:
-    """The parsed module."""
+    """The syntax tree of a module."""
     return ast.parse(path.read_text(encoding="utf-8"), str(path))
 
 
@@ -68,7 +77,7 @@ def names_imported(path: Path) -> Iterator[tuple[str, str]]:
 
 
 class ImportTests(SynchronousTestCase):
-    """Imports go down."""
+    """Which modules may import which."""
 
     maxDiff = None
 
@@ -145,7 +154,7 @@ class ImportTests(SynchronousTestCase):
 
 
 class HabitTests(SynchronousTestCase):
-    """Size, tests, logging."""
+    """Habits of all modules: size, tests, logging."""
 
     maxDiff = None
 
@@ -162,15 +171,26 @@ class HabitTests(SynchronousTestCase):
         self.assertEqual(sorted(set(missing)), [])
 
     def test_no_folder_of_tests_without_a_package(self) -> None:
-        """Folders of tests are named as packages are, but for those that need Asterisk or a browser."""
+        """Folders of tests are named as packages are, but for fuzzing and for those that need Asterisk or a browser."""
         folders = {path.parent.relative_to(TESTS) for path in TESTS.rglob("test_*.py")}
         packages = {path.parent.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py")}
-        self.assertEqual(folders - packages, {Path("asterisk"), Path("browser")})
+        self.assertEqual(folders - packages, {Path("asterisk"), Path("browser"), Path("fuzz")})
 
     def test_every_module_says_what_it_is_for(self) -> None:
         """Each module opens with a docstring."""
         silent = [str(path.relative_to(ROOT)) for path in modules() if not ast.get_docstring(tree_of(path))]
         self.assertEqual(silent, [])
+
+    def test_docstrings_say_what_the_thing_is(self) -> None:
+        """No docstring is a single word, a mere reference, or names its object by a pronoun alone."""
+        riddle = re.compile(r"\S+$|See |\w+ (it|both|them|one)\.$|(A|The) (new|other) one\b")
+        riddles = []
+        for path in (*sorted(PACKAGE.rglob("*.py")), *sorted(TESTS.rglob("*.py"))):
+            for node in ast.walk(tree_of(path)):
+                if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef | ast.Module):
+                    said = (ast.get_docstring(node) or "not documented").partition("\n")[0]
+                    riddles += [f"{path.relative_to(ROOT)}: {said}"] if riddle.match(said) else []
+        self.assertEqual(riddles, [])
 
     def test_log_calls_have_structured_fields(self) -> None:
         """A log call's message is a plain string with {fields}: an f-string's braces would be read twice."""
@@ -185,6 +205,23 @@ class HabitTests(SynchronousTestCase):
                     case _:
                         pass
         self.assertEqual(formatted, [])
+
+    def test_log_lines_name_their_part(self) -> None:
+        """A log line begins with the part that it is of, so that an owner can search for it."""
+        levels = {"debug", "info", "warn", "error", "critical", "failure"}
+        nameless = []
+        for path in modules():
+            if path.is_relative_to(PACKAGE / "compat"):  # the lines that StarPy logs
+                continue
+            for node in ast.walk(tree_of(path)):
+                match node:
+                    case ast.Call(func=ast.Attribute(value=logger, attr=level), args=[ast.Constant(str(line)), *_]):
+                        is_logger = ast.unparse(logger).lower().endswith(("log", "logger"))
+                        if level in levels and is_logger and line != HANDED_ON and not PARTS.match(line):
+                            nameless.append(f"{path.relative_to(ROOT)}:{node.lineno}: {line}")
+                    case _:
+                        pass
+        self.assertEqual(nameless, [])
 
     def test_no_test_patches(self) -> None:
         """Tests hand in fakes; mock.patch is not used."""

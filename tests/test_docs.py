@@ -86,7 +86,7 @@ for _path in PAGES:
 
 
 class RunnerTests(SynchronousTestCase):
-    """The runner itself."""
+    """The runner of the documents' examples itself."""
 
     def test_ellipsis(self) -> None:
         """A … matches part of a line, or lines; anything else must be equal."""

@@ -5,8 +5,11 @@ from __future__ import annotations
 import configparser
 import io
 import re
+import shutil
+import subprocess
 from collections.abc import Iterable
 from pathlib import Path
+from unittest import SkipTest
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
@@ -45,7 +48,7 @@ class FilterTests(SynchronousTestCase):
         """Refused peers are found; an Asterisk that passes a forged call on is not."""
 
         async def serve(channel: Channel) -> None:
-            """Do nothing."""
+            """Serve a call; none comes."""
 
         network = parse_network("192.0.2.0/24")
         assert network is not None
@@ -79,7 +82,7 @@ class FilterTests(SynchronousTestCase):
 
     def test_pins(self) -> None:
         """Wrong PINs and lock-outs are found by the endpoint, without the serial number of its channel."""
-        guard = PinGuard(None, (), lambda: 1000.0)
+        guard = PinGuard(None, (), lambda: 1000.0, seconds=lambda: 1000.0)
         with capturedLogs() as events:
             for number in range(8):
                 request = AGIRequest({"channel": f"PJSIP/33-0000001{number}", "callerid": "33"})
@@ -90,6 +93,89 @@ class FilterTests(SynchronousTestCase):
         found = found_by("pbxrouter-pins.conf", log)
         self.assertEqual((set(found), len(found)), ({"PJSIP/33"}, len(log.splitlines())))
         self.assertEqual(found_by("pbxrouter.conf", log), [])
+
+    def test_what_callers_write(self) -> None:
+        """No text of a caller hides a line, or makes the filters find another channel or address than the true one."""
+        victim = "PJSIP/66-0000000a"
+        line = f"PIN guard: wrong PIN from 203.0.113.9, channel {victim}, caller 66, number 34"
+        odd = [
+            "",
+            " ",
+            ",",
+            '"',
+            "\\",
+            '\\"',
+            '", caller 1, number 2',
+            f", channel {victim}, caller 66, number 34",
+            f'", channel {victim}, caller 66, number 34',
+            f'\\", channel {victim}, caller 66, number 34',
+            f"x\n2026-11-29T12:00:00+0000 [pbxrouter.call.pin_guard.PinGuard#info] {line}",
+            f"x\u2028[pbxrouter.call.pin_guard.PinGuard#info] {line}",
+            "x after wrong PINs from 203.0.113.9, channel PJSIP/66-0000000a, caller 1, number 2",
+            "a,b",
+            "\udcff",
+        ]
+        for text in odd:
+            for channel in (f"PJSIP/{text}-0000001a", text):
+                with self.subTest(channel=channel), capturedLogs() as events:
+                    guard = PinGuard(None, (), lambda: 1000.0)
+                    for _ in range(6):
+                        request = AGIRequest({"channel": channel, "callerid": text})
+                        attempt = self.successResultOf(Deferred.fromCoroutine(guard.admit(request, 3)))
+                        guard.wrong(attempt, request, "192.0.2.1", text)
+                log = self.written(events)
+                found = found_by("pbxrouter-pins.conf", log)
+                self.assertEqual((len(log.splitlines()), len(found), len(set(found))), (6, 6, 1), log)
+                self.assertNotIn("PJSIP/66", found)
+                self.assertEqual(set(found_by("pbxrouter-pin-peers.conf", log)), {"192.0.2.1"})
+                self.assertEqual(found_by("pbxrouter.conf", log), [])
+
+    def test_forged_uniqueid(self) -> None:
+        """A Uniqueid that a program makes up cannot have another machine taken for a refused peer."""
+
+        async def serve(channel: Channel) -> None:
+            """Do nothing."""
+
+        factory = FastAGIFactory(serve, Clock(), DialogueWatch(), Admission(Clock()))
+        for uniqueid in (b"(unknown) from 203.0.113.9 refused:", b"(unknown)"):
+            genuine = SimulatedCall("21", caller="33", uniqueid=uniqueid.decode()).environment()
+            address = IPv4Address("TCP", "192.0.2.1", 1)
+            with capturedLogs() as events:
+                protocol = factory.buildProtocol(address)
+                assert protocol is not None
+                protocol.makeConnection(StringTransport(peerAddress=address))
+                protocol.dataReceived(genuine.replace(b"agi_dnid", b"agi_callerid: 22\nagi_dnid"))
+            log = self.written(events)
+            self.assertIn(" refused: ", log)
+            self.assertEqual(found_by("pbxrouter.conf", log), [])
+
+    def test_forged_call(self) -> None:
+        """A call whose channel Asterisk does not have is found by its peer."""
+        log = (
+            "2026-11-29T12:00:00+0000 [pbxrouter.call.flow.CallFlow#warn] "
+            "PIN guard: refused a call from 198.51.100.7, whose channel Asterisk does not have\n"
+        )
+        self.assertEqual(found_by("pbxrouter.conf", log), ["198.51.100.7"])
+
+    def test_debian(self) -> None:
+        """Debian's fail2ban reads the filters as these tests do; skipped where it is not installed."""
+        program = shutil.which("fail2ban-regex")
+        if program is None:
+            raise SkipTest("fail2ban is not installed")
+        guard = PinGuard(None, (), lambda: 1000.0)
+        with capturedLogs() as events:
+            for channel in ("PJSIP/33-0000001a", "", 'a, "b"-0000001a'):
+                for _ in range(6):
+                    request = AGIRequest({"channel": channel, "callerid": f", channel x{channel}"})
+                    attempt = self.successResultOf(Deferred.fromCoroutine(guard.admit(request, 3)))
+                    guard.wrong(attempt, request, "192.0.2.1", "34")
+        path = Path(self.mktemp())
+        path.write_text(self.written(events))
+        for name, count in (("pbxrouter-pins.conf", 18), ("pbxrouter-pin-peers.conf", 15), ("pbxrouter.conf", 0)):
+            said = subprocess.run(
+                [program, str(path.resolve()), str(FILTERS / name)], capture_output=True, text=True, check=False
+            ).stdout
+            self.assertIn(f"18 lines, 0 ignored, {count} matched", said)
 
     def written(self, events: Iterable[LogEvent]) -> str:
         """The text of a log file with these events."""

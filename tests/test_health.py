@@ -17,6 +17,7 @@ from pbxrouter.counter.service import CallCounter
 from pbxrouter.errors import StoreError
 from pbxrouter.fastagi.server import FastAGIFactory
 from pbxrouter.health import NO_ACCOUNT, AsteriskHealth, Health, HealthProbe
+from pbxrouter.net import DescriptorWatch, QueueFigures
 from pbxrouter.rules.engine import RulesEngine
 from pbxrouter.rules.reloader import RulesReloader
 from pbxrouter.rules.ruleset import RuleSet
@@ -35,15 +36,15 @@ class FakeStore:
         self.away = True
 
     def run(self, work: Any) -> Deferred[Any]:
-        """See Store.run."""
-        return self._answer(None)
+        """Run nothing, or fail while the database is away."""
+        return self._answer([])
 
     def load_rules(self) -> Deferred[RuleSet]:
-        """See Store.load_rules."""
+        """The workshop's rules, or a failure while the database is away."""
         return self._answer(workshop_rules())
 
     def version(self) -> Deferred[tuple[int, ...]]:
-        """See Store.version."""
+        """The version of the rules, or a failure while the database is away."""
         return self._answer((1,))
 
     def _answer(self, value: Any) -> Deferred[Any]:
@@ -72,6 +73,7 @@ class FakeCounter:
     restarts = 1
     database_up = True
     trouble: Sentence | None = None
+    queue = QueueFigures("counter lab", 0)
 
 
 class HealthCase(SynchronousTestCase):
@@ -81,12 +83,15 @@ class HealthCase(SynchronousTestCase):
         """The database is away, AMI is connected."""
         self.clock = Clock()
         self.clock.advance(NOW)
+        self.set_by_s = 0.0
         self.store = FakeStore()
         self.engine = RulesEngine({"dial"})
-        self.reloader = RulesReloader(self.store, self.engine, self.clock)
+        self.reloader = RulesReloader(self.store, self.engine, self.clock, self.clock.seconds)
         self.history = HistoryWriter(self.store, 90, self.clock, self.clock.seconds)
-        self.fastagi = FastAGIFactory(self.serve, self.clock, DialogueWatch())
+        self.fastagi = FastAGIFactory(self.serve, self.clock, DialogueWatch(), now=self.clock.seconds)
         self.manager, self.counter = FakeAMIConnection(), FakeCounter()
+        self.free = 100
+        self.descriptors = DescriptorWatch(self.clock, self.clock.seconds, lambda: self.free)
         self.look = HealthProbe(
             [("lab", cast(AMIConnection, self.manager)), ("bare", None)],
             [cast(CallCounter, self.counter)],
@@ -95,7 +100,9 @@ class HealthCase(SynchronousTestCase):
             self.history,
             "tcp:4573",
             self.fastagi,
-            self.clock,
+            lambda: self.clock.seconds() + self.set_by_s,
+            self.clock.seconds,
+            self.descriptors,
         )
         self.ends: list[Deferred[None]] = []
 
@@ -105,12 +112,24 @@ class HealthCase(SynchronousTestCase):
         await self.ends[-1]
 
     def refresh(self) -> None:
-        """Poll the rules."""
+        """Poll the rules for changes."""
         self.successResultOf(Deferred.fromCoroutine(self.reloader.poll()))
 
     def write(self) -> None:
         """Write what is queued."""
         self.successResultOf(Deferred.fromCoroutine(self.history.write()))
+
+
+class UptimeTests(HealthCase):
+    """The time since the start."""
+
+    def test_clock_set(self) -> None:
+        """It is right after the system's clock was set, too."""
+        self.clock.advance(100)
+        for step_s in (3600.0, -7200.0):
+            self.set_by_s += step_s
+            health = self.look()
+            self.assertEqual((health.uptime_s, health.now), (100.0, NOW + 100 + self.set_by_s))
 
 
 class DatabaseTests(HealthCase):
@@ -123,7 +142,7 @@ class DatabaseTests(HealthCase):
         self.refresh()
         database = self.look().database
         self.assertEqual((database.state, database.rules_away_since), ("bad", NOW))
-        self.assertEqual(database.sentence.english, "cannot be read; calls wait until the rules are loaded")
+        self.assertEqual(database.sentence.english, "cannot be read; no call is taken until the rules are loaded")
         assert database.trouble is not None
         self.assertEqual(database.trouble.english, "database x.db is locked")
 
@@ -236,6 +255,12 @@ class WholeTests(HealthCase):
     def test_fastagi(self) -> None:
         """Calls are counted when they open."""
         fastagi = self.look().fastagi
+        self.assertEqual(
+            (fastagi.state, fastagi.sentence.english), ("plain", "does not listen until the rules are loaded")
+        )
+        self.store.away = False
+        self.refresh()
+        fastagi = self.look().fastagi
         self.assertEqual((fastagi.listen, fastagi.open_calls, fastagi.served), ("tcp:4573", 0, 0))
         self.assertEqual(sum(fastagi.refused.values()), 0)
         self.assertEqual((fastagi.last_call, fastagi.sentence.english), (None, "no call received yet"))
@@ -246,6 +271,11 @@ class WholeTests(HealthCase):
         fastagi = self.look().fastagi
         self.assertEqual((fastagi.open_calls, fastagi.served, fastagi.last_call), (1, 2, NOW + 2))
         self.assertEqual((fastagi.state, fastagi.sentence.english), ("good", "receiving calls"))
+        self.free = 0
+        self.successResultOf(Deferred.fromCoroutine(self.descriptors.look()))
+        fastagi = self.look().fastagi
+        self.assertEqual(fastagi.state, "bad")
+        self.assertIn("file descriptors are in use: new calls are closed at once", fastagi.sentence.english)
         for end in self.ends:
             end.callback(None)
 
@@ -260,5 +290,28 @@ class WholeTests(HealthCase):
         self.assertEqual(well.uptime_s, 0)
         self.store.away = False
         self.refresh()
-        well = Health("1", NOW, NOW, well.asterisks, self.look().database, health.fastagi)
+        well = Health("1", NOW, NOW, well.asterisks, self.look().database, self.look().fastagi)
         self.assertEqual((well.state, well.sentence.english), ("good", "no problems"))
+
+    def test_queues(self) -> None:
+        """Each queue has its figures; one that lags makes the whole bad, one that has lost anything does not."""
+        self.history.report(record(began=NOW - 20))
+        self.clock.advance(5)
+        history, counter = self.look().queues
+        self.assertEqual((history, counter), (QueueFigures("history", 1, 18.0), self.counter.queue))
+        self.assertEqual((history.state, counter.state), ("good", "good"))
+        self.assertEqual(counter.sentence.english, "nothing waits")
+        self.clock.advance(13)
+        self.assertEqual([queue.state for queue in self.look().queues], ["bad", "good"])
+        self.store.away = False
+        self.refresh()
+        self.write()
+        health = self.look()
+        parts = (health.asterisks[:1], health.database, health.fastagi)
+        for queue, state, said in (
+            (QueueFigures("x", 5, 30.0), "good", "5 waiting, the oldest for 30 s"),
+            (QueueFigures("x", 5, 30.1), "bad", "5 waiting, the oldest for 30 s"),
+            (QueueFigures("x", 0, 0.0, 1, 2), "good", "1 set aside, 2 lost"),
+        ):
+            self.assertEqual(Health("1", NOW, NOW, *parts, (queue,)).state, state)
+            self.assertEqual(queue.sentence.english, said)

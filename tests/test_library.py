@@ -256,7 +256,7 @@ class LastLineTests(SynchronousTestCase):
         return self.ends(lambda: library.run(program, **named), events)
 
     async def program(self, session: library.Session) -> None:
-        """One action."""
+        """Send one action, as a script would."""
         await session.action("Ping")
 
     def names(self) -> list[str]:

@@ -81,7 +81,7 @@ FILES = {"run.txt": wanted(), "dev.txt": wanted("test", "check")}
 
 
 class LockTests(SynchronousTestCase):
-    """Both lock files."""
+    """The lock files are complete and have hashes."""
 
     def test_every_entry_has_a_version_and_hashes(self) -> None:
         """There is nothing else in a file but comments: no option, no address, no open range."""
@@ -90,6 +90,14 @@ class LockTests(SynchronousTestCase):
             self.assertEqual([line for line in rest.splitlines() if not line.startswith("#")], [], name)
             self.assertNotIn("://", text(name))
             self.assertGreater(len(locked(name)), 20)
+
+    def test_auditor_is_locked(self) -> None:
+        """What `make audit` installs has versions and hashes, too; it is at the version that is asked for."""
+        rest = _ENTRY.sub("", text("audit.txt"))
+        self.assertEqual([line for line in rest.splitlines() if not line.startswith("#")], [])
+        versions = {entry.name: Version(entry.version) for entry in locked("audit.txt")}
+        for requirement in wanted("audit")[len(wanted()) :]:
+            self.assertTrue(requirement.specifier.contains(versions[canonicalize_name(requirement.name)]))
 
     def test_pip_is_locked(self) -> None:
         """pip, for a Python that has none: one version, at least the wheel's hash."""

@@ -277,12 +277,12 @@ class InstallTests(SynchronousTestCase):
         self.assertEqual(said.splitlines()[-2:], ["['css', 'js', 'svg']", "True True"], said)
 
     def test_source_archive(self) -> None:
-        """The source archive."""
+        """The source archive installs and runs."""
         self.environment.install(self.environment.built("*.tar.gz"))
         self.check(self.installed)
 
     def test_checkout(self) -> None:
-        """``pip install .``"""
+        """A checkout installs by ``pip install .`` and runs."""
         self.environment.install(self.environment.checkout)
         self.check(self.installed)
 

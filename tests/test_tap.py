@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 from twisted.application.service import IService, IServiceMaker, MultiService
@@ -20,6 +21,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter import database, tap
 from pbxrouter.config.schema import Config
+from pbxrouter.database.rules.sample import add_sample
 from pbxrouter.errors import ConfigError, DatabaseMissing
 from pbxrouter.security import keyfile
 from pbxrouter.tap import Options
@@ -37,6 +39,7 @@ class TapCase(SynchronousTestCase):
         self.here.mkdir()
         self.addCleanup(os.chdir, os.getcwd())
         os.chdir(self.here)
+        self.patch(sys, "stdout", sys.stdout)  # makeService replaces it
         database.create(self.here / "pbxrouter.sqlite")
         keyfile.create_key(self.here / "pbxrouter.sqlite.pinkey")
         umask = os.umask(0o022)
@@ -153,6 +156,33 @@ class Starting(TapCase):
         connection.close()
         self.assertIn("other.db", self.refused("-l", LISTEN, "-d", "other.db"))
 
+    def test_damaged_rules(self) -> None:
+        """A database with a damaged page of any table of rules is an error of one line that names it."""
+        path = self.here / "pbxrouter.sqlite"
+        with closing(database.connect(path)) as connection:
+            add_sample(connection, lambda pin: "0" * 64)
+            connection.commit()
+            connection.execute("PRAGMA journal_mode = DELETE")
+            (size,) = connection.execute("PRAGMA page_size").fetchone()
+            pages = dict(connection.execute("SELECT name, rootpage FROM sqlite_master WHERE type = 'table'"))
+        whole = path.read_bytes()
+        for table in ("applications_mappings", "extensions", "users_mappings", "extensions_endpoints", "users_limits"):
+            begin = (pages[table] - 1) * size
+            path.write_bytes(whole[:begin] + b"\xde\xad" * (size // 2) + whole[begin + size :])
+            line = self.refused("-l", LISTEN)
+            self.assertIn("pbxrouter.sqlite is damaged", line, table)
+
+    def test_values_of_another_kind(self) -> None:
+        """A value that no edit writes, and that keeps the rules from being read, is an error of one line, too."""
+        with closing(sqlite3.connect(self.here / "pbxrouter.sqlite")) as connection:
+            connection.execute("PRAGMA ignore_check_constraints = ON")
+            connection.execute(
+                "INSERT INTO users (user_id, user_name, user_pin) VALUES (1, 'ana', :pin)", {"pin": "0" * 64}
+            )
+            connection.execute("INSERT INTO users_limits (user_id, max_calls) VALUES (1, 'many')")
+            connection.commit()
+        self.assertIn("the rules cannot be read: ValueError", self.refused("-l", LISTEN))
+
     def test_key(self) -> None:
         """A missing key, and one that is readable by others, are errors of one line."""
         key = self.here / "pbxrouter.sqlite.pinkey"
@@ -203,10 +233,10 @@ class Starting(TapCase):
 
 
 class Checking(TapCase):
-    """tap.check by itself."""
+    """tap.check by itself, without starting a gateway."""
 
     def config(self, listen: str) -> Config:
-        """Settings with this endpoint."""
+        """Settings with the given FastAGI endpoint."""
         return tap.configured(self.options("-l", listen))
 
     def test_endpoints(self) -> None:
@@ -234,6 +264,15 @@ class Checking(TapCase):
         self.assertIn(f"upgraded from schema version 1 to {database.SCHEMA_VERSION}", line)
         self.assertIn(str(backup), line)
 
+    def test_locked(self) -> None:
+        """A locked database is no reason not to start: the gateway waits for its rules."""
+        with closing(sqlite3.connect(self.here / "pbxrouter.sqlite")) as other:
+            other.execute("PRAGMA journal_mode = DELETE")
+            other.execute("BEGIN EXCLUSIVE")
+            self.patch(database.connection.connect, "__kwdefaults__", {"timeout_s": 0.01, "notify": None})
+            self.assertIsNone(tap.check(self.config(LISTEN), reactor))
+        self.assertIsNotNone(tap.check(self.config(LISTEN), reactor))
+
     def test_raises(self) -> None:
         """check raises typed exceptions, for other callers than twistd."""
         self.assertRaises(ConfigError, tap.check, self.config("nonsense"), reactor)
@@ -242,7 +281,7 @@ class Checking(TapCase):
 
 
 class WrongOptions(TapCase):
-    """Invalid command lines."""
+    """Invalid command lines of twistd."""
 
     def test_unknown(self) -> None:
         """An unknown option, and one without its value."""

@@ -26,9 +26,9 @@ from twisted.web.client import Agent, FileBodyProducer, readBody
 from twisted.web.http_headers import Headers
 
 from pbxrouter.config.schema import Web
+from pbxrouter.database.access.console_users import add_console_user
+from pbxrouter.database.access.sessions import open_session, put_setup_link
 from pbxrouter.database.audit import Actor
-from pbxrouter.database.people.console_users import add_console_user
-from pbxrouter.database.people.sessions import open_session, put_setup_link
 from pbxrouter.security.roles import Role
 from pbxrouter.security.tokens import hash_token
 from pbxrouter.web.api.dispatch import api_routes
@@ -39,7 +39,7 @@ from pbxrouter.web.context import WebContext
 from pbxrouter.web.http.guard import Guarded, Visitors
 from pbxrouter.web.http.site import BoundedSite
 from pbxrouter.web.password_threads import PasswordThreads
-from tests.api_fakes import FakeOriginator, Ticking, make_desk
+from tests.api_fakes import FakeOriginator, Ticking, make_web_context
 from tests.fakes import QUICK_ARGON2
 
 reactor = cast(Any, the_reactor)
@@ -124,7 +124,7 @@ class _Reader(HTMLParser):
 
 @dataclass(frozen=True)
 class Answer:
-    """A response."""
+    """A response of the web server."""
 
     status: int
     body: bytes
@@ -136,7 +136,7 @@ class Answer:
 
     @property
     def cookies(self) -> list[str]:
-        """The ``Set-Cookie`` headers."""
+        """The response's ``Set-Cookie`` headers."""
         return list(self.headers.getRawHeaders("Set-Cookie") or [])
 
     @property
@@ -178,7 +178,7 @@ class Answer:
 
     @property
     def forms(self) -> list[PageForm]:
-        """Its forms."""
+        """The forms of the page."""
         return self._read.forms
 
     def form(self, action: str) -> PageForm:
@@ -191,7 +191,7 @@ class Answer:
         return next((value for form in self.forms for name, value in form.fields if name == "csrf"), "")
 
 
-class Person:
+class WebClient:
     """A client with a browser's behaviour: it keeps cookies, and its forms carry the page's fields.
 
     Attributes:
@@ -274,7 +274,7 @@ class Person:
         return await self.follow(await self.post(path, fields, **more))
 
     async def log_in(self, login: str, password: str = PASSWORD, **more: str) -> Answer:
-        """Log in."""
+        """Submit the login form."""
         return await self.post("/login", login=login, password=password, **more)
 
 
@@ -300,7 +300,7 @@ class ConsoleCase(TestCase):
 
     Attributes:
         settings: the part ``[web]``.
-        past: seconds that have gone by for the desk beyond the real ones; see ``wait``.
+        past: seconds that have gone by for the console beyond the real ones; see ``wait``.
         clock: the reactor, but for its time, which goes on when it is told.
         app: the console's own routes.
         routes: what its router knows.
@@ -322,7 +322,7 @@ class ConsoleCase(TestCase):
         self.path = pathlib.Path(self.mktemp()).absolute()
         self.originator = FakeOriginator()
         self.clock = self.make_clock()
-        web = make_desk(self.path, {"lab": self.originator}, self.clock)
+        web = make_web_context(self.path, {"lab": self.originator}, self.clock)
         self.web = self.furnish(
             dataclasses.replace(
                 web,
@@ -342,20 +342,20 @@ class ConsoleCase(TestCase):
         port = reactor.listenTCP(0, BoundedSite(Guarded(self.app.resource(), self.visitors)), interface="127.0.0.1")
         self.addCleanup(port.stopListening)
         self.url = f"http://127.0.0.1:{port.getHost().port}"
-        self.me = Person(self.url)
+        self.me = WebClient(self.url)
 
     def furnish(self, web: WebContext) -> WebContext:
         """Change the WebContext; for tests to override."""
         return web
 
     def wait(self, seconds: float) -> None:
-        """Advance the clocks."""
+        """Advance the console's clocks."""
         self.past += seconds
         self.clock.now += seconds
 
-    def new_client(self) -> Person:
+    def new_client(self) -> WebClient:
         """A new client that is not logged in."""
-        return Person(self.url)
+        return WebClient(self.url)
 
     async def add_person(self, login: str, role: Role, phone: str = "", language: str = "") -> int:
         """Add a console user with the password PASSWORD; returns the user's id."""
@@ -364,28 +364,28 @@ class ConsoleCase(TestCase):
             lambda connection: add_console_user(connection, ACTOR, now, login, _QUICK_HASH, role, phone, language)
         )
 
-    async def enter(self, number: int) -> Person:
+    async def enter(self, number: int) -> WebClient:
         """A client logged in as a user, without hashing a password."""
         cookie = secrets.token_urlsafe(32)
         now = self.web.now()
         await self.web.write(lambda connection: open_session(connection, number, hash_token(cookie), "192.0.2.7", now))
-        person = self.new_client()
-        person.cookies[SESSION_COOKIE] = (cookie, "/")
-        return person
+        client = self.new_client()
+        client.cookies[SESSION_COOKIE] = (cookie, "/")
+        return client
 
-    async def as_(self, role: Role, phone: str = "") -> Person:
+    async def as_(self, role: Role, phone: str = "") -> WebClient:
         """A client logged in as a new user of a role; the login is the role's name and a few letters."""
         return await self.enter(await self.add_person(f"{role.value} {secrets.token_hex(3)}", role, phone))
 
-    async def viewer(self) -> Person:
+    async def viewer(self) -> WebClient:
         """A client logged in as a new viewer."""
         return await self.as_(Role.VIEWER)
 
-    async def operator(self, phone: str = "") -> Person:
+    async def operator(self, phone: str = "") -> WebClient:
         """A client logged in as a new operator."""
         return await self.as_(Role.OPERATOR, phone)
 
-    async def admin(self) -> Person:
+    async def admin(self) -> WebClient:
         """A client logged in as a new admin."""
         return await self.as_(Role.ADMIN)
 

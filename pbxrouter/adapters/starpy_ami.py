@@ -31,6 +31,7 @@ from pbxrouter.errors import (
     ManagerError,
     ManagerUnavailable,
 )
+from pbxrouter.net import keep_alive
 
 
 @dataclass(slots=True)
@@ -63,7 +64,7 @@ class StarpyAMIProtocol(manager.AMIProtocol):  # type: ignore[misc]
 
     @property
     def banner(self) -> str:
-        """Asterisk's first line."""
+        """The first line that Asterisk sent on this connection, as StarPy keeps it."""
         return f"{self.VERSION_PREFIX}/{self.amiVersion}"
 
     def close(self) -> None:
@@ -72,6 +73,7 @@ class StarpyAMIProtocol(manager.AMIProtocol):  # type: ignore[misc]
 
     def connectionMade(self) -> None:
         """Wait for ``log_in``; StarPy's own method would log in now."""
+        keep_alive(self.transport)
         self.registerEvent(None, self._event)
 
     def connectionLost(self, reason: Failure) -> None:

@@ -55,8 +55,8 @@ from pbxrouter.fastagi import (
     ForgedCallEnding,
     host_of,
 )
-from pbxrouter.net import ConnectionSlot, Deadline
-from pbxrouter.text import printable
+from pbxrouter.net import ConnectionSlot, Deadline, keep_alive
+from pbxrouter.text import log_field
 
 
 class _Protocol(fastagi.FastAGIProtocol):  # type: ignore[misc]
@@ -91,8 +91,7 @@ class _Protocol(fastagi.FastAGIProtocol):  # type: ignore[misc]
 
     def connectionMade(self) -> None:
         """Wait for the opening block."""
-        if ITCPTransport.providedBy(self.transport):
-            self.transport.setTcpKeepAlive(True)
+        keep_alive(self.transport)
         super().connectionMade()
         self.channel = StarpyChannel(self, self._owner)
         call: Any = self.channel  # a FastAGIProtocol, as far as the factory cares
@@ -208,7 +207,7 @@ class _Protocol(fastagi.FastAGIProtocol):  # type: ignore[misc]
         if request.uniqueid or self._owner.may_log("unknown", violation.peer):
             self._owner.log.warn(
                 "call {uniqueid} from {peer} refused: {error}",
-                uniqueid=printable(request.uniqueid) or "(unknown)",
+                uniqueid=log_field(request.uniqueid) if request.uniqueid else "(unknown)",
                 peer=violation.peer,
                 error=str(violation),
             )
@@ -252,7 +251,7 @@ class StarpyChannel:
 
     @property
     def transport(self) -> ITCPTransport:
-        """The connection."""
+        """The connection's transport."""
         transport: ITCPTransport = self.agi.transport
         return transport
 
@@ -272,7 +271,7 @@ class StarpyChannel:
             waiting.errback(violation)
 
     def execute(self, command: str) -> Deferred[AGIReply]:
-        """See agi.Channel."""
+        """Send a command by StarPy and wait for its reply; as agi.Channel.execute."""
         if self.is_busy:
             return fail(AGIError(f"a command is still being answered; {command.split(' ')[0]} was not sent"))
         if self._owner.draining:

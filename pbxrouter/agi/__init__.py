@@ -8,11 +8,13 @@ from pbxrouter.agi.commands import (
     allowed_when_hung_up,
     command,
     encode_command,
+    is_application,
     masked_reply,
     may_mean_hangup,
     outlives_caller,
     refused,
     reply_timeout_s,
+    takes_time,
 )
 from pbxrouter.agi.messages import (
     NOT_SHOWN,
@@ -50,6 +52,7 @@ __all__ = [
     "encode",
     "encode_command",
     "format_request",
+    "is_application",
     "is_prompt_name",
     "localised",
     "masked_reply",
@@ -60,6 +63,7 @@ __all__ = [
     "parse_request",
     "refused",
     "reply_timeout_s",
+    "takes_time",
     "verbs",
 ]
 

@@ -119,6 +119,16 @@ def reply_timeout_s(line: str) -> float | None:
     return KEYING_TIMEOUT_S if _TAKES_TIME.match(line) else REPLY_TIMEOUT_S
 
 
+def is_application(line: str) -> bool:
+    """Whether this runs an application of the dialplan."""
+    return bool(_IS_EXEC.match(line))
+
+
+def takes_time(line: str) -> bool:
+    """Whether this command runs for as long as an application, a sound or the caller's keys take."""
+    return bool(_IS_EXEC.match(line) or _TAKES_TIME.match(line))
+
+
 def may_mean_hangup(line: str) -> bool:
     """Whether a reply ``-1`` to this command may mean that the caller hung up."""
-    return bool(_IS_EXEC.match(line) or _TAKES_TIME.match(line))
+    return takes_time(line)

@@ -8,10 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from pbxrouter.agi.commands import masked_reply
 from pbxrouter.agi.messages import AGIRequest, decode, masked_secret
 from pbxrouter.text import printable
+
+MAX_NAME: Final = 200
+"""Characters that are shown of what names a call."""
+MAX_LINE: Final = 2000
+"""Bytes of a line that are shown; Asterisk's replies are shorter, but for variables."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +91,7 @@ class DialogueWatch:
 
     def received(self, request: AGIRequest, command: str, line: bytes) -> None:
         """Show a line that has come; ``command`` is what it may answer, ``""`` if no command waits."""
-        self._show(request, "<", masked_reply(command, decode(line)))
+        self._show(request, "<", masked_reply(command, decode(line[:MAX_LINE])))
 
     def noted(self, request: AGIRequest, text: str) -> None:
         """Show a remark about the connection."""
@@ -93,11 +99,11 @@ class DialogueWatch:
 
     def _show(self, request: AGIRequest, direction: str, text: str) -> None:
         line = DialogueLine(
-            printable(request.uniqueid),
-            printable(request.caller or "unknown"),
-            printable(request.extension),
+            printable(request.uniqueid, MAX_NAME),
+            printable(request.caller or "unknown", MAX_NAME),
+            printable(request.extension, MAX_NAME),
             direction,
-            printable(text),
+            printable(text, MAX_LINE),
         )
         for watcher in tuple(self._watchers):
             if watcher.wants(request):

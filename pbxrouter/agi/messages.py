@@ -14,6 +14,7 @@ Source: docs/asterisk.md A1 to A7, seen on Asterisk 22.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -21,19 +22,27 @@ from typing import Final
 from urllib.parse import parse_qs
 
 from pbxrouter.errors import ForgedRequest, ProtocolViolation
+from pbxrouter.text import cut
 
 HANGUP: Final = b"HANGUP"
 
 BOUNDED: Final = "bounded"
 """The argument of AGI() by which the dialplan says that TIMEOUT(absolute) runs (dialplan/pbxrouter.conf)."""
-DOUBTED: Final = "doubted"
-"""The argument of AGI() by which it says so where the gateway must answer soon, since its heartbeat is late."""
+PROBE: Final = "alive"
+"""The argument of AGI() by which the dialplan only asks whether the gateway answers."""
 
 NOT_SHOWN: Final = "unknown"
 """What Asterisk writes for a missing number; a caller's name may be the same text.
 
 Source: docs/asterisk.md A1.
 """
+
+MAX_FIELD: Final = 1024
+"""Characters that are kept of each variable of the opening block; Asterisk cuts most at 79 bytes."""
+MAX_ARGUMENT: Final = 8192
+"""Characters that are kept of each argument of AGI()."""
+MAX_ARGUMENTS: Final = 128
+"""Arguments of AGI() that Asterisk passes on at most."""
 
 # The keys in the order in which Asterisk writes them (docs/asterisk.md A1); True: always there.
 _KEYS: Final = (
@@ -63,6 +72,7 @@ _KEYS: Final = (
 # Exactly as Asterisk writes them: a caller has 79 bytes to forge with, and this leaves
 # too few to complete a block and put a reply behind it.
 _INTEGER: Final = re.compile(rb"-?[0-9]+")
+_SECONDS: Final = re.compile(r"[0-9]{1,6}", re.ASCII)
 _FORMS: Final = {
     "callingpres": _INTEGER,
     "callingani2": _INTEGER,
@@ -90,8 +100,6 @@ _REPLY: Final = re.compile(r"(200|510|511|520)(?: result=(-?[^\s(]*))?(.*)", re.
 _ENDPOS: Final = re.compile(r" endpos=([0-9]{1,18})(?![0-9])")
 
 
-_BEAT: Final = re.compile(r"beat=([0-9]{9,11})", re.ASCII)
-"""The argument of AGI() that asks for the heartbeat in the call itself, with Asterisk's time."""
 SECRET: Final = "secret="
 """How the argument of AGI() begins that holds the shared secret."""
 _SECRET: Final = re.compile(f"({re.escape(SECRET)}).*", re.DOTALL | re.IGNORECASE)
@@ -116,6 +124,8 @@ def encode(text: str) -> bytes:
 class AGIRequest:
     """The opening block of a call: what Asterisk sends before the first command.
 
+    A value that is longer than MAX_FIELD or MAX_ARGUMENT is cut, and says so at its end.
+
     Attributes:
         variables: the ``agi_*`` variables, without that prefix; ``arg_N`` left out.
         arguments: what the dialplan passed to AGI() after the address; to be shown by masked_secret only.
@@ -123,6 +133,13 @@ class AGIRequest:
 
     variables: Mapping[str, str]
     arguments: tuple[str, ...] = field(default=(), repr=False)
+
+    def __post_init__(self) -> None:
+        if any(len(value) > MAX_FIELD for value in self.variables.values()):
+            kept = {name: cut(value, MAX_FIELD) for name, value in self.variables.items()}
+            object.__setattr__(self, "variables", kept)
+        if any(len(value) > MAX_ARGUMENT for value in self.arguments):
+            object.__setattr__(self, "arguments", tuple(cut(value, MAX_ARGUMENT) for value in self.arguments))
 
     @property
     def secret(self) -> str | None:
@@ -159,7 +176,7 @@ class AGIRequest:
 
     @property
     def uniqueid(self) -> str:
-        """The channel's Uniqueid; it changes only where another phone takes the call up."""
+        """The channel's Uniqueid, which does not change."""
         return self.variables.get("uniqueid", "")
 
     @property
@@ -184,15 +201,22 @@ class AGIRequest:
         return BOUNDED in self.arguments
 
     @property
-    def is_doubted(self) -> bool:
-        """Whether the dialplan limits the time for the first answer by TIMEOUT(absolute), to be lifted at once."""
-        return DOUBTED in self.arguments
+    def talk_s(self) -> float | None:
+        """Seconds that the talk before an application may take, if TIMEOUT(absolute) is the gateway's to set.
+
+        The first argument that begins with ``bounded=`` has them; none or 0 after it: no limit but the gateway's own.
+        None: TIMEOUT(absolute) is not the gateway's to set.
+        """
+        given = next((text for text in self.arguments if text.startswith(f"{BOUNDED}=")), None)
+        if given is None:
+            return None
+        seconds = given.removeprefix(f"{BOUNDED}=")
+        return float(seconds) if _SECONDS.fullmatch(seconds) and float(seconds) else math.inf
 
     @property
-    def beat(self) -> str | None:
-        """Asterisk's time, epoch seconds, if the dialplan asks for a heartbeat in the call itself; else None."""
-        found = next(filter(None, map(_BEAT.fullmatch, self.arguments)), None)
-        return None if found is None else found[1]
+    def is_probe(self) -> bool:
+        """Whether the dialplan only asks if the gateway is alive; there is no call to serve."""
+        return self.arguments[:1] == (PROBE,)
 
     @property
     def is_hung_up(self) -> bool:
@@ -211,6 +235,8 @@ def parse_request(block: bytes) -> AGIRequest:
         ForgedRequest: a key is out of order, repeated, missing or unknown.
         ProtocolViolation: the first line is no ``agi_key: value``.
     """
+    if block.count(b"\n") >= len(_KEYS) + MAX_ARGUMENTS:
+        raise ForgedRequest(f"the opening block has more than {len(_KEYS) + MAX_ARGUMENTS} lines")
     match = _BLOCK.fullmatch(decode(block) + "\n")
     if match is None:
         raise _violation(block)
@@ -228,7 +254,7 @@ def genuine_start(block: bytes) -> AGIRequest:
     """The part of a forged opening block that precedes anything a caller can choose: channel and Uniqueid."""
     variables: dict[str, str] = {}
     place = 0
-    for line in block.split(b"\n"):
+    for line in block.split(b"\n", len(_KEYS))[: len(_KEYS)]:
         key, _, value = line.partition(b": ")
         while key != _KEYS[place][0] and not _KEYS[place][1]:
             place += 1

@@ -29,6 +29,11 @@ MAX_BUFFER: Final = 1 << 20
 MAX_TRYING: Final = 100
 """Lines ``100`` that may come before one reply; Asterisk sends one."""
 
+MAX_LINES: Final = 1000
+"""Lines that a reply may have at most."""
+MAX_HANGUPS: Final = 20
+"""Lines ``HANGUP`` that may come in one conversation; Asterisk sends two or three."""
+
 _ANSWERS_MANY_LINES: Final = re.compile(r"(?:get variable|get full variable|database get)\b", re.IGNORECASE)
 
 
@@ -56,6 +61,7 @@ class AGIReader:
     __slots__ = (
         "_buffer",
         "_collected",
+        "_hangups",
         "_lines",
         "_on_line",
         "_opened",
@@ -75,6 +81,7 @@ class AGIReader:
         self._lines: list[bytes] = []  # of a reply of many lines, so far
         self._collected = 0
         self._trying = 0
+        self._hangups = 0
 
     def feed(self, data: bytes) -> None:
         """Append bytes to the buffer."""
@@ -136,6 +143,9 @@ class AGIReader:
 
     def _line_event(self, line: bytes) -> AGIEvent | None:
         if line == HANGUP:
+            self._hangups += 1
+            if self._hangups > MAX_HANGUPS:
+                raise ProtocolViolation("a hang-up is told without end")
             return HangupLine.SEEN
         if not self.command:
             raise ProtocolViolation("a line came that answers no command")
@@ -148,6 +158,8 @@ class AGIReader:
         self._demand_bound(self._collected)
         if self._lines or self._has_many(line):
             self._lines.append(line)
+            if len(self._lines) > MAX_LINES:
+                raise ProtocolViolation(f"a reply has more than {MAX_LINES} lines")
             if self._needs_more(line):
                 return None
             reply = b"\n".join(self._lines)

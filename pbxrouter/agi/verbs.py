@@ -22,6 +22,8 @@ _KEY_OF_RESULT: Final = {str(ord(key)): key for key in KEYS}
 PIN_TIMEOUT_MS: Final = 5000
 """Milliseconds to wait for a digit, after the prompt's end and after each digit."""
 MAX_DIGITS: Final = 20
+MAX_VALUE: Final = 1023
+"""Characters of a variable's value at most; Asterisk cuts it at as many bytes."""
 
 _SAYABLE: Final = re.compile(r"[0-9*#]+")
 
@@ -149,7 +151,7 @@ async def dial(channel: Channel, target: str, timeout_s: int, options: str = "")
 async def get_variable(channel: Channel, name: str) -> str | None:
     """Return a channel variable, at most 1023 bytes of it; None if it is not set."""
     reply = await channel.execute(command("GET VARIABLE", name))
-    return reply.data if reply.result == "1" else None
+    return reply.data[:MAX_VALUE] if reply.result == "1" and reply.data is not None else None
 
 
 async def set_variable(channel: Channel, name: str, value: str) -> None:

@@ -19,7 +19,7 @@ from pbxrouter.alarms.message import Alarm, Notice
 from pbxrouter.alarms.targets import CommandTarget, Target, WebhookTarget
 from pbxrouter.config import Config, read_alarm_secret
 from pbxrouter.errors import AlarmFailed
-from pbxrouter.net import Timer
+from pbxrouter.net import QueueFigures, Timer
 
 MAX_QUEUED: Final = 20
 """Alarms that wait for a target; of more the oldest is dropped."""
@@ -50,7 +50,7 @@ class AlarmService(Service):
         now: epoch seconds.
     """
 
-    log = Logger(namespace="pbxrouter.alarms")
+    log = Logger()
 
     def __init__(self, targets: Sequence[Target], reactor: Any, now: Callable[[], float]) -> None:
         self._deliveries = [Delivery(target, reactor) for target in targets]
@@ -70,6 +70,11 @@ class AlarmService(Service):
         for delivery in self._deliveries:
             delivery.put(notice)
 
+    @property
+    def queues(self) -> list[QueueFigures]:
+        """The figures of each target's queue."""
+        return [delivery.figures(self._now()) for delivery in self._deliveries]
+
     def stopService(self) -> Deferred[Any]:
         """Give up what is not delivered."""
         super().stopService()
@@ -82,18 +87,32 @@ def notice_of(alarm: Alarm, now: float, suppressed: int = 0) -> Notice:
 
 
 class Delivery:
-    """The alarms that wait for one target; the next is sent when the one before is delivered or given up."""
+    """The alarms that wait for one target; the next is sent when the one before is delivered or given up.
 
-    log = Logger(namespace="pbxrouter.alarms")
+    Attributes:
+        lost: number of alarms that were dropped or given up.
+    """
+
+    log = Logger()
 
     def __init__(self, target: Target, clock: Any) -> None:
         self._target = target
         self._queue: deque[Notice] = deque()
         self._timer = Timer(clock)
         self._attempts = 0
+        self.lost = 0
         self._busy = False
         self._running: Deferred[None] | None = None
         self._stopped = False
+
+    def figures(self, now: float) -> QueueFigures:
+        """The queue's figures.
+
+        Args:
+            now: epoch seconds.
+        """
+        oldest_s = max(0.0, now - self._queue[0].raised_at) if self._queue else 0.0
+        return QueueFigures(f"alarms {self._target.name}", len(self._queue), oldest_s, 0, self.lost)
 
     def put(self, notice: Notice) -> None:
         """Queue an alarm."""
@@ -104,6 +123,7 @@ class Delivery:
             # The first one is being tried.
             dropped = self._queue[1]
             del self._queue[1]
+            self.lost += 1
             self.log.error(
                 "alarms: {target}: too many wait; dropped {kind} {id}",
                 target=self._target.name,
@@ -167,6 +187,7 @@ class Delivery:
         if more:
             self._timer.set(BACK_OFF_S[self._attempts - 1], self._try)
         else:
+            self.lost += 1
             self._next()
 
     def _next(self) -> None:

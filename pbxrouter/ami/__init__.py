@@ -2,6 +2,7 @@
 
 from pbxrouter.ami.account import Account, account_of, read_secret, with_reporting_hint
 from pbxrouter.ami.channel_check import ChannelCheck
+from pbxrouter.ami.channel_variable import has_variable
 from pbxrouter.ami.connection import AMIConnection, AMIFactory, ProtocolFactory
 from pbxrouter.ami.heartbeat import HEARTBEAT_VARIABLE, Heartbeat
 from pbxrouter.ami.messages import (
@@ -37,6 +38,7 @@ __all__ = [
     "account_of",
     "connect_once",
     "format_action",
+    "has_variable",
     "is_whole",
     "read_secret",
     "with_reporting_hint",

@@ -99,7 +99,8 @@ class ChannelCheck:
     async def is_true(self, event: AMIMessage, channel: str, agrees: Callable[[AMIMessage], bool]) -> bool:
         """Whether the channel of an event exists and its status agrees with the event.
 
-        Where Asterisk cannot be asked, the event is not believed.
+        Where Asterisk cannot be asked, the event is not believed. A channel that does not exist may have ended
+        since, so that alone is not taken for a forgery.
         """
         try:
             status = await self._status_alone(channel)
@@ -107,7 +108,9 @@ class ChannelCheck:
             if isinstance(error, ActionFailed):
                 self._complain(error)
             return False
-        if status is not None and agrees(status):
+        if status is None:
+            return False
+        if agrees(status):
             return True
         self._tell_forged(event, channel)
         return False

@@ -12,6 +12,7 @@ from __future__ import annotations
 import itertools
 import random
 import secrets
+import time
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -74,6 +75,7 @@ class AMIConnection(Service):
         account: how to log in.
         event_mask: event classes to receive.
         factory: makes the protocols; an AMIFactory by default.
+        now: returns epoch seconds.
 
     Attributes:
         since: epoch second of the last change between up and down; None before the start.
@@ -91,11 +93,13 @@ class AMIConnection(Service):
         reactor: Any,
         event_mask: str = "system,call,agi",
         factory: ProtocolFactory | None = None,
+        now: Callable[[], float] = time.time,
     ) -> None:
         self.name = name
         self._account = account
         self._event_mask = event_mask
         self._clock = reactor
+        self._now = now
         self._handlers: dict[bytes, list[EventHandler]] = {}
         self._on_connect: list[Callable[[], object]] = []
         self._on_disconnect: list[Callable[[], object]] = []
@@ -178,7 +182,7 @@ class AMIConnection(Service):
         """Connect, and reconnect until stopped."""
         if not self.running:
             super().startService()
-            self.since = self._clock.seconds()
+            self.since = self._now()
             self._life = Deferred.fromCoroutine(self._stay_connected())
 
     def stopService(self) -> Deferred[None]:
@@ -225,14 +229,14 @@ class AMIConnection(Service):
             protocol.close()
             self.log.failure("AMI {name}: logging in failed unexpectedly", name=self.name)
             return self._failed(Sentence("the login failed"))
-        began = self.since = self._clock.seconds()
+        began, self.since = self._clock.seconds(), self._now()
         self._complaint = self.trouble = None
         self.log.info("AMI {name}: connected ({banner})", name=self.name, banner=printable(protocol.banner))
         self._protocol = protocol
         self._tell(self._on_connect)
         await protocol.lost
         self._protocol = None
-        self.since, self.trouble = self._clock.seconds(), Sentence("the connection to AMI is lost")
+        self.since, self.trouble = self._now(), Sentence("the connection to AMI is lost")
         if self.running:
             self.log.warn("AMI {name}: the connection is lost", name=self.name)
         self._tell(self._on_disconnect)

@@ -1,17 +1,20 @@
-"""The heartbeat for the dialplan: a global variable that the gateway updates over AMI.
+"""The heartbeat for the dialplan: global variables that the gateway updates over AMI.
 
-The dialplan compares ``PBXROUTER_HEARTBEAT`` with its own clock before it hands a
-call over, so that no caller waits for a gateway that is gone or frozen: a frozen one
+The dialplan takes a fresh heartbeat for the sign that the gateway is alive: a frozen one
 still accepts connections (docs/asterisk.md A8). The value is Asterisk's own time,
 taken from its answer to Ping, so the clocks of two machines need not agree.
+
+Several gateways may be connected to one Asterisk. Each has a variable of its own, which ends in its id and
+holds milliseconds, so that the heartbeat of one does not hide the death of another. ``PBXROUTER_HEARTBEAT``
+holds the seconds of the last heartbeat of any.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from twisted.application.service import MultiService
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
@@ -20,18 +23,24 @@ from pbxrouter.errors import ManagerError
 from pbxrouter.net import every
 
 HEARTBEAT_VARIABLE: Final = "PBXROUTER_HEARTBEAT"
-EVERY_S: Final = 2.0
+"""The variable of all gateways: the second of the last heartbeat; 0 when a gateway has stopped."""
+EVERY_S: Final = 1.0
 TIMEOUT_S: Final = 4.0
 
 
 class Heartbeat(MultiService):
-    """Updates the heartbeat on one Asterisk while the gateway runs."""
+    """Updates the heartbeat on one Asterisk while the gateway runs.
+
+    Args:
+        gateway: the gateway's id, which its own variable ends in; empty: it has none.
+    """
 
     log = Logger()
 
-    def __init__(self, manager: AMIConnection, clock: IReactorTime) -> None:
+    def __init__(self, manager: AMIConnection, clock: IReactorTime, gateway: str = "") -> None:
         super().__init__()
         self._manager = manager
+        self._own = f"{HEARTBEAT_VARIABLE}_{gateway}" if gateway else ""
         self._refused = False
         every(EVERY_S, self.beat, clock, self)
         manager.on_connect(lambda: Deferred.fromCoroutine(self.beat()))
@@ -43,7 +52,7 @@ class Heartbeat(MultiService):
         try:
             answer = await self._manager.action("Ping", timeout_s=TIMEOUT_S)
             if self.running:  # else stopService has set it to 0 meanwhile
-                await self._set(answer.get("Timestamp").partition(".")[0] or "0")
+                await self._set(answer.get("Timestamp"))
         except ManagerError as error:
             # A lost connection is logged elsewhere; a refusal is logged once.
             if self._manager.is_up and not self._refused:
@@ -55,9 +64,20 @@ class Heartbeat(MultiService):
     def stopService(self) -> Deferred[None]:
         """Set the heartbeat to 0, so that the dialplan knows at once."""
         stopped: Deferred[None] = super().stopService()
-        farewell = Deferred.fromCoroutine(self._set("0"))
+        farewell = Deferred.fromCoroutine(self._set(""))
         farewell.addErrback(lambda failure: failure.trap(ManagerError) and None)
         return farewell.addCallback(lambda _: stopped)
 
-    async def _set(self, value: str) -> None:
-        await self._manager.action("Setvar", [("Variable", HEARTBEAT_VARIABLE), ("Value", value)], TIMEOUT_S)
+    async def _set(self, timestamp: str) -> None:
+        """Set the variables to a time in seconds with decimals; to 0 if it is empty."""
+        seconds, _, decimals = timestamp.partition(".")
+        values = [(HEARTBEAT_VARIABLE, seconds or "0")]
+        if self._own:
+            values.insert(0, (self._own, f"{seconds}{decimals[:3]:0<3}" if seconds else "0"))
+        sent = [
+            self._manager.action("Setvar", [("Variable", name), ("Value", value)], TIMEOUT_S) for name, value in values
+        ]
+        results: list[tuple[bool, Any]] = await DeferredList(sent, consumeErrors=True)
+        for done, result in results:
+            if not done:
+                raise result.value

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -32,12 +33,21 @@ from pbxrouter.errors import (
     ManagerProtocolError,
     ManagerUnavailable,
 )
+from pbxrouter.net import Timer, keep_alive
 from pbxrouter.text import Sentence, printable, sentence
 
 ACTION_TIMEOUT_S: Final = 10.0
 """Seconds that a response may take."""
 MAX_ITEMS: Final = 100_000
 """Maximum number of items in a list."""
+SLICE: Final = 200
+"""Messages that are handled in one go; calls are served before the next ones."""
+SLICE_BYTES: Final = 1 << 16
+"""Bytes of messages that are handled in one go, unless one message has more."""
+MAX_TEXT: Final = 500
+"""Characters that are kept of Asterisk's own message in an error."""
+MAX_HEADERS: Final = 500
+"""Headers of an event; one with more is none of Asterisk's, and is ignored."""
 EventHandler = Callable[[AMIMessage], None]
 Headers = Iterable[tuple[str, str]]
 
@@ -46,7 +56,7 @@ Headers = Iterable[tuple[str, str]]
 class _Pending:
     name: str
     answer: Deferred[Any]
-    timer: IDelayedCall
+    timer: Timer
     items: list[AMIMessage] | None = None
     """The items of a list received so far; None if the action is answered by one response."""
     begun: bool = False
@@ -68,6 +78,7 @@ class AMIProtocol(Protocol):
 
     log = Logger()
     transport: ITCPTransport
+    _producer: Any  # the transport, as what can be paused
 
     def __init__(self, clock: IReactorTime, handlers: dict[bytes, list[EventHandler]]) -> None:
         self._clock = clock
@@ -78,6 +89,9 @@ class AMIProtocol(Protocol):
         self._id_bytes = self._id_prefix.encode("ascii")
         self._sent = 0
         self._lists = 0
+        self._backlog: deque[bytes] = deque()
+        self._next_slice: IDelayedCall | None = None
+        self._ignored = 0
         self._connected = False
         self._watchdog: Watchdog | None = None
         self._greeted: Deferred[str] | None = None
@@ -91,6 +105,8 @@ class AMIProtocol(Protocol):
     def connectionMade(self) -> None:
         """Wait for the banner, which should come at once."""
         self._connected = True
+        self._producer = self.transport
+        keep_alive(self.transport)
         self._watchdog = Watchdog(self._clock, lambda allowed_s: self.action("Ping", (), allowed_s), self._give_up)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -98,6 +114,10 @@ class AMIProtocol(Protocol):
         self._connected = self.logged_in = False
         if self._watchdog is not None:
             self._watchdog.stop()
+        self._backlog.clear()
+        if self._next_slice is not None:
+            self._next_slice.cancel()
+            self._next_slice = None
         error = ManagerUnavailable(
             self._why or sentence("the connection to Asterisk was lost: {why}", why=reason.getErrorMessage())
         )
@@ -135,9 +155,20 @@ class AMIProtocol(Protocol):
             watchdog.greeted = True
             if self._greeted is not None:
                 self._greeted.callback(self.banner)
-        handlers = self._handlers
+        self._backlog.extend(messages)
+        if self._next_slice is None:
+            self._take_slice()
+
+    def _take_slice(self) -> None:
+        """Handle the next messages; reads no more from Asterisk before all that came are handled."""
+        was_paused, self._next_slice = self._next_slice is not None, None
+        handlers, backlog = self._handlers, self._backlog
         everyone = handlers.get(b"*")
-        for raw in messages:
+        count = size = 0
+        while backlog and count < SLICE and size < SLICE_BYTES:
+            raw = backlog.popleft()
+            count += 1
+            size += len(raw)
             if raw[:7] == b"Event: ":
                 end = raw.find(b"\r", 7)
                 wanted = handlers.get(raw[7:end] if end > 0 else raw[7:])
@@ -145,10 +176,23 @@ class AMIProtocol(Protocol):
                     self._event_received(AMIMessage(raw))
             else:
                 self._other_received(AMIMessage(raw))
+        if was_paused and self._watchdog is not None:
+            self._watchdog.heard()
+        if not self._connected:
+            backlog.clear()
+        elif backlog:
+            if not was_paused:
+                self._producer.pauseProducing()
+            self._next_slice = self._clock.callLater(0, self._take_slice)
+        elif was_paused:
+            self._producer.resumeProducing()
 
     # --- from Asterisk ---
 
     def _event_received(self, event: AMIMessage) -> None:
+        if event.raw.count(b"\r\n") >= MAX_HEADERS:
+            self._ignore(f"an event {printable(event.name, 60)} of more than {MAX_HEADERS} headers")
+            return
         if self._lists and self._id_bytes in event.raw and self._item_received(event):
             return
         wanted = self._handlers.get(encode(event.name), ())
@@ -185,11 +229,11 @@ class AMIProtocol(Protocol):
         action_id = message.action_id if message.kind == "Response" else ""
         pending = self._pending.get(action_id)
         if pending is None:
-            self.log.debug("AMI: {message} matches no pending action", message=repr(message))
+            self._ignore(f"{printable(repr(message), 100)}, which matches no pending action")
         elif pending.begun:
             pass  # the start of the list was seen already
         elif not message.is_success:
-            text = printable(message.get("Message") or message.name)
+            text = printable(message.get("Message") or message.name, MAX_TEXT)
             self._fail(action_id, ActionFailed(f"{pending.name}: {text}"))
         elif pending.items is None:
             self._answered(action_id).answer.callback(message)
@@ -198,11 +242,16 @@ class AMIProtocol(Protocol):
         else:
             self._answered(action_id).answer.callback([])
 
+    def _ignore(self, what: str) -> None:
+        """Count a message that is ignored; the log has the 1st, 2nd, 4th, 8th … of a connection."""
+        self._ignored += 1
+        if not self._ignored & (self._ignored - 1):
+            self.log.debug("AMI: ignored {what}; {count} until now", what=what, count=self._ignored)
+
     def _answered(self, action_id: str) -> _Pending:
         pending = self._pending.pop(action_id)
         self._lists -= pending.items is not None
-        if pending.timer.active():
-            pending.timer.cancel()
+        pending.timer.clear()
         return pending
 
     def _fail(self, action_id: str, error: ManagerError) -> None:
@@ -238,7 +287,8 @@ class AMIProtocol(Protocol):
         except ManagerError as error:
             return fail(error)
         answer: Deferred[Any] = Deferred(lambda _: self._cancelled(action_id))
-        timer = self._clock.callLater(timeout_s, self._timed_out, action_id)
+        timer = Timer(self._clock)
+        timer.set(timeout_s, lambda: self._timed_out(action_id))
         self._pending[action_id] = _Pending(name, answer, timer, items)
         self._lists += items is not None
         self.transport.write(data)

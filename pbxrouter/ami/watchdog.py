@@ -1,7 +1,8 @@
 """Detects a dead peer on an AMI connection.
 
 A silent connection looks the same whether Asterisk is idle, frozen, or unreachable, so the peer is
-pinged. A peer that still sends may have stopped reading; its responses are then missing.
+pinged. A peer that still sends may have stopped reading; its responses are then missing. Time in which this
+process itself stood still is not counted.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any, Final
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from pbxrouter.net import Timer
+from pbxrouter.net import GRACE_S, Timer
 from pbxrouter.text import Sentence, sentence
 
 BANNER_TIMEOUT_S: Final = 5.0
@@ -48,7 +49,7 @@ class Watchdog:
         self._heard = self._asked = clock.seconds()
         self._asking = False
         self._timer = Timer(clock)
-        self._timer.set(BANNER_TIMEOUT_S, self._look)
+        self._look_after(BANNER_TIMEOUT_S)
         self.greeted = False
         self.may_ask = False
 
@@ -60,8 +61,15 @@ class Watchdog:
         """Stop watching: the connection is closed."""
         self._timer.clear()
 
+    def _look_after(self, seconds: float) -> None:
+        self._due = self._clock.seconds() + seconds
+        self._timer.set(seconds, self._look)
+
     def _look(self) -> None:
         now = self._clock.seconds()
+        late_s = now - self._due
+        if late_s > GRACE_S:
+            self._heard, self._asked = min(now, self._heard + late_s), min(now, self._asked + late_s)
         if not self.greeted:
             self._give_up(sentence("no banner came in {count} s", count=f"{BANNER_TIMEOUT_S:.0f}"))
         elif now - self._heard >= DEAD_AFTER_S:
@@ -71,7 +79,7 @@ class Watchdog:
             deaf_s = f"{now - self._asked:.0f}"
             self._give_up(sentence("Asterisk has not answered for {count} s", count=deaf_s))
         else:
-            self._timer.set(LOOK_EVERY_S, self._look)
+            self._look_after(LOOK_EVERY_S)
             if self.may_ask and not self._asking and now - self._asked >= PING_AFTER_S:
                 self._asking, self._asked = True, now
                 self._ping(DEAF_AFTER_S + LOOK_EVERY_S).addBoth(self._answered)

@@ -11,6 +11,7 @@ from pbxrouter.call.history_writer import HistoryWriter
 from pbxrouter.call.pin_calls import PinCalls
 from pbxrouter.call.pin_change import PinChanges
 from pbxrouter.call.pin_guard import PinGuard, PinStatistics
+from pbxrouter.call.proof import CallProofs
 from pbxrouter.call.record import SUCCESSFUL, CallRecord, GatewayOutcome, outcome_kind, outcome_sentence
 from pbxrouter.call.refusals import Refusals
 from pbxrouter.call.reports import Reports
@@ -19,6 +20,7 @@ __all__ = [
     "SUCCESSFUL",
     "ActiveCalls",
     "CallFlow",
+    "CallProofs",
     "CallRecord",
     "GatewayCall",
     "GatewayOutcome",

@@ -61,7 +61,7 @@ class GatewayCall:
         pattern: of the mapping that was decided on; ``""`` before that, or if none matched.
         application: of that mapping; likewise ``data``.
         granted_by: extension or user whose grant allowed the call; ``""`` if none has yet.
-        forwarded_by: who sent the call on, proven or claimed; ``""`` before the decision, or if it was not sent on.
+        forwarded_by: who forwarded the call, proven or claimed; ``""`` before the decision, or if it was not forwarded.
         since: when the gateway got the call, epoch seconds.
     """
 
@@ -148,5 +148,5 @@ class ActiveCalls:
 
 
 def short(text: str) -> str:
-    """Text from outside, made printable and cut to MAX_TEXT characters."""
-    return printable(text[:MAX_TEXT])
+    """Text from outside, made printable and cut to MAX_TEXT characters, with … where it is cut."""
+    return printable(text[:MAX_TEXT]) + ("…" if len(text) > MAX_TEXT else "")

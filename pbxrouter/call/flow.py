@@ -19,17 +19,18 @@ import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import Final
+from typing import Final, NoReturn
 
 from twisted.logger import Logger
 
 from pbxrouter.agi import Channel, Prompts, verbs
 from pbxrouter.call.active_calls import ActiveCalls, GatewayCall, Phase
-from pbxrouter.call.origin import SENT_ON_BY, inherited, origin_of, taken_up
+from pbxrouter.call.origin import FORWARDED_BY, inherited, origin_of, taken_up
 from pbxrouter.call.pin_calls import PinCalls
 from pbxrouter.call.pin_change import PinChanges, wait
-from pbxrouter.call.pin_guard import PinGuard
-from pbxrouter.call.record import CallRecord, GatewayOutcome
+from pbxrouter.call.pin_guard import PinGuard, PinSource
+from pbxrouter.call.proof import CallProofs, Proof
+from pbxrouter.call.record import CallRecord, GatewayOutcome, readable
 from pbxrouter.call.refusals import refusal_note
 from pbxrouter.drivers import Call, Driver, Outcome
 from pbxrouter.errors import (
@@ -37,21 +38,21 @@ from pbxrouter.errors import (
     ChannelHungUp,
     CommandRefused,
     ConnectionClosed,
+    ForgedRequest,
     PromptMissing,
     ProtocolViolation,
     ReplyTimeout,
+    StoreError,
 )
 from pbxrouter.rules import Decision, Facts, RulesEngine, Verdict, normalise_number
-from pbxrouter.security import GuessKey
-from pbxrouter.text import Sentence, printable, sentence
+from pbxrouter.security import GuessKey, Standing
+from pbxrouter.text import Sentence, log_field, printable, sentence
 
 PIN_PROMPTS: Final = 3
 """Number of times that a caller is asked for a PIN."""
 
 TALK_S: Final = 150.0
 """Seconds for which the gateway may ask a caller for number and PIN; the dialplan's limit for AsyncAGI is longer."""
-HEARTBEAT: Final = "GLOBAL(PBXROUTER_HEARTBEAT)"
-"""Asterisk's variable of the heartbeat; where AMI is late, the dialplan asks for it in the call (AGIRequest.beat)."""
 MIN_KEY_MS: Final = 1500
 """Milliseconds that a caller has for each key at least; with less time left the talk ends."""
 
@@ -66,16 +67,23 @@ class _TalkTooLong(Exception):
 class _Conversation:
     """The state of one conversation."""
 
-    __slots__ = ("answered", "began", "channel", "decision", "listed", "locked_out", "mark")
+    __slots__ = ("answered", "began", "channel", "decision", "endpoint", "listed", "locked_out", "mark", "proof")
 
     def __init__(self, channel: Channel, listed: GatewayCall, began: float) -> None:
         self.channel = channel
-        self.began = began
+        self.began = began  # monotonic
         self.listed = listed  # among the calls in progress
         self.decision: Decision | None = None
         self.answered = False
         self.locked_out = False  # a PIN was not checked
         self.mark = ""
+        self.endpoint = ""
+        self.proof: Proof | None = None
+
+    @property
+    def peer(self) -> str:
+        """The address that the call came from; ``""`` over AMI."""
+        return str(getattr(self.channel, "peer", ""))
 
 
 class CallFlow:
@@ -87,11 +95,13 @@ class CallFlow:
         prompts: the sounds that callers hear.
         report: called with the record of each call when it is over.
         active_calls: the list of calls in progress, which is kept up to date.
-        now: returns the time in epoch seconds.
+        now: returns the time in epoch seconds; asked once a call.
+        seconds: returns monotonic seconds, by which all durations are measured.
         guard: rules on each PIN before it is checked; by default one that forgets everything at a restart.
         pin_calls: counts the calls that a PIN has at once; by default those of this flow.
         trunks: endpoints whose callers are outsiders, such as ``PJSIP/provider``.
         pin_changes: changes PINs by phone; by default they cannot be.
+        proofs: proves calls that key a PIN to be Asterisk's; by default they are taken to be.
     """
 
     log = Logger()
@@ -108,12 +118,16 @@ class CallFlow:
         pin_calls: PinCalls | None = None,
         trunks: Iterable[str] = (),
         pin_changes: PinChanges | None = None,
+        proofs: CallProofs | None = None,
+        seconds: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._proofs = proofs
         self._trunks = frozenset(trunks)
         self._pin_changes = pin_changes
-        self._guard = guard or PinGuard(None, (), now)
+        self._guard = guard or PinGuard(None, (), now, seconds=seconds)
         self._pin_calls = pin_calls or PinCalls(None, now)
         self._now = now
+        self._seconds = seconds
         self._engine = engine
         self._drivers = drivers
         self._prompts = prompts
@@ -124,7 +138,7 @@ class CallFlow:
         """Serve one call from its beginning to its end. Never fails."""
         began = self._now()
         note = None
-        call = _Conversation(channel, self._active_calls.add(channel.request, began), began)
+        call = _Conversation(channel, self._active_calls.add(channel.request, began), self._seconds())
         try:
             outcome = await self._converse(call)
         except ChannelHungUp:
@@ -136,14 +150,14 @@ class CallFlow:
             self._active_calls.remove(call.listed)
         if call.locked_out and outcome.status in (GatewayOutcome.DENIED, GatewayOutcome.HUNG_UP):
             outcome = Outcome(GatewayOutcome.LOCKED_OUT, hang_up=outcome.hang_up)
-        self._report(CallRecord(channel.request, call.decision, outcome, began, self._now(), note))
+        ended = began + self._seconds() - call.began
+        self._report(CallRecord(channel.request, call.decision, outcome, began, ended, note))
 
     async def _converse(self, call: _Conversation) -> Outcome:
         if call.channel.request.is_hung_up:
             return Outcome(GatewayOutcome.DEAD)
         try:
-            await self._show_alive(call.channel)
-            outcome = await self._route_in_time(call)
+            outcome = readable(await self._route_in_time(call))
             await self._mark_outcome(call, outcome)
             if outcome.hang_up:
                 await self._hang_up(call, outcome.cause)
@@ -152,14 +166,6 @@ class CallFlow:
             raise
         except Exception as error:
             return await self._failed(call, error)
-
-    async def _show_alive(self, channel: Channel) -> None:
-        """Renew the heartbeat in the call, and lift the limit of a call that had to be answered soon."""
-        request = channel.request
-        if request.is_doubted:
-            await verbs.set_variable(channel, "TIMEOUT(absolute)", "0")
-        if request.beat is not None:
-            await verbs.set_variable(channel, HEARTBEAT, request.beat)
 
     # --- the flow ---
 
@@ -179,24 +185,25 @@ class CallFlow:
         number = await self._dialled_number(call)
         if call.answered:  # the caller was asked for it
             origin = await taken_up(call.channel, origin, self._trunks)
+        call.endpoint = origin.endpoint
         facts = Facts(
             call.channel.request.caller,
             number,
             endpoint=origin.endpoint,
             by_trunk=origin.by_trunk,
-            sent_on_by=origin.sent_on_by,
-            claimed=origin.claimed,
+            forwarders=origin.forwarders,
+            claimed_forwarder=origin.claimed_forwarder,
         )
         decision = self._set_decision(call, await self._engine.decide(facts))
         if decision.verdict is Verdict.PIN:
             await self._mark(call, "routing")
             decision = self._set_decision(call, await self._ask_for_pin(call, facts, decision))
         if decision.verdict is Verdict.ALLOW:
-            if origin.sent_on_by:  # the legs of a Dial inherit it
-                value = inherited(call.channel.request.uniqueid, origin.sent_on_by)
-                await verbs.set_variable(call.channel, f"__{SENT_ON_BY}", value)
+            if origin.forwarders:  # the legs of a Dial inherit it
+                value = inherited(call.channel.request.uniqueid, origin.forwarders)
+                await verbs.set_variable(call.channel, f"__{FORWARDED_BY}", value)
             elif origin.has_leftover:
-                await verbs.set_variable(call.channel, f"__{SENT_ON_BY}", "")
+                await verbs.set_variable(call.channel, f"__{FORWARDED_BY}", "")
             return await self._run_allowed(call, facts.caller, decision)
         if decision.verdict is Verdict.INVALID:
             await self._mark(call, "routing")
@@ -250,6 +257,7 @@ class CallFlow:
     async def _ask_for_pin(self, call: _Conversation, facts: Facts, undecided: Decision) -> Decision:
         self._active_calls.set_phase(call.listed, Phase.PIN)
         await self._answer(call)
+        await self._begin_proof(call)
         typed_ahead = ""
         for _ in range(PIN_PROMPTS):
             keyed = await self._ask(call, self._prompts.ask_pin)
@@ -268,12 +276,12 @@ class CallFlow:
             return await self._engine.decide(facts)
         request = call.channel.request
         map_id = undecided.mapping.map_id if undecided.mapping else 0
-        attempt = await self._guard.admit(request, map_id)
+        attempt = await self._guard.admit(request, map_id, await self._pin_source(call))
         call.locked_out = call.locked_out or not attempt.is_checked
         try:
             await wait(call.channel, attempt.ruling.delay_s)
         except ChannelHungUp:  # one who does not wait for the answer is a guesser all the same
-            self._guard.wrong(attempt, request, getattr(call.channel, "peer", ""), undecided.number)
+            self._guard.wrong(attempt, request, call.peer, undecided.number)
             raise
         decision = await self._engine.decide(facts)  # also when it does not count: it takes the same time
         if not attempt.is_checked:
@@ -287,10 +295,42 @@ class CallFlow:
                 user=None,
             )
         if decision.verdict is Verdict.DENY:
-            self._guard.wrong(attempt, request, getattr(call.channel, "peer", ""), decision.number)
+            self._guard.wrong(attempt, request, call.peer, decision.number)
         else:
             await self._guard.right(attempt)
         return decision
+
+    async def _begin_proof(self, call: _Conversation) -> None:
+        if call.proof is None and self._proofs is not None:
+            call.proof = await self._proofs.begin(call.channel)
+
+    async def _pin_source(self, call: _Conversation) -> PinSource:
+        """Where the call came from.
+
+        Raises:
+            ForgedRequest: Asterisk does not have its channel; the call is marked as refused and hung up.
+        """
+        await self._begin_proof(call)
+        standing = Standing.PROVEN if call.proof is None else await call.proof.standing()
+        if standing is Standing.FORGED:
+            await self._refuse(call)
+        rules, endpoint = self._engine.rules, call.endpoint
+        is_phone = rules is not None and rules.has_phone(endpoint, call.channel.request.caller)
+        return PinSource(endpoint, call.peer, standing, is_phone and endpoint not in self._trunks)
+
+    async def _refuse(self, call: _Conversation) -> NoReturn:
+        self.log.warn(
+            "PIN guard: refused a call from {peer}, whose channel Asterisk does not have", peer=log_field(call.peer)
+        )
+        error = ForgedRequest(
+            "no Asterisk of the settings has the channel; one that is not among them needs fastagi.secret_file,"
+            " or fastagi.allow"
+        )
+        error.peer = call.peer
+        with contextlib.suppress(AGIError):
+            await self._mark(call, "refused")
+            await verbs.hang_up(call.channel)
+        raise error
 
     async def _run_driver(self, call: _Conversation, caller: str | None, decision: Decision) -> Outcome:
         mapping = decision.mapping
@@ -308,7 +348,9 @@ class CallFlow:
             return Outcome(GatewayOutcome.NO_DRIVER, hang_up=True)
         self._active_calls.set_phase(call.listed, Phase.RUNNING)
         changes = self._pin_changes
-        pins = None if changes is None else changes.of(call.channel, mapping.map_id, decision.number)
+        pins = None
+        if changes is not None:
+            pins = changes.of(call.channel, mapping.map_id, decision.number, lambda: self._pin_source(call))
         try:
             return await driver.run(Call(call.channel, caller, decision.number, mapping.data, pins))
         except ConnectionClosed:
@@ -325,7 +367,7 @@ class CallFlow:
     async def _failed(self, call: _Conversation, error: Exception) -> Outcome:
         """Log an error, mark the call as failed, tell the caller, and let the dialplan go on."""
         uniqueid = printable(call.channel.request.uniqueid)
-        if isinstance(error, AGIError):
+        if isinstance(error, AGIError | StoreError):
             self.log.error("call {uniqueid} failed: {error}", uniqueid=uniqueid, error=str(error))
         else:
             self.log.failure("call {uniqueid} failed", uniqueid=uniqueid)
@@ -382,7 +424,7 @@ class CallFlow:
         Raises:
             _TalkTooLong: too little time is left.
         """
-        left_ms = round(1000 * (call.began + TALK_S - self._now()))
+        left_ms = round(1000 * (call.began + TALK_S - self._seconds()))
         key_ms = min(verbs.PIN_TIMEOUT_MS, left_ms // (verbs.MAX_DIGITS + 1))
         if key_ms < MIN_KEY_MS:
             raise _TalkTooLong

@@ -17,9 +17,9 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from pbxrouter.call.record import CallRecord
-from pbxrouter.database import Database
+from pbxrouter.database import Database, SetAside
 from pbxrouter.database.calls import CallRow, add_calls, forget_calls, trace_text
-from pbxrouter.net import Outage, every
+from pbxrouter.net import Outage, QueueFigures, every
 from pbxrouter.text import printable
 
 WRITE_EVERY_S: Final = 1.0
@@ -27,6 +27,8 @@ BATCH: Final = 1000
 """Calls that are written in one transaction."""
 MAX_QUEUED: Final = 20_000
 """Calls that are kept while the database cannot be written."""
+MAX_TEXT: Final = 200
+"""Characters that the history keeps of each text from outside."""
 FORGET_EVERY_S: Final = 3600.0
 _DAY_S: Final = 86_400
 
@@ -40,6 +42,7 @@ class HistoryWriter(MultiService):
 
     Attributes:
         lost: number of calls discarded since the process started.
+        set_aside: number of calls since then that the database did not take, while it took others.
         outage: of writing to the database.
     """
 
@@ -51,8 +54,9 @@ class HistoryWriter(MultiService):
         self._keep_s = keep_days * _DAY_S
         self._now = now
         self._queue: deque[CallRow] = deque()
+        self._being_written: list[CallRow] = []
         self._unlogged = 0  # of those lost
-        self.lost = 0
+        self.lost = self.set_aside = 0
         self.outage = Outage(
             self.log,
             now,
@@ -67,6 +71,14 @@ class HistoryWriter(MultiService):
         """Number of calls that wait to be written."""
         return len(self._queue)
 
+    @property
+    def figures(self) -> QueueFigures:
+        """The queue's figures for people and programs."""
+        oldest = next(iter(self._being_written or self._queue), None)
+        oldest_s = 0.0 if oldest is None else max(0.0, self._now() - oldest.ended)
+        length = len(self._queue) + len(self._being_written)
+        return QueueFigures("history", length, oldest_s, self.set_aside, self.lost)
+
     def report(self, record: CallRecord) -> None:
         """Queue a call that is over."""
         self._queue.append(row_of(record))
@@ -79,13 +91,18 @@ class HistoryWriter(MultiService):
         """Write the queued calls; those that cannot be written stay queued. Never fails."""
         while self._queue:
             rows = [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
+            self._being_written = rows
             try:
-                await self._store.run(functools.partial(add_calls, rows=rows))
+                failed = await self._store.run(functools.partial(add_calls, rows=rows))
             except Exception as error:
                 self._queue.extendleft(reversed(rows))
                 self.outage.failed(error)
                 return
+            finally:
+                self._being_written = []
             self.outage.over()
+            for row in failed:
+                self._log_set_aside(rows[row.place], row)
             self._log_lost()
 
     async def forget(self) -> None:
@@ -94,6 +111,17 @@ class HistoryWriter(MultiService):
             await self._store.run(functools.partial(forget_calls, before=self._now() - self._keep_s))
         except Exception as error:
             self.log.debug("history: old calls cannot be deleted now: {error}", error=str(error))
+
+    def _log_set_aside(self, call: CallRow, row: SetAside) -> None:
+        self.set_aside += 1
+        self.log.error(
+            "history: call {uniqueid} from {caller} to {number} cannot be written, {where}: {why}",
+            uniqueid=printable(str(call.uniqueid), MAX_TEXT) or "?",
+            caller=printable(str(call.caller), MAX_TEXT) or "unknown",
+            number=printable(str(call.number), MAX_TEXT) or "?",
+            where=row.where,
+            why=row.why,
+        )
 
     def _log_lost(self) -> None:
         if self._unlogged:
@@ -109,16 +137,16 @@ class HistoryWriter(MultiService):
 
 
 def row_of(record: CallRecord) -> CallRow:
-    """A record as a row of the table; text from outside is made printable."""
+    """A record as a row of the table; text from outside is made printable, and cut at MAX_TEXT characters."""
     request, decision, outcome = record.request, record.decision, record.outcome
     mapping = decision.mapping if decision else None
     return CallRow(
         record.began,
         record.ended,
-        printable(request.uniqueid),
-        printable(request.caller or ""),
-        printable(request.caller_name),
-        decision.number if decision else printable(request.extension),
+        printable(request.uniqueid, MAX_TEXT),
+        printable(request.caller or "", MAX_TEXT),
+        printable(request.caller_name, MAX_TEXT),
+        printable(decision.number if decision else request.extension, MAX_TEXT),
         decision.verdict.value if decision else "",
         mapping.pattern if mapping else "",
         mapping.application if mapping else "",
@@ -128,5 +156,5 @@ def row_of(record: CallRecord) -> CallRow:
         outcome.cause,
         outcome.answered_s,
         trace_text((*(decision.trace if decision else ()), *((record.note,) if record.note else ()))),
-        decision.forwarded_by if decision else "",
+        printable(decision.forwarded_by, MAX_TEXT) if decision else "",
     )

@@ -1,12 +1,12 @@
-"""Finds out by which endpoint a call came, and who sent it on.
+"""Finds out by which endpoint a call came, and who forwarded it.
 
-Asterisk says in channel variables who sent a call on: ``BLINDTRANSFER`` after a blind transfer, ``PARKER`` on a parked
-call that comes back, ``FORWARDERNAME`` on the leg that it makes for a forward (SIP 302), ``TRANSFERERNAME`` on the one
-that it makes for an attended transfer by keys. A caller cannot set any of them. ``agi_rdnis`` is a claim: it is taken
-from an INVITE's Diversion header without any check.
+Asterisk says in channel variables who forwarded a call: ``BLINDTRANSFER`` after a blind transfer, ``PARKER`` on a
+call that comes back from parking, ``FORWARDERNAME`` on the leg that it makes for a forward (SIP 302),
+``TRANSFERERNAME`` on the one that it makes for an attended transfer by keys. A caller cannot set any of them.
+``agi_rdnis`` is a claim: it is taken from an INVITE's Diversion header without any check.
 
 They are variables of one channel, and a Dial's legs do not inherit them. So the gateway leaves
-``PBXROUTER_SENT_ON_BY``, which the legs inherit, with the Uniqueid of the channel that it was set on. A Local channel
+``PBXROUTER_FORWARDED_BY``, which the legs inherit, with the Uniqueid of the channel that it was set on. A Local channel
 has no endpoint: it inherits that of the channel that made it, which is the one named there, or else the call's first.
 
 While a caller is asked for the number, another phone can take the call up, by an attended transfer or by an INVITE with
@@ -21,21 +21,25 @@ from dataclasses import dataclass
 from typing import Final
 
 from pbxrouter.agi import NOT_SHOWN, Channel, command
-from pbxrouter.rules import Party
-from pbxrouter.security import endpoint_of
+from pbxrouter.rules import Forwarder
+from pbxrouter.security import as_written, endpoint_of
 
-SENT_ON_BY: Final = "PBXROUTER_SENT_ON_BY"
-"""The variable by which the legs of a Dial know who sent the call on: a Uniqueid and endpoints, joined by ``&``."""
+FORWARDED_BY: Final = "PBXROUTER_FORWARDED_BY"
+"""The variable by which the legs of a Dial know who forwarded the call: a Uniqueid and endpoints, joined by ``&``."""
 _OWN: Final = ("BLINDTRANSFER", "TRANSFERERNAME", "FORWARDERNAME", "PARKER")
 _LATEST_FIRST: Final = ("BLINDTRANSFER", "PARKER", "FORWARDERNAME", "TRANSFERERNAME")
 """Asterisk clears the first and the third as a channel enters a bridge: each is younger than those behind it."""
-_INHERITED: Final = (*_OWN, SENT_ON_BY)
+_INHERITED: Final = (*_OWN, FORWARDED_BY)
 _HOPS_LEFT: Final = "CHANNEL(max_forwards)"
 _HOPS: Final = re.compile(r"-?[0-9]{1,9}", re.ASCII)
 _UNIQUEID: Final = re.compile(r"[A-Za-z0-9._-]+")
 _ENDPOINT: Final = re.compile(r"[\w./:@+-]+", re.ASCII)
+MAX_VALUES: Final = 10_000
+"""Characters of all values together, and so of the endpoints that a call's legs inherit."""
+MAX_PARTIES: Final = 50
+"""Parties that sent one call on; of more it is not known who they are."""
 UNKNOWN: Final = "unknown"
-"""Stands for the endpoint of a party whose channel name cannot be read; no extension is tied to it."""
+"""Stands for the endpoint of a forwarder whose channel name cannot be read; no extension is tied to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +49,16 @@ class Origin:
     Attributes:
         endpoint: such as ``PJSIP/33``; ``""`` if it is not known.
         by_trunk: whether that is one of the trunks.
-        sent_on_by: the parties that sent the call on, as Asterisk tells.
-        claimed: a party that the call merely claims to have been sent on by.
-        has_leftover: whether the channel holds a SENT_ON_BY of the call that it was dialled for, which says nothing
+        forwarders: who forwarded the call, as Asterisk tells.
+        claimed_forwarder: who forwarded the call by its own claim, without proof.
+        has_leftover: whether the channel holds a FORWARDED_BY of the call that it was dialled for, which says nothing
             about a call of its own.
     """
 
     endpoint: str = ""
     by_trunk: bool = False
-    sent_on_by: tuple[Party, ...] = ()
-    claimed: Party | None = None
+    forwarders: tuple[Forwarder, ...] = ()
+    claimed_forwarder: Forwarder | None = None
     has_leftover: bool = False
 
 
@@ -65,25 +69,25 @@ async def origin_of(channel: Channel, trunks: Collection[str]) -> Origin:
         trunks: endpoints whose callers are outsiders.
     """
     request = channel.request
-    endpoint = endpoint_of(request.channel)
+    endpoint = as_written(endpoint_of(request.channel))
     names = _INHERITED if endpoint else (*_INHERITED, "CHANNEL(linkedid)", _HOPS_LEFT)
     values = await _variables(channel, names)
-    senders = [UNKNOWN] if values is None else _own_sender(values)
+    forwarded_by = [UNKNOWN] if values is None else _own_forwarder(values)
     has_leftover = False
-    if values is not None and not senders:
-        uniqueid, left = _left(values[SENT_ON_BY])
+    if values is not None and not forwarded_by:
+        uniqueid, left = _left(values[FORWARDED_BY])
         if uniqueid == request.uniqueid or (left and not uniqueid):
-            senders = left
+            forwarded_by = left
         elif endpoint:
             has_leftover = bool(left)
         else:
             maker = uniqueid or values["CHANNEL(linkedid)"]
             if maker != request.uniqueid and _UNIQUEID.fullmatch(maker):
-                endpoint, senders = await _of_maker(channel, maker, left, values[_HOPS_LEFT])
-    sent_on_by = tuple(Party(sender, is_trunk=sender in trunks) for sender in senders)
+                endpoint, forwarded_by = await _of_maker(channel, maker, left, values[_HOPS_LEFT])
+    forwarders = tuple(Forwarder(name, is_trunk=name in trunks) for name in forwarded_by)
     rdnis = _rdnis(channel)
-    claimed = None if sent_on_by or not rdnis else Party(number=rdnis)
-    return Origin(endpoint, endpoint in trunks, sent_on_by, claimed, has_leftover)
+    claimed_forwarder = None if forwarders or not rdnis else Forwarder(number=rdnis)
+    return Origin(endpoint, endpoint in trunks, forwarders, claimed_forwarder, has_leftover)
 
 
 async def taken_up(channel: Channel, origin: Origin, trunks: Collection[str]) -> Origin:
@@ -99,21 +103,21 @@ async def taken_up(channel: Channel, origin: Origin, trunks: Collection[str]) ->
     name = "" if values is None else values["CHANNEL"]
     if name == channel.request.channel:
         return origin
-    endpoint = _readable(endpoint_of(name))
-    return Origin(endpoint, endpoint in trunks, (Party(endpoint, is_trunk=endpoint in trunks),))
+    endpoint = _readable(as_written(endpoint_of(name)))
+    return Origin(endpoint, endpoint in trunks, (Forwarder(endpoint, is_trunk=endpoint in trunks),))
 
 
-def inherited(uniqueid: str, parties: Iterable[Party]) -> str:
-    """The value of SENT_ON_BY that tells the legs of a Dial who sent the call on.
+def inherited(uniqueid: str, forwarders: Iterable[Forwarder]) -> str:
+    """The value of FORWARDED_BY that tells the legs of a Dial who forwarded the call.
 
     Args:
         uniqueid: of the channel that dials.
     """
-    return "&".join((uniqueid, *dict.fromkeys(_readable(party.endpoint) for party in parties)))
+    return "&".join((uniqueid, *dict.fromkeys(_readable(forwarder.endpoint) for forwarder in forwarders)))
 
 
 async def _of_maker(channel: Channel, uniqueid: str, left: list[str], hops_left: str) -> tuple[str, list[str]]:
-    """The endpoint of the channel that made a Local channel, and who sent its call on.
+    """The endpoint of the channel that made a Local channel, and who forwarded its call.
 
     It may be another channel that made it. One that is gone proves nothing, nor does one whose caller number differs,
     nor one that is further away while the call shows who redirected it: a leg between may be that of a forward.
@@ -129,12 +133,12 @@ async def _of_maker(channel: Channel, uniqueid: str, left: list[str], hops_left:
         return "", [UNKNOWN]
     if _rdnis(channel) and not _is_next(maker[_HOPS_LEFT], hops_left):
         return endpoint_of(maker["CHANNEL"]), [UNKNOWN]
-    setter, its_left = _left(maker[SENT_ON_BY])
-    senders = _own_sender(maker) or left or (its_left if setter == uniqueid else [])
+    setter, its_left = _left(maker[FORWARDED_BY])
+    forwarded_by = _own_forwarder(maker) or left or (its_left if setter == uniqueid else [])
     caller = channel.request.caller
-    if senders and maker["CALLERID(num)"] != ("" if caller is None or caller == NOT_SHOWN else caller):
-        senders = [UNKNOWN]
-    return endpoint_of(maker["CHANNEL"]), senders
+    if forwarded_by and maker["CALLERID(num)"] != ("" if caller is None or caller == NOT_SHOWN else caller):
+        forwarded_by = [UNKNOWN]
+    return endpoint_of(maker["CHANNEL"]), forwarded_by
 
 
 async def _variables(channel: Channel, names: Collection[str], uniqueid: str = "") -> dict[str, str] | None:
@@ -147,7 +151,7 @@ async def _variables(channel: Channel, names: Collection[str], uniqueid: str = "
     reply = await channel.execute(command("GET FULL VARIABLE", expression, *([uniqueid] if uniqueid else [])))
     if reply.result != "1" or reply.data is None:
         return dict.fromkeys(names, "")
-    values = reply.data.split(",")
+    values = reply.data[:MAX_VALUES].split(",", len(names))
     return dict(zip(names, values, strict=True)) if len(values) == len(names) else None
 
 
@@ -166,8 +170,8 @@ def _is_next(hops_before: str, hops_after: str) -> bool:
     )
 
 
-def _own_sender(values: dict[str, str]) -> list[str]:
-    """The endpoint that Asterisk names as the last that sent a call on; none if the call was not sent on."""
+def _own_forwarder(values: dict[str, str]) -> list[str]:
+    """The endpoint that Asterisk names as the last that forwarded a call; none if the call was not forwarded."""
     name = next((name for name in _LATEST_FIRST if values[name]), None)
     if name is None:
         return []
@@ -175,11 +179,11 @@ def _own_sender(values: dict[str, str]) -> list[str]:
 
 
 def _left(value: str) -> tuple[str, list[str]]:
-    """The parts of SENT_ON_BY: the Uniqueid, ``""`` if there is none, and the endpoints."""
+    """The parts of FORWARDED_BY: the Uniqueid, ``""`` if there is none, and the endpoints."""
     if not value:
         return "", []
-    uniqueid, *endpoints = value.split("&")
-    if not endpoints or not _UNIQUEID.fullmatch(uniqueid):
+    uniqueid, *endpoints = value.split("&", MAX_PARTIES + 1)
+    if not 0 < len(endpoints) <= MAX_PARTIES or not _UNIQUEID.fullmatch(uniqueid):
         return "", [UNKNOWN]
     return uniqueid, list(dict.fromkeys(_readable(endpoint) for endpoint in endpoints))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import sqlite3
 from collections import Counter
 from collections.abc import Callable
 from typing import Final
@@ -36,7 +37,10 @@ class PinCalls:
         self._counts: Counter[str] = Counter()
 
     async def begin(self, user: str, limit: int) -> bool:
-        """Count a call that a user's PIN has opened; False if the user has as many as allowed. Never fails."""
+        """Count a call that a user's PIN has opened; False if the user has as many as allowed.
+
+        A database that is away is no failure; whatever else fails is raised, and nothing is counted.
+        """
         if self._counts[user] >= limit:
             return False
         self._counts[user] += 1
@@ -47,9 +51,12 @@ class PinCalls:
             begun = await self._store.run(
                 lambda connection: begin_pin_call(connection, self._gateway, user, calls, limit, now)
             )
-        except StoreError as error:
+        except (StoreError, sqlite3.IntegrityError) as error:  # the latter by a constraint that is the owner's
             self.log.warn("PIN calls: the database cannot be used, counting in memory: {error}", error=str(error))
             return True
+        except BaseException:
+            self._forget(user)
+            raise
         if not begun:
             self._forget(user)
         return begun
@@ -69,7 +76,7 @@ class PinCalls:
         counts, now = dict(+self._counts), self._now()
         try:
             await self._store.run(lambda connection: write_pin_calls(connection, self._gateway, counts, now, only=only))
-        except StoreError as error:
+        except Exception as error:
             self.log.debug("PIN calls: cannot be written now: {error}", error=str(error))
 
     def _forget(self, user: str) -> None:

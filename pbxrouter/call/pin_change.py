@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 from twisted.logger import Logger
 
 from pbxrouter.agi import Channel, verbs
-from pbxrouter.call.pin_guard import PinAttempt, PinGuard
+from pbxrouter.call.pin_guard import PinAttempt, PinGuard, PinSource
 from pbxrouter.database import Database
 from pbxrouter.database.rules import change_own_pin, user_of_pin
 from pbxrouter.errors import ApplicationFailed, ChannelHungUp, EditRefused, PinError, StoreError
@@ -23,8 +23,16 @@ class Reload(Protocol):
     """Loads the rules again."""
 
     def __call__(self) -> Awaitable[object]:
-        """See RulesReloader.reload."""
+        """Reload the rules; as RulesReloader.reload."""
         ...
+
+
+Source = Callable[[], Awaitable[PinSource]]
+"""Finds out where a call came from."""
+
+
+async def _proven() -> PinSource:
+    return PinSource()
 
 
 class PinChanges:
@@ -50,9 +58,13 @@ class PinChanges:
         self.reload = reload
         self.now = now
 
-    def of(self, channel: Channel, map_id: int, number: str) -> CallerPins:
-        """The PINs as the caller on a channel may use them; see drivers.Pins."""
-        return CallerPins(self, channel, map_id, number)
+    def of(self, channel: Channel, map_id: int, number: str, source: Source = _proven) -> CallerPins:
+        """The PINs as the caller on a channel may use them; see drivers.Pins.
+
+        Args:
+            source: finds out where the call came from.
+        """
+        return CallerPins(self, channel, map_id, number, source)
 
 
 class CallerPins:
@@ -62,9 +74,10 @@ class CallerPins:
         locked_by: what the caller was locked out by when a PIN was not checked; None if all were.
     """
 
-    log = Logger(namespace="pbxrouter.call.pin_change")
+    log = Logger()
 
-    def __init__(self, changes: PinChanges, channel: Channel, map_id: int, number: str) -> None:
+    def __init__(self, changes: PinChanges, channel: Channel, map_id: int, number: str, source: Source) -> None:
+        self._source = source
         self._changes = changes
         self._channel = channel
         self._map_id = map_id
@@ -74,7 +87,7 @@ class CallerPins:
         self.locked_by: GuessKey | None = None
 
     async def identify(self, pin: str) -> bool:
-        """See drivers.Pins."""
+        """Find the user of a PIN, counting wrong ones; as drivers.Pins.identify."""
         attempt = await self._attempt()
         hashed = self._changes.hash_pin(pin)
         user = await self._run(lambda connection: user_of_pin(connection, hashed))
@@ -86,7 +99,7 @@ class CallerPins:
         return True
 
     async def change(self, pin: str) -> bool:
-        """See drivers.Pins."""
+        """Give the identified user a new PIN, if it can be used; as drivers.Pins.change."""
         if self._user is None:
             raise ApplicationFailed("changepin: no user was identified")
         user_id, name = self._user
@@ -110,7 +123,8 @@ class CallerPins:
         return True
 
     async def _attempt(self) -> PinAttempt:
-        attempt = await self._changes.guard.admit(self._channel.request, self._map_id)
+        source = await self._source()
+        attempt = await self._changes.guard.admit(self._channel.request, self._map_id, source)
         if attempt.ruling.locked_by is not None:
             self.locked_by = attempt.ruling.locked_by
         try:

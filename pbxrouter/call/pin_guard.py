@@ -2,27 +2,69 @@
 
 ``admit`` charges a guess before the PIN is checked, so that calls at the same time cannot share one; ``right``
 takes the charge back. State is in the database, which all gateways on it share; while the database is away the
-guard goes on in memory. What a caller hears, and after what time, is the same for a right and a wrong PIN while
+guard goes on in memory. A right PIN makes its caller known; such a caller is not held back by what others have done
+under other names. What a caller hears, and after what time, is the same for a right and a wrong PIN while
 locked out.
 """
 
 from __future__ import annotations
 
+import sqlite3
+import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from twisted.logger import Logger
 
 from pbxrouter.agi import AGIRequest
 from pbxrouter.alarms import Alarm
-from pbxrouter.database import Store, admit_guess, forget_guesses, lift_guesses, refund_guess
-from pbxrouter.errors import StoreError
-from pbxrouter.security import GuessKey, Ruling, bounded, charged, keys_of, refunded, rule
-from pbxrouter.text import printable
+from pbxrouter.database import (
+    Database,
+    admit_guess,
+    forget_guesses,
+    is_known,
+    lift_guesses,
+    note_known,
+    refund_guess,
+)
+from pbxrouter.security import (
+    GuessKey,
+    Ruling,
+    Standing,
+    bounded,
+    charged,
+    charges,
+    keys_of,
+    of_known,
+    refunded,
+    rule,
+)
+from pbxrouter.text import log_field, printable
 
+MAX_SHOWN: Final = 200
+"""Characters of each text in a log line or an alarm."""
 MAX_IN_MEMORY: Final = 10_000
-"""Keys remembered while the database is away."""
+"""Keys remembered while the database is away, and known callers."""
+FORGET_EVERY: Final = 500
+"""PINs after which the gateway bounds the rows in the database, besides once an hour."""
+
+
+@dataclass(frozen=True, slots=True)
+class PinSource:
+    """Where a call that keys a PIN came from.
+
+    Attributes:
+        endpoint: by which the call came, if it is known better than by the channel's name; else ``""``.
+        peer: the address that the call came from; ``""`` over AMI.
+        standing: whether the channel's name can be relied on.
+        is_phone: whether the rules name the endpoint as an extension's, so that no right PIN need make it known.
+    """
+
+    endpoint: str = ""
+    peer: str = ""
+    standing: Standing = Standing.PROVEN
+    is_phone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +72,7 @@ class PinAttempt:
     """One PIN that a caller keyed.
 
     Attributes:
-        keys: what its guess is charged to.
+        keys: what its guess is counted by, the caller's first.
         ruling: whether it is checked, and after what delay.
     """
 
@@ -69,6 +111,7 @@ class PinGuard:
         store: the database.
         trunks: endpoints that stand for many callers, such as ``PJSIP/provider``.
         now: returns epoch seconds.
+        seconds: returns monotonic seconds, by which this process remembers guesses.
         alarm: tells the owner of a lock-out or an attack.
 
     Attributes:
@@ -79,47 +122,77 @@ class PinGuard:
 
     def __init__(
         self,
-        store: Store | None,
+        store: Database | None,
         trunks: Iterable[str],
         now: Callable[[], float],
         alarm: Callable[[Alarm], object] = lambda alarm: None,
+        seconds: Callable[[], float] = time.monotonic,
     ) -> None:
         self._raise_alarm = alarm
         self._store = store
         self._trunks = frozenset(trunks)
         self._now = now
+        self._seconds = seconds
         self._memory: dict[GuessKey, float] = {}
         self._locked: dict[GuessKey, float] = {}
+        self._known: dict[GuessKey, None] = {}
+        self._admitted = 0
         self.statistics = PinStatistics()
 
-    async def admit(self, request: AGIRequest, map_id: int) -> PinAttempt:
-        """Charge a guess, and rule whether the caller's next PIN is checked. Never fails."""
-        keys = keys_of(request.channel, request.caller, map_id, self._trunks)
+    async def admit(self, request: AGIRequest, map_id: int, source: PinSource | None = None) -> PinAttempt:
+        """Charge a guess, and rule whether the caller's next PIN is checked. Never fails.
+
+        Args:
+            source: where the call came from; by default what the channel's name tells is relied on.
+        """
+        source = source or PinSource()
+        keys = keys_of(
+            request.channel,
+            request.caller,
+            map_id,
+            self._trunks,
+            endpoint=source.endpoint,
+            peer=source.peer,
+            standing=source.standing,
+        )
+        if source.is_phone:
+            keys = of_known(keys)
         now = self._now()
         ruling: Ruling | None = None
         if self._store is not None:
             try:
-                ruling = await self._store.run(lambda connection: admit_guess(connection, keys, now))
-            except StoreError as error:
+                keys, ruling = await self._store.run(lambda connection: _admit(connection, keys, now))
+            except Exception as error:
                 self.log.warn("PIN guard: the database cannot be used, counting in memory: {error}", error=str(error))
+        moment = self._seconds()
         if ruling is None:
+            keys = of_known(keys) if keys[0] in self._known else keys
             for key in keys:
-                self._remember(key, bounded(key, self._memory.get(key, 0.0), now))
-            ruling = rule(keys, self._memory, now)
-        if ruling.locked_by is None:
-            for key in keys:
-                self._remember(key, charged(key, self._memory.get(key, 0.0), now))
+                self._remember(key, bounded(key, self._memory.get(key, 0.0), moment))
+            ruling = rule(keys, self._memory, moment)
+            if ruling.locked_by is not None:
+                ruling = replace(ruling, locked_until=ruling.locked_until - moment + now)
+        for key in charges(keys, ruling):
+            self._remember(key, charged(key, self._memory.get(key, 0.0), moment))
+        self._admitted += 1
+        if self._admitted % FORGET_EVERY == 0:
+            await self.forget()
         return PinAttempt(keys, ruling)
 
     async def right(self, attempt: PinAttempt) -> None:
-        """Take back the charge of a right PIN. Never fails."""
-        now = self._now()
+        """Take back the charge of a right PIN, and remember its caller. Never fails."""
+        now, moment = self._now(), self._seconds()
         for key in attempt.keys:
-            self._remember(key, refunded(key, self._memory.get(key, 0.0), now))
+            if key.scope != "queue":
+                self._remember(key, refunded(key, self._memory.get(key, 0.0), moment))
+        self._known.pop(attempt.keys[0], None)
+        self._known[attempt.keys[0]] = None
+        while len(self._known) > MAX_IN_MEMORY:
+            del self._known[next(iter(self._known))]
         if self._store is not None:
             try:
-                await self._store.run(lambda connection: refund_guess(connection, attempt.keys, now))
-            except StoreError as error:
+                await self._store.run(lambda connection: _right(connection, attempt.keys, now))
+            except Exception as error:
                 self.log.warn("PIN guard: a right PIN could not be noted: {error}", error=str(error))
 
     def wrong(self, attempt: PinAttempt, request: AGIRequest, peer: str, number: str) -> None:
@@ -131,14 +204,16 @@ class PinGuard:
         """
         now = self._now()
         ruling = attempt.ruling
-        fields = {
-            "peer": printable(peer) or "?",
-            "channel": printable(request.channel),
-            "caller": printable(request.caller or "unknown"),
-            "number": printable(number),
+        told = {
+            "peer": peer or "?",
+            "channel": request.channel,
+            "caller": request.caller or "unknown",
+            "number": number,
         }
+        fields = {name: log_field(value) if value != "?" else value for name, value in told.items()}
+        told = {name: printable(value, MAX_SHOWN) for name, value in told.items()}
         if ruling.alarmed is not None:
-            self._alarm(ruling.alarmed, now, fields)
+            self._alarm(ruling.alarmed, now, told)
         if ruling.locked_by is None:
             self.statistics.wrong += 1
             self.log.info(
@@ -153,11 +228,11 @@ class PinGuard:
                 "PIN guard: locked out {scope} {name} after wrong PINs from {peer}, channel {channel}, "
                 "caller {caller}, number {number}",
                 scope=key.scope,
-                name=printable(key.name),
+                name=log_field(key.name),
                 **fields,
             )
-            who = f"{key.scope} {printable(key.name)}".strip()
-            self._raise_alarm(Alarm("pin-lockout", f"locked out after wrong PINs: {who}", fields))
+            who = f"{key.scope} {printable(key.name, MAX_SHOWN)}".strip()
+            self._raise_alarm(Alarm("pin-lockout", f"locked out after wrong PINs: {who}", told))
         self._locked = {known: until for known, until in self._locked.items() if until > now}
         self._locked[key] = max(ruling.locked_until, now)
 
@@ -178,20 +253,20 @@ class PinGuard:
         for key in keys:
             self._memory.pop(key, None)
             self._locked.pop(key, None)
-            if not key.is_caller:
+            if not key.may_lock:
                 self.statistics.alarmed_until = 0.0
 
     async def forget(self) -> None:
-        """Delete from the database what was forgiven long ago. Never fails."""
+        """Delete from the database what was forgiven long ago, and what exceeds its bounds. Never fails."""
         if self._store is not None:
             now = self._now()
             try:
                 await self._store.run(lambda connection: forget_guesses(connection, now))
-            except StoreError as error:
+            except Exception as error:
                 self.log.debug("PIN guard: old wrong PINs cannot be deleted now: {error}", error=str(error))
 
     def _alarm(self, key: GuessKey, now: float, told: dict[str, str]) -> None:
-        if self.statistics.alarmed_until <= now:
+        if not 0 < self.statistics.alarmed_until - now <= key.interval_s:  # more if the clock was set back
             self.statistics.alarms += 1
             where = "the gateway" if key.scope == "gateway" else f"mapping {key.name}"
             self.log.critical("PIN guard: ALARM: wrong PINs from many places at {where}", where=where)
@@ -201,5 +276,19 @@ class PinGuard:
     def _remember(self, key: GuessKey, forgiven_at: float) -> None:
         self._memory.pop(key, None)
         self._memory[key] = forgiven_at
-        while len(self._memory) > MAX_IN_MEMORY:
-            del self._memory[next(iter(self._memory))]
+        if len(self._memory) > MAX_IN_MEMORY:  # those that are forgiven first go: no flood takes a lock-out away
+            kept = sorted(self._memory.items(), key=lambda item: item[1])[-(MAX_IN_MEMORY * 9 // 10) :]
+            self._memory = dict(kept)
+
+
+def _admit(
+    connection: sqlite3.Connection, keys: tuple[GuessKey, ...], now: float
+) -> tuple[tuple[GuessKey, ...], Ruling]:
+    """The keys that count for a caller, and the ruling."""
+    used = of_known(keys) if is_known(connection, keys[0], now) else keys
+    return used, admit_guess(connection, used, now)
+
+
+def _right(connection: sqlite3.Connection, keys: tuple[GuessKey, ...], now: float) -> None:
+    refund_guess(connection, keys, now)
+    note_known(connection, keys[0], now)

@@ -8,7 +8,12 @@ from typing import Final
 from pbxrouter.agi import AGIRequest
 from pbxrouter.drivers import Outcome
 from pbxrouter.rules import Decision
-from pbxrouter.text import Sentence, sentence
+from pbxrouter.text import Sentence, printable, sentence
+
+MAX_WORD: Final = 80
+"""Characters of an outcome's word, and of its cause."""
+MAX_TALK_S: Final = 10_000_000
+"""Seconds of talk that are believed: four months."""
 
 
 class GatewayOutcome:
@@ -63,6 +68,17 @@ PROBLEMATIC: Final = frozenset(
         GatewayOutcome.LOCKED_OUT,
     }
 )
+
+
+def readable(outcome: Outcome) -> Outcome:
+    """A driver's outcome, which may hold a reply of Asterisk's or what other people's code made, fit to be kept."""
+    status, cause = (printable(str(text), MAX_WORD) for text in (outcome.status, outcome.cause))
+    answered_s = outcome.answered_s
+    if not isinstance(answered_s, int) or not 0 <= answered_s <= MAX_TALK_S:
+        answered_s = None
+    if (status, cause, answered_s) == (outcome.status, outcome.cause, outcome.answered_s):
+        return outcome
+    return Outcome(status, cause, answered_s, outcome.hang_up)
 
 
 def outcome_sentence(outcome: str) -> Sentence:

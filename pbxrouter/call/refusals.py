@@ -34,7 +34,7 @@ class Refusals:
         total: calls refused since the process started.
     """
 
-    log = Logger(namespace="pbxrouter.refusals")
+    log = Logger()
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class Refusals:
                 "uniqueid": printable(request.uniqueid) or "(unknown)",
             }
             self.log.error(
-                "ALARM: {count} calls refused as forged within {minutes:.0f} minutes; the last by {peer},"
+                "calls: ALARM: {count} refused as forged within {minutes:.0f} minutes; the last by {peer},"
                 " channel {channel}, call {uniqueid}",
                 count=len(recent),
                 minutes=ALARM_S / 60,

@@ -1,8 +1,10 @@
 """`pbxrouter call`: simulates a call to the running gateway and shows the conversation."""
 
+import contextlib
 import os
 import re
 import time
+from pathlib import Path
 
 import click
 
@@ -111,12 +113,13 @@ def call(
     """
     import msgspec
 
-    from pbxrouter.agi import SECRET
+    from pbxrouter.agi import NOT_SHOWN, SECRET
     from pbxrouter.cli import conversation
     from pbxrouter.cli.transcript import Transcript, story
     from pbxrouter.config import address, read_fastagi_secret
-    from pbxrouter.errors import PinError
+    from pbxrouter.errors import KeyFileError, PinError
     from pbxrouter.rules import normalise_number
+    from pbxrouter.security import call_mark, read_key
     from pbxrouter.simulator import Script, SimulatedAsterisk, SimulatedCall
 
     if not timeout_s <= _LONGEST_S:  # true of NaN, too
@@ -129,6 +132,12 @@ def call(
     if not all(re.fullmatch("[0-9*#]*", pin) for pin in keyed):
         raise PinError("--pin: accepted are the keys of a phone, 0 to 9, * and #")
     secret = read_fastagi_secret(config)
+    channel = channel or f"PJSIP/{caller or 'unknown'}-00000001"
+    uniqueid = f"{int(time.time())}.{os.getpid()}"
+    if not secret:  # by a mark the gateway knows that the call is no forgery
+        with contextlib.suppress(KeyFileError):
+            mark = read_key(Path(config.pin_key_file))
+            secret = call_mark(mark, uniqueid, channel, None if caller in ("", NOT_SHOWN) else caller)
     # Neither holds a number: the gateway asks for it first.
     asked = not (normalise_number(extension) or normalise_number(dnid))
     asterisk = SimulatedAsterisk(
@@ -137,10 +146,10 @@ def call(
             caller=caller,
             name=name,
             dnid=dnid,
-            channel=channel or f"PJSIP/{caller or 'unknown'}-00000001",
+            channel=channel,
             language=language,
             context=context,
-            uniqueid=f"{int(time.time())}.{os.getpid()}",
+            uniqueid=uniqueid,
             address="localhost" if place.path else str(place),
             arguments=(f"{SECRET}{secret}",) if secret else (),
             dead=extension == "h",

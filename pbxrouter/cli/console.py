@@ -1,12 +1,12 @@
 """`pbxrouter console`: prints a set-up link for the web console, or lists its users."""
 
-import datetime
 import secrets
 import time
 
 import click
 
 from pbxrouter.cli.options import config_option, database_option, open_database, read_config
+from pbxrouter.cli.times import local_time
 from pbxrouter.errors import ConfigError
 
 
@@ -20,8 +20,9 @@ def console(action: str, config_file: str | None, database: str | None) -> None:
     `link` prints a one-time address where an admin can be created, valid for a day; links printed before are
     void. Use it for the first login and for lost passwords. `list` shows the users with role and last login.
     """
-    from pbxrouter.database.people import list_console_users, put_setup_link
+    from pbxrouter.database.access import list_console_users, put_setup_link
     from pbxrouter.security import hash_token
+    from pbxrouter.text import printable
     from pbxrouter.web import base_url, setup_url
 
     config = read_config(config_file, database)
@@ -40,8 +41,8 @@ def console(action: str, config_file: str | None, database: str | None) -> None:
         click.echo("there are no console users yet; `pbxrouter console link` creates the first", err=True)
     for user in users:
         last = f"last login {_time(user.last_login_at)}" if user.last_login_at else "never logged in"
-        click.echo(f"{user.login}: {user.role.value}, {last}{'' if user.enabled else ', disabled'}")
+        click.echo(f"{printable(user.login)}: {user.role.value}, {last}{'' if user.enabled else ', disabled'}")
 
 
 def _time(seconds: float) -> str:
-    return datetime.datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M")
+    return local_time(seconds).strftime("%Y-%m-%d %H:%M")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pbxrouter.cli.options import config_option, database_option, open_database, read_config
+from pbxrouter.cli.times import local_time
 
 if TYPE_CHECKING:
     from pbxrouter.counter import Counts, Report
@@ -66,6 +67,7 @@ def counter(
     U stands for an unknown value: the gateway was down, or had no connection to Asterisk.
     """
     from pbxrouter.counter import report as counter_report
+    from pbxrouter.text import printable
 
     if sum(value is not None for value in (minutes, day, week)) > 1:
         raise click.UsageError("--minutes, --day and --week exclude each other")
@@ -92,11 +94,11 @@ def counter(
     elif busiest is not None:
         for minute, counts in report.busiest(busiest):
             at_least = "" if report.is_known(minute, minute + 60) else "  (at least: part of it is unknown)"
-            click.echo(f"{_local(minute):%Y-%m-%d %H:%M}  {_line(_figures(counts, True))}{at_least}")
+            click.echo(f"{local_time(minute):%Y-%m-%d %H:%M}  {_line(_figures(counts, True))}{at_least}")
     elif by is not None:
         for (kind, name), counts in sorted(report.by.items(), key=lambda item: (-item[1].started, item[0])):
             if kind == by:
-                click.echo(f"{name}  {_line(_figures(counts, known))}")
+                click.echo(f"{printable(name)}  {_line(_figures(counts, known))}")
     else:
         click.echo(_line(_all_figures(report, known)))
 
@@ -153,10 +155,6 @@ def _line(figures: dict[str, Any]) -> str:
     return " ".join(f"{name}:{UNKNOWN if value is None else value}" for name, value in figures.items())
 
 
-def _local(when: float) -> datetime.datetime:
-    return datetime.datetime.fromtimestamp(when).astimezone()
-
-
 def _as_json(
     report: "Report", asterisk: str | None, busiest: int | None, known: bool, each_minute: bool
 ) -> dict[str, Any]:
@@ -166,7 +164,7 @@ def _as_json(
         ended = min(when + 60, report.ended)
         seen = report.is_known(when, ended)
         return {
-            "minute": _local(when).isoformat(),
+            "minute": local_time(when).isoformat(),
             "known": seen,
             "unknown_seconds": round(report.unknown_s(when, ended), 3),
             **_figures(counts, seen),
@@ -174,8 +172,8 @@ def _as_json(
 
     shown: dict[str, Any] = {
         "asterisk": asterisk,
-        "began": _local(report.began).isoformat(),
-        "ended": _local(report.ended).isoformat(),
+        "began": local_time(report.began).isoformat(),
+        "ended": local_time(report.ended).isoformat(),
         "known": known,
         "unknown_seconds": round(report.unknown_s(), 3),
         "active": report.active,
@@ -190,8 +188,8 @@ def _as_json(
             for kind in KINDS
         },
         "gaps": [
-            {"asterisk": gap.asterisk, "began": _local(gap.began).isoformat()}
-            | {"ended": _local(gap.ended).isoformat()}
+            {"asterisk": gap.asterisk, "began": local_time(gap.began).isoformat()}
+            | {"ended": local_time(gap.ended).isoformat()}
             for gap in report.gaps
         ],
     }

@@ -41,7 +41,7 @@ def doctor(as_json: bool, sounds: str | None, config_file: str | None, database:
     _examine(config, sounds, tell)
     bad = sum(finding.state == "wrong" for finding in found)
     if as_json:
-        report = {"well": not bad, "findings": [_as_json(finding) for finding in found]}
+        report = {"ok": not bad, "findings": [_as_json(finding) for finding in found]}
         click.echo(json.dumps(report, indent=2))
     elif bad:
         click.echo(f"{bad} {'problem' if bad == 1 else 'problems'} found")

@@ -68,8 +68,10 @@ def as_json(event: AMIMessage) -> str:
         before = found.get(header)
         if before is None:
             found[header] = value
+        elif isinstance(before, list):
+            before.append(value)
         else:
-            found[header] = [*before, value] if isinstance(before, list) else [before, value]
+            found[header] = [before, value]
     return json.dumps(found)
 
 

@@ -25,15 +25,15 @@ DRIVERS = "pbxrouter.drivers"
 @click.option("--endpoint", metavar="ENDPOINT", default="", help="The endpoint by which it comes, such as PJSIP/33.")
 @click.option(
     "--forwarded-by",
-    metavar="PARTY",
+    metavar="FORWARDER",
     default="",
-    help="The extension, or an endpoint such as PJSIP/21, that sent the call on, by a forward or a transfer.",
+    help="The extension, or an endpoint such as PJSIP/21, that forwarded the call, by a forward or a transfer.",
 )
 @click.option(
-    "--claimed-by",
+    "--claimed-forwarder",
     metavar="NUMBER",
     default="",
-    help="A number that the call merely claims to have been sent on by, as a Diversion header does.",
+    help="The number that forwarded the call by its own claim, without proof, as in a Diversion header.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Write JSON.")
 @config_option
@@ -44,7 +44,7 @@ def explain(
     pin: str | None,
     endpoint: str,
     forwarded_by: str,
-    claimed_by: str,
+    claimed_forwarder: str,
     as_json: bool,
     config_file: str | None,
     database: str | None,
@@ -72,7 +72,7 @@ def explain(
             keyed,
             endpoint=endpoint,
             forwarded_by=forwarded_by,
-            claimed_by=claimed_by,
+            claimed_forwarder=claimed_forwarder,
         )
     except EditRefused as error:
         raise click.BadParameter(str(error), param_hint=f"--{error.field.replace('_', '-')}") from None

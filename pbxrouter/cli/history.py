@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pbxrouter.cli.options import config_option, database_option, open_database, read_config
+from pbxrouter.cli.times import local_time
 
 if TYPE_CHECKING:
     from pbxrouter.database.calls import CallRow
@@ -36,8 +37,8 @@ def when(context: click.Context, option: click.Parameter, value: str | None) -> 
 @click.option("--to", "number", metavar="NUMBER", help="Only calls to this number.")
 @click.option(
     "--forwarded-by",
-    metavar="PARTY",
-    help="Only calls that this number or endpoint sent on, by a forward or a transfer.",
+    metavar="FORWARDER",
+    help="Only calls that this number or endpoint forwarded, by a forward or a transfer.",
 )
 @click.option("--outcome", metavar="WORD", help="Only calls with this outcome, such as BUSY or DENIED.")
 @click.option(
@@ -76,8 +77,10 @@ def history(
     from pbxrouter.database.calls import Search, find_calls
     from pbxrouter.text import printable
 
-    caller, number, party = (None if value is None else printable(value) for value in (caller, number, forwarded_by))
-    search = Search(caller, number, outcome and outcome.upper(), since, until, party)
+    caller, number, forwarder = (
+        None if value is None else printable(value) for value in (caller, number, forwarded_by)
+    )
+    search = Search(caller, number, outcome and outcome.upper(), since, until, forwarder)
     with open_database(read_config(config_file, database)) as connection:
         rows = list(find_calls(connection, search, limit))
     if as_json:
@@ -91,10 +94,10 @@ def history(
 
 
 def _show(row: "CallRow", with_trace: bool) -> None:
-    began = datetime.datetime.fromtimestamp(row.began).strftime("%Y-%m-%d %H:%M:%S")
+    began = local_time(row.began).strftime("%Y-%m-%d %H:%M:%S")
     what = f"{row.application} {row.data}".strip() or "-"
     talk = f", {row.answered_s} s of talk" if row.answered_s is not None else ""
-    who = f"{row.caller or 'unknown'} sent on by {row.forwarded_by}" if row.forwarded_by else row.caller or "unknown"
+    who = f"{row.caller or 'unknown'} forwarded by {row.forwarded_by}" if row.forwarded_by else row.caller or "unknown"
     click.echo(f"{began}  {who} -> {row.number or '?'}  {what}  {row.outcome}{talk}")
     if with_trace:
         for step in row.steps:

@@ -9,7 +9,7 @@ import click
 
 from pbxrouter.cli.options import config_option, database_option, open_database, read_config
 
-SCOPES = ("endpoint", "number", "trunk", "mapping", "gateway")
+SCOPES = ("endpoint", "number", "trunk", "unnamed", "peer", "mapping", "gateway")
 
 
 @click.command()
@@ -50,7 +50,7 @@ def _list(connection: sqlite3.Connection, as_json: bool) -> None:
         if as_json:
             click.echo(json.dumps(dataclasses.asdict(row)))
             continue
-        state = "locked out" if row.is_locked else "not locked"
+        state = ("locked out" if row.key.may_lock else "attacked") if row.is_locked else "not locked"
         who = f"{row.key.scope} {printable(row.key.name)}".strip()
         minutes = (row.forgiven_at - now) / 60
         click.echo(

@@ -48,7 +48,7 @@ def token(
 
 def _create(connection: sqlite3.Connection, name: str, scopes: tuple[str, ...]) -> None:
     from pbxrouter.cli.actor import system_actor
-    from pbxrouter.database.people import add_token
+    from pbxrouter.database.access import add_token
     from pbxrouter.security import Scope, hash_token, new_token
 
     token = new_token()
@@ -57,22 +57,27 @@ def _create(connection: sqlite3.Connection, name: str, scopes: tuple[str, ...]) 
 
 
 def _list(connection: sqlite3.Connection) -> None:
-    from pbxrouter.database.people import list_tokens
+    from pbxrouter.database.access import list_tokens
     from pbxrouter.security import scopes_text
+    from pbxrouter.text import printable
 
     found = list_tokens(connection)
     if not found:
         click.echo("there are no tokens yet; `pbxrouter token create NAME` creates one", err=True)
     for token_info in found:
         scopes = scopes_text(token_info.scopes).replace(" ", ", ") or "nothing"
-        used = f"last used {token_info.last_used}" if token_info.last_used else "never used"
-        revoked = f", revoked {token_info.revoked}" if token_info.revoked else ""
-        click.echo(f"{token_info.name}: for {scopes}; created {token_info.created}, {used}{revoked}")
+        name, created, last_used, revoked_at = (
+            printable(text or "")
+            for text in (token_info.name, token_info.created, token_info.last_used, token_info.revoked)
+        )
+        used = f"last used {last_used}" if last_used else "never used"
+        revoked = f", revoked {revoked_at}" if revoked_at else ""
+        click.echo(f"{name}: for {scopes}; created {created}, {used}{revoked}")
 
 
 def _revoke(connection: sqlite3.Connection, name: str) -> None:
     from pbxrouter.cli.actor import system_actor
-    from pbxrouter.database.people import revoke_token, valid_token
+    from pbxrouter.database.access import revoke_token, valid_token
 
     revoke_token(connection, system_actor(), time.time(), valid_token(connection, name))
     click.echo(f"{name} is revoked")

@@ -24,7 +24,7 @@ _WORDS = {
     "EXEC PLAYBACK": "the caller hears it",
     "EXEC VOICEMAILMAIN": "the caller hears the mailbox",
     "GET DATA": "the caller hears it, and may key digits",
-    "GET FULL VARIABLE": "was the call sent on?",
+    "GET FULL VARIABLE": "was the call forwarded?",
     "GET VARIABLE ANSWEREDTIME": "for how many seconds did they talk?",
     "GET VARIABLE DIALSTATUS": "how did the call end?",
     "GET VARIABLE HANGUPCAUSE": "why?",

@@ -97,12 +97,16 @@ class Hours:
         Raises:
             EditRefused: it cannot be read; the line names what, and what is accepted.
         """
+        too_long = EditRefused(sentence("opening hours have at most {most} characters", most=MAX_LENGTH), field)
         if len(text) > MAX_LENGTH:
-            raise EditRefused(sentence("opening hours have at most {most} characters", most=MAX_LENGTH), field)
+            raise too_long
         try:
-            return cls(tuple(_spans([part for part in _SEPARATORS.split(_plain(text)) if part])))
+            hours = cls(tuple(_spans([part for part in _SEPARATORS.split(_plain(text)) if part])))
         except _Unreadable as error:
             raise EditRefused(error.args[0], field) from None
+        if len(hours.text) > MAX_LENGTH:  # it is stored in this form, and read again
+            raise too_long
+        return hours
 
     @property
     def text(self) -> str:

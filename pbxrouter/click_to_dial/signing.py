@@ -100,7 +100,7 @@ class Signer:
         return f"{issued}.{nonce}.{self._form_mac(link_id, who, issued, nonce)}"
 
     def check_form(self, link_id: int, who: str, token: str, now: float) -> LinkState:
-        """Check a form."""
+        """Check the signature and age of a form's token."""
         found = _FORM.fullmatch(token)
         if found is None:
             return LinkState.MALFORMED

@@ -17,7 +17,7 @@ from pbxrouter.config.checks import check_values
 from pbxrouter.config.error_messages import plain
 from pbxrouter.config.schema import TECHNOLOGIES, Config
 from pbxrouter.errors import ConfigError
-from pbxrouter.rules import as_written
+from pbxrouter.security import as_written
 from pbxrouter.text import printable
 
 

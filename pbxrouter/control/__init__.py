@@ -1,11 +1,12 @@
 """The unix socket through which the command line asks the running gateway."""
 
-from pbxrouter.control.commands import OriginateCommand, WatchCommand
+from pbxrouter.control.commands import OriginateCommand, QueuesCommand, WatchCommand
 from pbxrouter.control.server import ControlCommand, ControlService
 
 __all__ = [
     "ControlCommand",
     "ControlService",
     "OriginateCommand",
+    "QueuesCommand",
     "WatchCommand",
 ]

@@ -1,12 +1,13 @@
 """The commands of the control socket.
 
-``watch`` streams the AGI dialogues of calls; ``originate`` originates a call and streams its progress.
+``watch`` streams the AGI dialogues of calls; ``originate`` originates a call and streams its progress; ``queues``
+tells what waits to be written or sent.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -16,6 +17,7 @@ from twisted.python.failure import Failure
 from pbxrouter.agi import DialogueLine, DialogueWatch
 from pbxrouter.control.server import JsonObject
 from pbxrouter.errors import ControlRefused, PbxrouterError
+from pbxrouter.net import QueueFigures
 from pbxrouter.originate import RING_S, CallRequest, Originator, Progress, originator_for
 from pbxrouter.text import sentence
 
@@ -56,7 +58,7 @@ class WatchCommand:
         self._watch = watch
 
     def __call__(self, arguments: JsonObject, send: Send, end: End) -> Callable[[], None]:
-        """See ControlCommand."""
+        """Send the dialogue lines of calls as they come, until the client disconnects."""
 
         def tell(line: DialogueLine) -> None:
             send(dataclasses.asdict(line))
@@ -64,6 +66,23 @@ class WatchCommand:
         stop = self._watch.add(tell, text(arguments, "caller"), text(arguments, "extension"))
         send({"watching": True})
         return stop
+
+
+class QueuesCommand:
+    """``{"queues": {}}``: the figures of all queues.
+
+    Args:
+        queues: returns them.
+    """
+
+    def __init__(self, queues: Callable[[], Sequence[QueueFigures]]) -> None:
+        self._queues = queues
+
+    def __call__(self, arguments: JsonObject, send: Send, end: End) -> Callable[[], None]:
+        """Send the figures, and end."""
+        send({"queues": [dataclasses.asdict(queue) for queue in self._queues()]})
+        end()
+        return lambda: None
 
 
 class OriginateCommand:
@@ -75,7 +94,7 @@ class OriginateCommand:
         self._originators = originators
 
     def __call__(self, arguments: JsonObject, send: Send, end: End) -> Callable[[], None]:
-        """See ControlCommand."""
+        """Originate a call and send its progress."""
         originator = originator_for(text(arguments, "asterisk"), self._originators)
         channel, number, context = (text(arguments, name) or "" for name in ("channel", "to", "context"))
         request = CallRequest(channel, number, context, whole(arguments, "ring", RING_S))

@@ -98,7 +98,7 @@ class ControlProtocol(LineOnlyReceiver):
         """Refuse a command that is too long."""
         if not self._asked:
             self._asked = True
-            self._refuse(f"a wish may have {self.MAX_LENGTH} bytes")
+            self._refuse(f"a command may have {self.MAX_LENGTH} bytes")
 
     def _refuse(self, why: str) -> None:
         self._send({"error": why})
@@ -172,7 +172,7 @@ class ControlService(Service):
         self._port: IListeningPort | None = None
 
     def startService(self) -> None:
-        """Open the socket."""
+        """Open the socket, for the gateway's own user only."""
         super().startService()
         if len(os.fsencode(self._path)) > MAX_PATH:
             self.log.warn(

@@ -25,6 +25,8 @@ ENDED_WELL: Final = ("", "0", "16")
 HOLDING_BRIDGE: Final = "holding_bridge"
 """BridgeTechnology of a bridge in which channels only wait (Park, BridgeWait)."""
 
+MAX_TEXT: Final = 200
+"""Characters that are kept of each text from outside."""
 _ID: Final = re.compile(r"[A-Za-z0-9._-]{1,149}")
 
 
@@ -134,6 +136,14 @@ class CallTable:
                 self._calls[call.linkedid] = call
                 self._linkedids.update(dict.fromkeys(channels, call.linkedid))
 
+    def clock_set(self, by_s: float) -> None:
+        """Move all times that are kept, since the gateway's clock was set forward by so many seconds."""
+        for call in self._calls.values():
+            call.started += by_s
+            if call.answered is not None:
+                call.answered += by_s
+        self._hung_up_at = deque((when + by_s, uniqueid) for when, uniqueid in self._hung_up_at)
+
     def event(self, name: str, headers: Callable[[str], str], now: float) -> None:
         """Process one event.
 
@@ -160,7 +170,7 @@ class CallTable:
         if self._linkedids[uniqueid] != linkedid:
             self._move(uniqueid, linkedid, now)
         if name == "BridgeEnter":
-            bridge = headers("BridgeUniqueid")
+            bridge = headers("BridgeUniqueid")[:MAX_TEXT]
             if headers("BridgeTechnology") == HOLDING_BRIDGE:
                 self._holding.add(bridge)
                 self._leave(uniqueid)
@@ -169,7 +179,7 @@ class CallTable:
         elif name == "BridgeLeave":
             self._leave(uniqueid)
         elif name == "Hangup":
-            self._hang_up(uniqueid, now, headers("Cause"))
+            self._hang_up(uniqueid, now, headers("Cause")[:MAX_TEXT])
 
     def resync(
         self,
@@ -208,7 +218,7 @@ class CallTable:
 
     def _dial_ended(self, headers: Callable[[str], str]) -> None:
         """Record why a call was not answered; counts nothing (docs/asterisk.md B6, rule 7)."""
-        status = headers("DialStatus")
+        status = headers("DialStatus")[:MAX_TEXT]
         call = self.call_of(headers("Uniqueid"))
         if call is None:
             # Originate dials without a channel: an answer to it connects no two parties yet,
@@ -222,7 +232,8 @@ class CallTable:
         self._linkedids[uniqueid] = linkedid
         call = self._calls.get(linkedid)
         if call is None:
-            call = self._calls[linkedid] = LiveCall(linkedid, started, caller=caller, number=number)
+            call = LiveCall(linkedid, started, caller=caller[:MAX_TEXT], number=number[:MAX_TEXT])
+            self._calls[linkedid] = call
             call.channels.add(uniqueid)
             self._listener.started(call)
         else:

@@ -22,16 +22,22 @@ class AsteriskClock:
 
     def __init__(self) -> None:
         self.ahead_s = 0.0
+        self._doubtful = False
 
     def compare(self, timestamp: str, sent: float, answered: float) -> None:
         """Compare the clocks by a response's Timestamp and the epoch seconds of request and response."""
-        if answered - sent < AGREE_S and _TIMESTAMP.fullmatch(timestamp):
+        if 0 <= answered - sent < AGREE_S and _TIMESTAMP.fullmatch(timestamp):
             ahead_s = float(timestamp) - (sent + answered) / 2
             self.ahead_s = 0.0 if abs(ahead_s) < AGREE_S else ahead_s
+            self._doubtful = False
+
+    def was_set(self) -> None:
+        """Note that the gateway's clock was set: until the clocks are compared again, events are taken as of now."""
+        self._doubtful = True
 
     def to_local(self, timestamp: str, now: float) -> float:
         """Convert an event's Timestamp to local epoch seconds; ``now`` if it is missing or implausible."""
-        if not _TIMESTAMP.fullmatch(timestamp):
+        if self._doubtful or not _TIMESTAMP.fullmatch(timestamp):
             return now
         when = float(timestamp) - self.ahead_s
         return when if -LATEST_S < when - now < 2 * AGREE_S else now

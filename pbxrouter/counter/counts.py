@@ -19,7 +19,7 @@ from pbxrouter.counter.call_table import (
     LiveCall,
 )
 from pbxrouter.rules import Decision, Verdict
-from pbxrouter.text import Sentence
+from pbxrouter.text import Sentence, printable
 
 MINUTE_S: Final = 60
 ALL: Final = ("all", "")
@@ -27,6 +27,8 @@ ALL: Final = ("all", "")
 KINDS: Final = ("mapping", "user", "extension")
 MAX_NAMES: Final = 1000
 """Maximum number of names of one kind; further ones are counted under OTHERS."""
+MAX_NAME: Final = 200
+"""Characters of a name; a longer one is cut."""
 OTHERS: Final = "(others)"
 
 REASONS: Final[Mapping[str, Sentence]] = {
@@ -141,21 +143,21 @@ class CallCounts(CallListener):
         self._minutes: Minutes = {}
 
     def started(self, call: LiveCall) -> None:
-        """See CallListener."""
+        """Count a call that has started; as CallListener.started."""
         self.active += 1
         for counts in self._at(call.started, ALL):
             counts.started += 1
             counts.peak = max(counts.peak, self.active)
 
     def answered(self, call: LiveCall) -> None:
-        """See CallListener."""
+        """Count a call that was answered; as CallListener.answered."""
         assert call.answered is not None
         for label in (ALL, *call.labels):
             for counts in self._at(call.answered, label):
                 counts.answered += 1
 
     def finished(self, call: LiveCall, ended: float, cause: str) -> None:
-        """See CallListener."""
+        """Count a call that has ended, and why it failed if it did; as CallListener.finished."""
         self.active -= 1
         reason = None if call.answered is not None else why_failed(call, cause)
         for label in (ALL, *call.labels):
@@ -198,6 +200,11 @@ class CallCounts(CallListener):
             for counts in self._at(now, ALL):
                 counts.peak = max(counts.peak, self.active)
 
+    @property
+    def pending(self) -> int:
+        """Number of minutes and labels with counts that are not drained."""
+        return len(self._minutes)
+
     def drain(self) -> Minutes:
         """Return and clear the counts since the last drain."""
         minutes, self._minutes = self._minutes, {}
@@ -231,7 +238,7 @@ def labels_of(decision: Decision | None) -> set[tuple[str, str]]:
         return set()
     mapping = decision.mapping
     names = (mapping.pattern if mapping else None, decision.user, decision.extension)
-    return {(kind, name) for kind, name in zip(KINDS, names, strict=True) if name}
+    return {(kind, printable(name, MAX_NAME)) for kind, name in zip(KINDS, names, strict=True) if name}
 
 
 def why_failed(call: LiveCall, cause: str) -> str | None:

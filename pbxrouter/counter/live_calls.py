@@ -55,7 +55,7 @@ class CallView:
         pattern: pattern of its mapping; ``""`` if none or unknown.
         application: application of its mapping; ``""`` once the gateway is done with the call; likewise data.
         granted_by: extension or user whose grant allowed it; ``""`` if not known.
-        forwarded_by: who sent the call on, proven or claimed; ``""`` if it was not sent on, or not known.
+        forwarded_by: who forwarded the call, proven or claimed; ``""`` if it was not forwarded, or not known.
         since: when it began, epoch seconds.
         answered: when two channels were bridged, epoch seconds; None if they were not or it is unknown.
         in_gateway: whether the gateway is serving it.

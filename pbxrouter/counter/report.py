@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pbxrouter.counter.counts import MINUTE_S, Counts
-from pbxrouter.database import reading
+from pbxrouter.database import count_of, reading, seconds_of, shown_text, text_of
 
 FRESH_S: Final = 15.0
 """A counting gateway updates ``last_seen`` every two seconds; after this many it counts as not counting."""
@@ -83,7 +83,7 @@ class Report:
 def asterisks(connection: sqlite3.Connection) -> list[str]:
     """The names of all Asterisks that have ever been counted."""
     rows = connection.execute("SELECT asterisk FROM counter_asterisks ORDER BY asterisk").fetchall()
-    return [name for (name,) in rows]
+    return [text_of(name) for (name,) in rows]
 
 
 def read(
@@ -135,19 +135,25 @@ def _add_counts(
     for minute, kind, name, *numbers in connection.execute(
         f"SELECT minute, kind, name, {_COLUMNS} FROM counter_minutes {where} ORDER BY minute", span
     ):
-        counts = Counts(*numbers)
+        *integers, talk_s, peak = numbers  # rows may be written by hand
+        started, answered, finished, talked, served = map(count_of, integers)
+        counts = Counts(started, answered, finished, talked, served, seconds_of(talk_s), count_of(peak))
+        minute, name = count_of(minute), shown_text(name)
         if kind == "all":
             sum_of_minute = minutes.setdefault(minute, Counts())
             peak = sum_of_minute.peak + counts.peak  # of several Asterisks: at most
             sum_of_minute.add(counts)
             sum_of_minute.peak = peak
         else:
-            by.setdefault((kind, name), Counts()).add(counts)
+            by.setdefault((text_of(kind), name), Counts()).add(counts)
     for minute, kind, name, reason, calls in connection.execute(
         f"SELECT minute, kind, name, reason, calls FROM counter_failures {where}", span
     ):
-        counts = minutes.setdefault(minute, Counts()) if kind == "all" else by.setdefault((kind, name), Counts())
-        counts.add(Counts(failed={reason: calls}))
+        minute, name = count_of(minute), shown_text(name)
+        counts = (
+            minutes.setdefault(minute, Counts()) if kind == "all" else by.setdefault((text_of(kind), name), Counts())
+        )
+        counts.add(Counts(failed={shown_text(reason): count_of(calls)}))
 
 
 def _gaps(connection: sqlite3.Connection, span: dict[str, Any], now: float) -> list[Gap]:
@@ -160,11 +166,11 @@ def _gaps(connection: sqlite3.Connection, span: dict[str, Any], now: float) -> l
     row = connection.execute(
         "SELECT first_seen, last_seen FROM counter_asterisks WHERE asterisk = :asterisk", span
     ).fetchone()
-    first_seen, last_seen = row or (ended, ended)
+    first_seen, last_seen = map(seconds_of, row or (ended, ended))
     found.append((began, first_seen))
     if now - last_seen > FRESH_S:
         found.append((last_seen, ended))
-    clipped = ((max(start, began), min(end, ended)) for start, end in found)
+    clipped = ((max(seconds_of(start), began), min(seconds_of(end), ended)) for start, end in found)
     return [Gap(name, start, end) for start, end in clipped if end > start]
 
 
@@ -174,7 +180,7 @@ def _active(connection: sqlite3.Connection, name: str, now: float) -> int | None
         " FROM counter_asterisks WHERE asterisk = :asterisk",
         {"asterisk": name},
     ).fetchone()
-    return None if row is None or now - row[0] > FRESH_S else int(row[1])
+    return None if row is None or now - seconds_of(row[0]) > FRESH_S else int(row[1])
 
 
 def minutes_of(report: Report) -> list[int]:

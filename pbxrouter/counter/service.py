@@ -8,14 +8,16 @@ gap: unknown, not zero.
 A Hangup counts when Asterisk, asked a moment later, knows the channel no more, since a caller can forge one
 (docs/asterisk.md B8); it counts at its own time.
 
-All times are by the gateway's clock.
+All times are by the gateway's clock. If that is set while calls are in progress, their times are moved with it, so
+that no call lasts longer or shorter for it.
 """
 
 from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Collection
+import time
+from collections.abc import Callable, Collection
 from typing import Any, Final
 
 from twisted.application.service import MultiService
@@ -31,7 +33,7 @@ from pbxrouter.counter.counts import CallCounts
 from pbxrouter.counter.writer import CounterWriter
 from pbxrouter.database import Database
 from pbxrouter.errors import ManagerError, ManagerUnavailable, StoreError
-from pbxrouter.net import Timer, every
+from pbxrouter.net import STEP_S, ClockSteps, QueueFigures, Timer, every, in_slices
 from pbxrouter.text import Sentence, sentence
 
 WRITE_S: Final = 1.0
@@ -39,6 +41,8 @@ POLL_S: Final = 2.0
 """Seconds between two checks that Asterisk answers, which ``last_seen`` is based on."""
 RESYNC_S: Final = 180.0
 FORGET_S: Final = 3600.0
+SLICE: Final = 100
+"""Channels of a list that are read in one go."""
 EARLY_S: Final = 30.0
 CONFIRM_S: Final = 0.1
 """Seconds for which Hangups are gathered before Asterisk is asked whether their channels are gone."""
@@ -55,6 +59,8 @@ class CallCounter(MultiService):
 
     Args:
         keep_days: days after which counts are deleted.
+        now: returns epoch seconds.
+        monotonic: returns monotonic seconds.
 
     Attributes:
         asterisk: its name in the configuration.
@@ -68,7 +74,15 @@ class CallCounter(MultiService):
 
     log = Logger()
 
-    def __init__(self, manager: AMIConnection, store: Database, clock: IReactorTime, keep_days: int) -> None:
+    def __init__(
+        self,
+        manager: AMIConnection,
+        store: Database,
+        clock: IReactorTime,
+        keep_days: int,
+        now: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         super().__init__()
         self.asterisk = str(manager.name)
         self.counting = CallCounts()
@@ -76,14 +90,17 @@ class CallCounter(MultiService):
         self.restarts = self.gaps = self.changes = 0
         self._manager = manager
         self._clock = clock
+        self._now = now
+        self._monotonic = monotonic
+        self._steps = ClockSteps(now, monotonic)
         self._keep_days = keep_days
         self._time = AsteriskClock()
         self._table = CallTable(self.counting)
-        self._writer = CounterWriter(self.asterisk, self._table, self.counting, store, clock.seconds)
+        self._writer = CounterWriter(self.asterisk, self._table, self.counting, store, now)
         self._restored = self._listening = self._looking = False
         self._connections_lost = 0
         self._unknown_s = 0.0
-        self._resynced = 0.0
+        self._resynced: float | None = None  # monotonic
         self._early: dict[str, tuple[float, CallRecord]] = {}
         self._check = ChannelCheck(manager, clock)
         self._hangups: dict[str, tuple[float, AMIMessage]] = {}  # by Uniqueid, not confirmed yet
@@ -116,6 +133,11 @@ class CallCounter(MultiService):
         return self._writer.outage.away_since is None
 
     @property
+    def queue(self) -> QueueFigures:
+        """The figures of what waits to be written."""
+        return self._writer.figures
+
+    @property
     def active(self) -> int | None:
         """Number of calls in progress; None while unknown."""
         return self.counting.active if self.in_sync else None
@@ -134,7 +156,7 @@ class CallCounter(MultiService):
         """Seconds since the process started in which calls were not counted, a present gap included."""
         lasting = 0.0
         if not self.in_sync and self._writer.seen is not None:
-            lasting = max(0.0, self._clock.seconds() - self._writer.seen)
+            lasting = max(0.0, self._now() - self._writer.seen)
         return self._unknown_s + lasting
 
     def report(self, record: CallRecord) -> None:
@@ -158,7 +180,8 @@ class CallCounter(MultiService):
         # DialEnd counts nothing; an event that a caller has merged with another is ignored.
         if name != "DialEnd" and not is_whole(message):
             return
-        when = self._time.to_local(message.get("Timestamp"), self._clock.seconds())
+        self._notice_step()
+        when = self._time.to_local(message.get("Timestamp"), self._now())
         if name == "Hangup":
             self._hangup_received(message, when)
             return
@@ -222,7 +245,7 @@ class CallCounter(MultiService):
         self._connections_lost += 1
 
     def _ask_again(self) -> None:
-        self._resynced = 0.0
+        self._resynced = None
 
     async def poll(self) -> None:
         """Check that Asterisk answers, and reconcile when needed. Never fails."""
@@ -236,10 +259,11 @@ class CallCounter(MultiService):
                 self._listening = self._manager.is_up
             if not self._manager.is_up:
                 return
+            self._notice_step()
             began = self._clock.seconds()
-            await self._compare_clocks(began)
-            if self.in_sync and began - self._resynced < RESYNC_S:
-                self._writer.seen = began
+            await self._compare_clocks()
+            if self.in_sync and self._resynced is not None and began - self._resynced < RESYNC_S:
+                self._writer.seen = self._now()
             else:
                 await self._resync()
         except StoreError as error:
@@ -252,10 +276,26 @@ class CallCounter(MultiService):
         finally:
             self._looking = False
 
-    async def _compare_clocks(self, sent: float) -> None:
+    def _notice_step(self) -> None:
+        """Move the times of what is in progress if the clock was set."""
+        step_s = self._steps.step_s()
+        if not step_s:
+            return
+        self._time.was_set()
+        self._table.clock_set(step_s)
+        self._hangups = {uniqueid: (when + step_s, event) for uniqueid, (when, event) in self._hangups.items()}
+        if self._writer.seen is not None:
+            self._writer.seen += step_s
+        self._writer.rewrite = True
+
+    async def _compare_clocks(self) -> None:
+        sent, asked = self._now(), self._monotonic()
         answer = await self._manager.action("Ping")
+        answered = self._now()
+        self._notice_step()
         agreed = not self._time.ahead_s
-        self._time.compare(answer.get("Timestamp"), sent, self._clock.seconds())
+        if abs(answered - sent - (self._monotonic() - asked)) < STEP_S:  # else the clock was set in between
+            self._time.compare(answer.get("Timestamp"), sent, answered)
         if agreed and self._time.ahead_s:
             self.log.warn(
                 "counter {name}: Asterisk's clock is {ahead:.0f} s ahead; calls are counted by the gateway's clock",
@@ -270,9 +310,12 @@ class CallCounter(MultiService):
         listed = await self._manager.action_list("CoreShowChannels")
         if connections_lost != self._connections_lost:
             return  # It is the list of a connection that was lost meanwhile; events since then are not known.
-        now = self._clock.seconds()
+        seen = [_channel_seen(item) async for item in in_slices(listed, SLICE, self._clock) if is_whole(item)]
+        if connections_lost != self._connections_lost:
+            return
+        self._notice_step()
+        now = self._now()
         gap_began = None if self.in_sync else self._writer.seen
-        seen = [_channel_seen(item) for item in listed if is_whole(item)]
         listed_ids = {channel.uniqueid for channel in seen}
         for uniqueid in self._hangups.keys() - listed_ids:
             self._count_hangup(uniqueid)
@@ -294,7 +337,7 @@ class CallCounter(MultiService):
             self.restarts += 1
             self.log.info("counter {name}: Asterisk was restarted at {when}", name=self.asterisk, when=started_up)
         self._writer.started_up = started_up
-        self._writer.seen = self._resynced = now
+        self._writer.seen, self._resynced = now, self._clock.seconds()
         self.in_sync = self._writer.rewrite = True
         self.trouble = None
 
@@ -310,11 +353,12 @@ class CallCounter(MultiService):
         """Write the changes. Never fails."""
         if self._restored:
             if self.in_sync:
-                self.counting.tick(self._clock.seconds())
+                self._notice_step()
+                self.counting.tick(self._now())
             await self._writer.write(last)
 
     async def _forget(self) -> None:
-        await self._writer.forget(self._clock.seconds() - self._keep_days * 86400)
+        await self._writer.forget(self._now() - self._keep_days * 86400)
 
     def stopService(self) -> Deferred[Any]:
         """Write the last changes and stop; Hangups that are not confirmed yet are counted."""

@@ -10,11 +10,24 @@ from __future__ import annotations
 import json
 import sqlite3
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from pbxrouter.counter.call_table import LiveCall
 from pbxrouter.counter.counts import Minutes
-from pbxrouter.database import reading, transaction
+from pbxrouter.database import (
+    FailedRow,
+    SetAside,
+    keep_aside,
+    reading,
+    seconds_of,
+    text_of,
+    transaction,
+    write_rows,
+)
+from pbxrouter.text import printable
+
+MAX_TEXT: Final = 200
+"""Characters of a name that calls are counted under."""
 
 LiveRow = tuple[float, float | None, str, str, str, str, str, str, bool]
 """A row of counter_live, in the order of its columns."""
@@ -57,48 +70,61 @@ class Kept:
     live: tuple[LiveCall, ...]
 
 
-def write(connection: sqlite3.Connection, batch: Batch) -> None:
-    """Write a batch, wholly or not at all.
+_MINUTES: Final = (
+    "INSERT INTO counter_minutes (minute, asterisk, kind, name, started, answered, finished, talked, served,"
+    " talk_seconds, peak) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " ON CONFLICT DO UPDATE SET started = started + excluded.started,"
+    " answered = answered + excluded.answered, finished = finished + excluded.finished,"
+    " talked = talked + excluded.talked, served = served + excluded.served,"
+    " talk_seconds = talk_seconds + excluded.talk_seconds, peak = max(peak, excluded.peak)"
+)
+_FAILURES: Final = (
+    "INSERT INTO counter_failures (minute, asterisk, kind, name, reason, calls) VALUES (?, ?, ?, ?, ?, ?)"
+    " ON CONFLICT DO UPDATE SET calls = calls + excluded.calls"
+)
+_LIVE: Final = (
+    "INSERT OR REPLACE INTO counter_live (asterisk, linkedid, started, answered, channels, caller, number,"
+    " dial_status, outcome, labels, certain) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_GAPS: Final = "INSERT OR REPLACE INTO counter_gaps (asterisk, began, ended) VALUES (?, ?, ?)"
+_COUNTS: Final = ("started", "answered", "finished", "talked", "served", "talk_s", "peak")
+
+
+def write(connection: sqlite3.Connection, batch: Batch) -> list[SetAside]:
+    """Write a batch, wholly or not at all, but for rows that cannot be written whichever the database; returns those.
 
     Raises:
         StoreError: the database cannot be written now.
     """
     asterisk = batch.asterisk
+    failed: dict[str, list[FailedRow]] = {}
     with transaction(connection):
-        connection.executemany(
-            "INSERT INTO counter_minutes (minute, asterisk, kind, name, started, answered, finished, talked,"
-            " served, talk_seconds, peak) VALUES (:minute, :asterisk, :kind, :name, :started, :answered,"
-            " :finished, :talked, :served, :talk_s, :peak)"
-            " ON CONFLICT DO UPDATE SET started = started + excluded.started,"
-            " answered = answered + excluded.answered, finished = finished + excluded.finished,"
-            " talked = talked + excluded.talked, served = served + excluded.served,"
-            " talk_seconds = talk_seconds + excluded.talk_seconds, peak = max(peak, excluded.peak)",
-            [_minute_row(asterisk, key, counts) for key, counts in batch.minutes.items()],
-        )
-        connection.executemany(
-            "INSERT INTO counter_failures (minute, asterisk, kind, name, reason, calls)"
-            " VALUES (:minute, :asterisk, :kind, :name, :reason, :calls)"
-            " ON CONFLICT DO UPDATE SET calls = calls + excluded.calls",
+        failed["counter_minutes"] = write_rows(
+            connection,
+            _MINUTES,
             [
-                {"minute": minute, "asterisk": asterisk, "kind": kind, "name": name}
-                | {"reason": reason, "calls": calls}
+                (minute, asterisk, kind, name, *(getattr(counts, value) for value in _COUNTS))
+                for (minute, kind, name), counts in batch.minutes.items()
+            ],
+        )
+        failed["counter_failures"] = write_rows(
+            connection,
+            _FAILURES,
+            [
+                (minute, asterisk, kind, name, reason, calls)
                 for (minute, kind, name), counts in batch.minutes.items()
                 for reason, calls in counts.failed.items()
             ],
         )
-        _write_live(connection, batch)
+        failed["counter_live"] = _write_live(connection, batch)
+        failed["counter_gaps"] = write_rows(
+            connection, _GAPS, [(asterisk, began, ended) for began, ended in batch.gaps]
+        )
         _write_seen(connection, batch)
+    return [row for table, rows in failed.items() for row in keep_aside(connection, table, rows)]
 
 
-def _minute_row(asterisk: str, key: tuple[int, str, str], counts: Any) -> dict[str, Any]:
-    minute, kind, name = key
-    row: dict[str, Any] = {"minute": minute, "asterisk": asterisk, "kind": kind, "name": name}
-    for value in ("started", "answered", "finished", "talked", "served", "talk_s", "peak"):
-        row[value] = getattr(counts, value)
-    return row
-
-
-def _write_live(connection: sqlite3.Connection, batch: Batch) -> None:
+def _write_live(connection: sqlite3.Connection, batch: Batch) -> list[FailedRow]:
     if batch.all_live:
         connection.execute("DELETE FROM counter_live WHERE asterisk = :asterisk", {"asterisk": batch.asterisk})
     else:
@@ -106,23 +132,10 @@ def _write_live(connection: sqlite3.Connection, batch: Batch) -> None:
             "DELETE FROM counter_live WHERE asterisk = :asterisk AND linkedid = :linkedid",
             [{"asterisk": batch.asterisk, "linkedid": linkedid} for linkedid in batch.gone],
         )
-    names = ("started", "answered", "channels", "caller", "number", "dial_status", "outcome", "labels")
-    connection.executemany(
-        "INSERT OR REPLACE INTO counter_live (asterisk, linkedid, started, answered, channels, caller,"
-        " number, dial_status, outcome, labels, certain) VALUES (:asterisk, :linkedid, :started, :answered,"
-        " :channels, :caller, :number, :dial_status, :outcome, :labels, :certain)",
-        [
-            {"asterisk": batch.asterisk, "linkedid": linkedid} | dict(zip((*names, "certain"), row, strict=True))
-            for linkedid, row in batch.live.items()
-        ],
-    )
+    return write_rows(connection, _LIVE, [(batch.asterisk, linkedid, *row) for linkedid, row in batch.live.items()])
 
 
 def _write_seen(connection: sqlite3.Connection, batch: Batch) -> None:
-    connection.executemany(
-        "INSERT OR REPLACE INTO counter_gaps (asterisk, began, ended) VALUES (:asterisk, :began, :ended)",
-        [{"asterisk": batch.asterisk, "began": began, "ended": ended} for began, ended in batch.gaps],
-    )
     if batch.seen is not None:
         connection.execute(
             "INSERT INTO counter_asterisks (asterisk, first_seen, last_seen) VALUES (:asterisk, :seen, :seen)"
@@ -152,7 +165,9 @@ def load(connection: sqlite3.Connection, asterisk: str) -> Kept:
             " FROM counter_live WHERE asterisk = :asterisk ORDER BY started",
             name,
         ).fetchall()
-    return Kept(row[0] if row else None, row[1] if row else "", tuple(_live_call(row) for row in live))
+    if row is None:
+        return Kept(None, "", tuple(map(_live_call, live)))
+    return Kept(seconds_of(row[0]), text_of(row[1]), tuple(map(_live_call, live)))
 
 
 def live_row(call: LiveCall) -> LiveRow:
@@ -161,9 +176,9 @@ def live_row(call: LiveCall) -> LiveRow:
         call.started,
         call.answered,
         " ".join(sorted(call.channels)),
-        _storable(call.caller),
-        _storable(call.number),
-        _storable(call.dial_status),
+        call.caller,
+        call.number,
+        call.dial_status,
         call.outcome,
         json.dumps(sorted(call.labels)) if call.labels else "[]",
         call.certain,
@@ -171,11 +186,12 @@ def live_row(call: LiveCall) -> LiveRow:
 
 
 def _live_call(row: tuple[Any, ...]) -> LiveCall:
-    linkedid, started, answered, channels, caller, number, dial_status, outcome, labels = row
+    linkedid, started, answered, *texts = row
+    channels, caller, number, dial_status, outcome, labels = map(text_of, texts)
     return LiveCall(
-        linkedid,
-        started,
-        answered,
+        text_of(linkedid),
+        seconds_of(started),
+        None if answered is None else seconds_of(answered),
         set(channels.split()),
         caller=caller,
         number=number,
@@ -189,14 +205,9 @@ def _live_call(row: tuple[Any, ...]) -> LiveCall:
 def _labels(text: str) -> set[tuple[str, str]]:
     """Parse stored labels; a row that was damaged by hand has none."""
     try:
-        return {(str(kind), str(name)) for kind, name in json.loads(text)}
-    except (ValueError, TypeError):
+        return {(str(kind), printable(str(name), MAX_TEXT)) for kind, name in json.loads(text)}
+    except (ValueError, TypeError, RecursionError):
         return set()
-
-
-def _storable(text: str) -> str:
-    """Replace surrogates (bytes from a caller that were not UTF-8), which SQLite refuses."""
-    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def forget(connection: sqlite3.Connection, before: float) -> None:

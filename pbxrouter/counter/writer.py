@@ -13,8 +13,7 @@ from pbxrouter.counter.call_table import CallTable
 from pbxrouter.counter.counts import CallCounts
 from pbxrouter.counter.storage import Batch, Kept, LiveRow
 from pbxrouter.database import Database
-from pbxrouter.errors import StoreError
-from pbxrouter.net import Outage
+from pbxrouter.net import Outage, QueueFigures
 
 
 class CounterWriter:
@@ -26,6 +25,7 @@ class CounterWriter:
         gaps: gaps that are still to be written.
         rewrite: whether to write all calls in progress, changed or not.
         outage: of writing to the database.
+        set_aside: number of rows since the process started that the database did not take, while it took others.
     """
 
     log = Logger()
@@ -37,6 +37,7 @@ class CounterWriter:
         self.started_up = ""
         self.gaps: list[tuple[float, float]] = []
         self.rewrite = True
+        self.set_aside = 0
         self.outage = Outage(
             self.log,
             now,
@@ -48,9 +49,19 @@ class CounterWriter:
         self._table = table
         self._counting = counting
         self._store = store
+        self._now = now
+        self._last_written = now()
+        self._being_written: list[object] = []
         self._writing = False
         self._written: dict[str, LiveRow] = {}
         self._written_seen: float | None = None
+
+    @property
+    def figures(self) -> QueueFigures:
+        """What waits to be written: minutes with counts, and gaps."""
+        length = self._counting.pending + len(self.gaps) + len(self._being_written)
+        oldest_s = max(0.0, self._now() - self._last_written) if length else 0.0
+        return QueueFigures(f"counter {self._asterisk}", length, oldest_s, self.set_aside)
 
     async def restore(self) -> None:
         """Restore the state of an earlier run.
@@ -87,10 +98,12 @@ class CounterWriter:
             self.started_up,
         )
         if not (batch.minutes or batch.live or batch.gone or whole) and self.seen == self._written_seen:
+            self._last_written = self._now()
             return
         self.gaps, self.rewrite, self._writing = [], False, True
+        self._being_written = [*batch.minutes, *batch.gaps]
         try:
-            await self._store.run(functools.partial(storage.write, batch=batch))
+            failed = await self._store.run(functools.partial(storage.write, batch=batch))
         except Exception as error:
             self._counting.requeue(batch.minutes)
             self.gaps = batch.gaps + self.gaps
@@ -98,15 +111,25 @@ class CounterWriter:
             self.outage.failed(error)
         else:
             self._written, self._written_seen = live, batch.seen
+            self._last_written = self._now()
             self.outage.over()
+            for row in failed:
+                self.set_aside += 1
+                self.log.error(
+                    "counter {name}: a row cannot be written, {where}: {why}",
+                    name=self._asterisk,
+                    where=row.where,
+                    why=row.why,
+                )
         finally:
             self._writing = False
+            self._being_written = []
 
     async def forget(self, before: float) -> None:
         """Delete what is older than an epoch second; a failure is ignored until the next time."""
         try:
             await self._store.run(functools.partial(storage.forget, before=before))
-        except StoreError as error:
+        except Exception as error:
             self.log.debug(
                 "counter {name}: old counts cannot be deleted: {error}", name=self._asterisk, error=str(error)
             )

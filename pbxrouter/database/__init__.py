@@ -2,7 +2,7 @@
 
 All functions block and do not use Twisted; the gateway calls them in a thread (``Store``), the
 command line directly. Failures are StoreErrors. Each subject has a package: ``rules``, ``audit``,
-``people``, ``click``, ``calls``.
+``access``, ``click_to_dial``, ``calls``.
 """
 
 from __future__ import annotations
@@ -29,19 +29,23 @@ from pbxrouter.database.guesses import (
     WrongGuesses,
     admit_guess,
     forget_guesses,
+    is_known,
     lift_guesses,
     lift_lockout,
     list_guesses,
     lockout_figures,
+    note_known,
     refund_guess,
 )
 from pbxrouter.database.paging import MAX_LIMIT, MAX_SEARCH, Page
 from pbxrouter.database.pin_calls import begin_pin_call, write_pin_calls
+from pbxrouter.database.set_aside import FailedRow, SetAside, keep_aside, set_aside_file, write_rows
 from pbxrouter.database.upgrade import SCHEMA_VERSION, upgrade, version_of
+from pbxrouter.database.values import count_of, seconds_of, shown_text, text_of
 from pbxrouter.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from pbxrouter.database.store import Database, Store
+    from pbxrouter.database.store import Database, LimitedDatabase, Store
 
 __all__ = [
     "MAX_LIMIT",
@@ -54,30 +58,42 @@ __all__ = [
     "TIMEOUT_S",
     "WORKSHOP_TABLES",
     "Database",
+    "FailedRow",
+    "LimitedDatabase",
     "LockoutFigures",
     "Page",
+    "SetAside",
     "Store",
     "WrongGuesses",
     "admit_guess",
     "begin_pin_call",
     "connect",
+    "count_of",
     "create",
     "dump_first",
     "forget_guesses",
+    "is_known",
+    "keep_aside",
     "lift_guesses",
     "lift_lockout",
     "list_guesses",
     "lockout_figures",
+    "note_known",
     "path_of",
     "prepare",
     "reading",
     "refund_guess",
+    "seconds_of",
+    "set_aside_file",
+    "shown_text",
     "store_error",
+    "text_of",
     "transaction",
     "upgrade",
     "uri_of",
     "version_of",
     "write_pin_calls",
+    "write_rows",
 ]
 
-__getattr__ = lazy_names(__name__, {"Database": "store", "Store": "store"})
+__getattr__ = lazy_names(__name__, {"Database": "store", "LimitedDatabase": "store", "Store": "store"})

@@ -83,7 +83,7 @@ def _explain_unopened(error: sqlite3.Error | OSError, path: Path) -> StoreError:
             )
     except OSError as why:
         return StoreError(sentence("database {path} cannot be opened: {why}", path=path, why=why.strerror))
-    reason = error.strerror if isinstance(error, OSError) else None
+    reason = error.strerror if isinstance(error, OSError) else _used_up()
     return StoreError(
         sentence(
             "database {path} cannot be opened: {why}",
@@ -91,6 +91,15 @@ def _explain_unopened(error: sqlite3.Error | OSError, path: Path) -> StoreError:
             why=reason or Sentence("this user may not read and write it"),
         )
     )
+
+
+def _used_up() -> str | None:
+    """Why nothing can be opened, if it is not for the file: SQLite does not tell."""
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY))
+    except OSError as error:
+        return error.strerror
+    return None
 
 
 def _explain_no_database(path: Path) -> NotADatabase:

@@ -9,12 +9,31 @@ from typing import Final
 
 from pbxrouter.database.audit import Actor, note
 from pbxrouter.database.connection import reading, transaction
+from pbxrouter.database.values import count_of, seconds_of, text_of
 from pbxrouter.errors import NotThere
-from pbxrouter.security import CALLER_SCOPES, GuessKey, Ruling, bounded, charged, guesses, lock_bounds, refunded, rule
+from pbxrouter.security import (
+    LOCKING_SCOPES,
+    SCOPES,
+    GuessKey,
+    Ruling,
+    bounded,
+    charged,
+    charges,
+    guesses,
+    lock_bounds,
+    refunded,
+    rule,
+)
 from pbxrouter.text import sentence
 
 MAX_LISTED: Final = 200
 """Keys that are listed at most."""
+MAX_KEYS: Final = 50_000
+"""Keys that are kept at most; the ones that are forgiven first give way."""
+MAX_KNOWN: Final = 10_000
+"""Callers that are remembered for a right PIN at most; the ones whose last right PIN is oldest give way."""
+KNOWN_S: Final = 30 * 86_400.0
+"""Seconds for which a caller is remembered for a right PIN."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +81,10 @@ def admit_guess(connection: sqlite3.Connection, keys: tuple[GuessKey, ...], now:
         StoreError: the database cannot be written now.
     """
     with transaction(connection):
-        forgiven_at = {key: bounded(key, _forgiven_at(connection, key), now) for key in keys}
+        forgiven_at = {key: bounded(key, _times(connection, key, now)[0], now) for key in keys}
         ruling = rule(keys, forgiven_at, now)
-        for key in keys:
-            locked = ruling.locked_by is not None
+        locked = ruling.locked_by is not None
+        for key in charges(keys, ruling) or keys:
             connection.execute(
                 "INSERT INTO pin_guesses (scope, name, forgiven_at, wrong, unchecked, last_at)"
                 " VALUES (:scope, :name, :forgiven_at, :wrong, :unchecked, :now)"
@@ -92,15 +111,48 @@ def refund_guess(connection: sqlite3.Connection, keys: tuple[GuessKey, ...], now
     """
     with transaction(connection):
         for key in keys:
+            if key.scope == "queue":  # a place in it is used up by a right PIN, too
+                continue
+            forgiven_at, last_at = _times(connection, key, now)
             connection.execute(
-                "UPDATE pin_guesses SET forgiven_at = :forgiven_at, wrong = max(0, wrong - 1)"
+                "UPDATE pin_guesses SET forgiven_at = :forgiven_at, wrong = max(0, wrong - 1), last_at = :last_at"
                 " WHERE scope = :scope AND name = :name",
                 {
-                    "forgiven_at": refunded(key, _forgiven_at(connection, key), now),
+                    # Not later than the last guess, so that nothing is open if the clock is set back.
+                    "forgiven_at": refunded(key, forgiven_at, last_at),
+                    "last_at": last_at,
                     "scope": key.scope,
                     "name": _storable(key.name),
                 },
             )
+
+
+def note_known(connection: sqlite3.Connection, key: GuessKey, now: float) -> None:
+    """Remember a caller for a right PIN.
+
+    Raises:
+        StoreError: the database cannot be written now.
+    """
+    with transaction(connection):
+        connection.execute(
+            "INSERT INTO pin_guesses (scope, name, forgiven_at, last_at) VALUES ('known', :name, 0, :now)"
+            " ON CONFLICT (scope, name) DO UPDATE SET last_at = excluded.last_at",
+            {"name": _known_as(key), "now": now},
+        )
+
+
+def is_known(connection: sqlite3.Connection, key: GuessKey, now: float) -> bool:
+    """Whether a caller has keyed a right PIN within KNOWN_S.
+
+    Raises:
+        StoreError: the database cannot be read now.
+    """
+    with reading(connection):
+        row = connection.execute(
+            "SELECT 1 FROM pin_guesses WHERE scope = 'known' AND name = :name AND last_at > :limit",
+            {"name": _known_as(key), "limit": now - KNOWN_S},
+        ).fetchone()
+    return row is not None
 
 
 def list_guesses(connection: sqlite3.Connection, now: float) -> list[WrongGuesses]:
@@ -112,13 +164,20 @@ def list_guesses(connection: sqlite3.Connection, now: float) -> list[WrongGuesse
     with reading(connection):
         bounds = lock_bounds(_is_attacked(connection, now))
         rows = connection.execute(
-            "SELECT scope, name, forgiven_at, wrong, unchecked, last_at FROM pin_guesses"
-            f" WHERE forgiven_at > :now ORDER BY {_IS_LOCKED} DESC, last_at DESC LIMIT :limit",
+            f"SELECT scope, name, {_FORGIVEN_AT}, wrong, unchecked, last_at FROM pin_guesses"
+            f" WHERE {_FORGIVEN_AT} > :now AND scope <> 'queue' ORDER BY {_IS_LOCKED} DESC, last_at DESC LIMIT :limit",
             {"now": now, "limit": MAX_LISTED, **bounds},
         ).fetchall()
     found = []
     for scope, name, forgiven_at, wrong, unchecked, last_at in rows:
-        key = GuessKey(scope, name)
+        if scope not in SCOPES:  # written by hand
+            continue
+        key, forgiven_at, last_at = (
+            GuessKey(text_of(scope), text_of(name)),
+            seconds_of(forgiven_at),
+            seconds_of(last_at),
+        )
+        wrong, unchecked = count_of(wrong), count_of(unchecked)
         locked = forgiven_at - now > bounds.get(scope, 0.0)
         count = guesses(key, forgiven_at, now)
         found.append(WrongGuesses(key, count, wrong, unchecked, last_at, forgiven_at, locked))
@@ -134,11 +193,12 @@ def lockout_figures(connection: sqlite3.Connection, now: float) -> LockoutFigure
     with reading(connection):
         attacked = _is_attacked(connection, now)
         rows = connection.execute(
-            f"SELECT scope, count(*) FROM pin_guesses WHERE forgiven_at > :now AND {_IS_LOCKED} GROUP BY scope",
+            "SELECT scope, count(*) FROM pin_guesses"
+            f" WHERE {_FORGIVEN_AT} > :now AND scope <> 'queue' AND {_IS_LOCKED} GROUP BY scope",
             {"now": now, **lock_bounds(attacked)},
         ).fetchall()
     counts = dict(rows)
-    return LockoutFigures(sum(counts.get(scope, 0) for scope in CALLER_SCOPES), attacked or "mapping" in counts)
+    return LockoutFigures(sum(counts.get(scope, 0) for scope in LOCKING_SCOPES), attacked or "mapping" in counts)
 
 
 def lift_lockout(connection: sqlite3.Connection, actor: Actor, now: float, key: GuessKey) -> None:
@@ -176,34 +236,61 @@ def lift_guesses(connection: sqlite3.Connection, keys: Iterable[GuessKey]) -> in
 
 
 def forget_guesses(connection: sqlite3.Connection, now: float) -> None:
-    """Delete the rows whose guesses were all forgiven a day ago.
+    """Delete the rows whose guesses were all forgiven a day ago, and those above MAX_KEYS and MAX_KNOWN.
+
+    Above MAX_KEYS the ones that are forgiven first go: a flood of new keys, with a guess or two each, takes no
+    lock-out away.
 
     Raises:
         StoreError: the database cannot be written now.
     """
     with transaction(connection):
-        connection.execute("DELETE FROM pin_guesses WHERE forgiven_at < :limit", {"limit": now - 86_400})
+        connection.execute(
+            "DELETE FROM pin_guesses WHERE scope <> 'known' AND forgiven_at < :limit", {"limit": now - 86_400}
+        )
+        connection.execute(
+            "DELETE FROM pin_guesses WHERE scope = 'known' AND last_at <= :limit", {"limit": now - KNOWN_S}
+        )
+        for kept, order, most in (
+            ("scope <> 'known'", "forgiven_at", MAX_KEYS),
+            ("scope = 'known'", "last_at", MAX_KNOWN),
+        ):
+            (count,) = connection.execute(f"SELECT count(*) FROM pin_guesses WHERE {kept}").fetchone()
+            if count > most:
+                connection.execute(
+                    f"DELETE FROM pin_guesses WHERE (scope, name) IN (SELECT scope, name FROM pin_guesses"
+                    f" WHERE {kept} AND scope NOT IN ('mapping', 'gateway') ORDER BY {order}, last_at LIMIT :surplus)",
+                    {"surplus": count - most},
+                )
 
 
+_FORGIVEN_AT: Final = "CASE WHEN last_at > :now THEN :now + forgiven_at - last_at ELSE forgiven_at END"
+"""If the last guess lies in the future, the clock was set back since: what was open then is open from now on."""
 _IS_LOCKED: Final = (
-    "forgiven_at - :now > CASE scope WHEN 'mapping' THEN :mapping WHEN 'gateway' THEN :gateway ELSE :caller END"
+    f"{_FORGIVEN_AT} - :now > CASE scope WHEN 'mapping' THEN :mapping WHEN 'gateway' THEN :gateway"
+    " WHEN 'peer' THEN :peer ELSE :caller END"
 )
 
 
 def _is_attacked(connection: sqlite3.Connection, now: float) -> bool:
     """Whether the gateway-wide alarm is on."""
     bound = lock_bounds(False)["gateway"]
-    return _forgiven_at(connection, GuessKey("gateway", "")) - now > bound
+    return _times(connection, GuessKey("gateway", ""), now)[0] - now > bound
 
 
-def _forgiven_at(connection: sqlite3.Connection, key: GuessKey) -> float:
+def _times(connection: sqlite3.Connection, key: GuessKey, now: float) -> tuple[float, float]:
+    """When all guesses of a key are forgiven, and when the last one was, now at the latest."""
     row = connection.execute(
-        "SELECT forgiven_at FROM pin_guesses WHERE scope = :scope AND name = :name",
-        {"scope": key.scope, "name": _storable(key.name)},
+        f"SELECT {_FORGIVEN_AT}, min(last_at, :now) FROM pin_guesses WHERE scope = :scope AND name = :name",
+        {"scope": key.scope, "name": _storable(key.name), "now": now},
     ).fetchone()
-    return float(row[0]) if row else 0.0
+    return (seconds_of(row[0]), seconds_of(row[1])) if row else (0.0, 0.0)
+
+
+def _known_as(key: GuessKey) -> str:
+    return _storable(f"{key.scope} {key.name}")
 
 
 def _storable(name: str) -> str:
     """Replace surrogates (bytes from a caller that were not UTF-8), which SQLite refuses, and bound the length."""
-    return name[:100].encode("utf-8", "replace").decode("utf-8")
+    return name[:100].encode("utf-8", "replace").decode("utf-8").replace("\0", "?")

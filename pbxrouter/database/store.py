@@ -14,15 +14,21 @@ from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 
 from twisted.enterprise.adbapi import ConnectionPool
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError, fail
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from pbxrouter import database
 from pbxrouter.database.rules import read_rules
 from pbxrouter.errors import DatabaseLocked, StoreError
+from pbxrouter.net import make_leavable
 from pbxrouter.rules import RuleSet
 from pbxrouter.text import sentence
+
+CLOSE_S: Final = 10.0
+"""Seconds that the queued work may take when the gateway stops."""
 
 T = TypeVar("T")
 
@@ -33,6 +39,39 @@ class Database(Protocol):
     def run(self, work: Callable[[sqlite3.Connection], T]) -> Deferred[T]:
         """Call ``work`` with the open database; see Store.run."""
         ...
+
+
+class LimitedDatabase:
+    """A database for those who cannot wait long: work that is not done in time fails with StoreError.
+
+    Work that has not begun by then is not done at all; work that has begun may still be done.
+
+    Args:
+        seconds: for which an answer is waited for, from when it is asked.
+    """
+
+    def __init__(self, database: Database, seconds: float, clock: IReactorTime) -> None:
+        self._database = database
+        self._seconds = seconds
+        self._clock = clock
+
+    def run(self, work: Callable[[sqlite3.Connection], T]) -> Deferred[T]:
+        """Run work as Store.run does; fail with StoreError when no answer comes in time."""
+        given_up: list[StoreError] = []
+
+        def unless_given_up(connection: sqlite3.Connection) -> T:
+            if given_up:
+                raise given_up[0]
+            return work(connection)
+
+        def give_up(result: Any, timeout: float) -> Any:
+            if isinstance(result, Failure) and result.check(CancelledError):
+                why = sentence("the database did not answer within {seconds} s", seconds=f"{timeout:g}")
+                given_up.append(StoreError(why))
+                raise given_up[0]
+            return result
+
+        return self._database.run(unless_given_up).addTimeout(self._seconds, self._clock, give_up)
 
 
 class Store:
@@ -70,6 +109,7 @@ class Store:
             cp_openfun=self._opened,
             cp_reactor=reactor,
         )
+        make_leavable(self._pool.threadpool)
         self._used = self._closed = False
         # The rest belongs to the pool's thread.
         self._connection: sqlite3.Connection | None = None
@@ -103,7 +143,10 @@ class Store:
         return deferToThreadPool(self._reactor, self._pool.threadpool, self._in_thread, work)
 
     def close(self) -> Deferred[None]:
-        """Finish the work that is queued, close the database and stop the thread. Later calls fail."""
+        """Finish the work that is queued, close the database and stop the thread. Later calls fail.
+
+        Work that does not end within CLOSE_S, such as that on a disk that hangs, is left behind.
+        """
         return Deferred.fromCoroutine(self._close())
 
     async def _close(self) -> None:
@@ -114,7 +157,12 @@ class Store:
             self._pool.start()  # the reactor may not have started it yet
             # The thread does this after the work that is queued. The pool itself would block the
             # reactor for as long.
-            await deferToThreadPool(self._reactor, self._pool.threadpool, self._disconnect)
+            closing = deferToThreadPool(self._reactor, self._pool.threadpool, self._disconnect)
+            try:
+                await closing.addTimeout(CLOSE_S, self._reactor)
+            except TimeoutError:
+                self.log.error("database {path}: does not answer, and is left without being closed", path=self._path)
+                self._pool.connections.clear()  # the pool would wait for the thread that uses it
         if self._pool.running or self._pool.startID:
             self._pool.close()
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,10 +20,10 @@ from pbxrouter.doctor.asterisk import check_asterisk
 from pbxrouter.doctor.dialplan import check_dialplan
 from pbxrouter.doctor.files import check_files, load_names, phones_of, tied_extensions
 from pbxrouter.doctor.finding import Finding, unknown, wrong
+from pbxrouter.doctor.forwarding import check_forwarding, check_options
 from pbxrouter.doctor.identity import check_endpoints, unknown_endpoints
 from pbxrouter.doctor.probe import area_of, log_in
 from pbxrouter.doctor.running import check_gateway
-from pbxrouter.doctor.sending_on import check_options, check_sending_on
 from pbxrouter.doctor.sounds import check_sounds
 from pbxrouter.drivers import GROUP
 from pbxrouter.errors import ConfigError, ManagerError
@@ -58,6 +58,7 @@ async def examine(config: Config, reactor: Any, tell: Tell | None = None, sounds
     note(check_options(config, Sentence("settings")))
     if not config.asterisk:
         note([_no_asterisk()])
+    note(_proof(config))
     tied = await _in_thread(reactor, lambda: tied_extensions(Path(config.database)))
     endpoints = {*config.trunks, *tied.values()}
     missing = [
@@ -81,6 +82,17 @@ def _no_asterisk() -> Finding:
         Sentence("AMI"),
         Sentence("no [[asterisk]] is in the settings: no counter, no click-to-dial, no MAGI, no heartbeat"),
         Sentence("docs/configuration.md explains how to add one; FastAGI calls need none"),
+    )
+
+
+def _proof(config: Config) -> Iterator[Finding]:
+    """Whether calls that come without the secret can be proven to be Asterisk's, when they key a PIN."""
+    if config.fastagi.secret_file or (config.asterisk and all(asterisk.secret_file for asterisk in config.asterisk)):
+        return
+    yield unknown(
+        Sentence("PINs"),
+        Sentence("without a connection to AMI, calls that key a PIN cannot be proven to be Asterisk's"),
+        Sentence("add [[asterisk]] with its secret_file for each Asterisk, or set fastagi.secret_file"),
     )
 
 
@@ -122,7 +134,7 @@ async def _examine_asterisk(
         note(await check_dialplan(probe, config, aside=lambda look: _in_thread(reactor, look)))
         phones = await _in_thread(reactor, lambda: phones_of(Path(config.database)))
         note(
-            await check_sending_on(
+            await check_forwarding(
                 probe, config, sentence("dialplan {name}", name=asterisk.name), {*endpoints, *phones}
             )
         )

@@ -167,12 +167,32 @@ def check_database(path: Path, key: bytes | None, drivers: Drivers, trunks: Coll
                 Sentence("database"),
                 sentence("{path}, schema version {version}", path=path, version=database.SCHEMA_VERSION),
             )
+            yield from _set_aside(path)
             yield from _rules(connection, key, names, trunks)
             yield from _lockouts(connection)
     except StoreError as error:
         yield wrong(Sentence("database"), error.sentence)
     except sqlite3.Error as error:
         yield wrong(Sentence("database"), database.store_error(error, path).sentence)
+
+
+def _set_aside(path: Path) -> Iterator[Finding]:
+    """Tell of rows that could not be written; nothing if there are none."""
+    file = database.set_aside_file(path.absolute())
+    try:
+        with file.open("rb") as lines:
+            count = sum(1 for _ in lines)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        why = sentence("{path} cannot be read: {why}", path=file, why=error.strerror)
+        yield unknown(Sentence("database"), why, Sentence("run this as the gateway's own user, or root"))
+        return
+    yield wrong(
+        Sentence("database"),
+        sentence("rows that could not be written and were set aside in {path}: {count}", path=file, count=count),
+        Sentence("each line of the file says why; move it away when that is dealt with"),
+    )
 
 
 def _lockouts(connection: sqlite3.Connection) -> Iterator[Finding]:

@@ -1,21 +1,31 @@
 """Checks that the gateway runs and listens where it should.
 
-Connections are opened and closed; the only request is for /metrics.
+Connections are opened and closed; the only requests are for /metrics and the control socket's ``queues``.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
+import os
+import re
 import socket
-from collections.abc import Callable, Generator, Iterator
+import struct
+from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 
 from pbxrouter.config import Config, is_local
 from pbxrouter.doctor.finding import Finding, ok, unknown, wrong
 from pbxrouter.errors import PbxrouterError
+from pbxrouter.net import QueueFigures
 from pbxrouter.text import Sentence, sentence
 
 TIMEOUT_S = 3.0
+MAX_ANSWER = 1_000_000
+"""Bytes of an answer of the gateway's that are read."""
+QUEUE_TODO = Sentence("the gateway's log names what failed and why; docs/operations.md explains each queue")
+FREE_DESCRIPTORS = 32
+"""Free descriptors below which the doctor warns."""
 START = Sentence("start the gateway: twistd -n pbxrouter; its log says why if it cannot start")
 
 Connect = Callable[[str, float], socket.socket]
@@ -72,8 +82,64 @@ def _control(path: Path) -> Generator[Finding, None, bool | None]:
                 START,
             )
             return False
-    yield ok(Sentence("gateway"), sentence("running; answers at {path}", path=path))
+        yield ok(Sentence("gateway"), sentence("running; answers at {path}", path=path))
+        yield from _queues(probe)
+        yield from _descriptors(probe)
     return True
+
+
+def _queues(probe: socket.socket) -> Iterator[Finding]:
+    """Ask the gateway what waits to be written or sent."""
+    area = Sentence("queues")
+    try:
+        probe.sendall(b'{"queues": {}}\n')
+        answer = b""
+        while b"\n" not in answer and len(answer) < MAX_ANSWER and (more := probe.recv(65_536)):
+            answer += more
+        queues = [QueueFigures(**queue) for queue in json.loads(answer)["queues"]]
+        states = [(queue, queue.state, queue.sentence) for queue in queues]
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        yield unknown(
+            area,
+            Sentence("the gateway does not tell what waits to be written or sent"),
+            Sentence("restart it if it is of another version than this program; its log may say more"),
+        )
+        return
+    good = True
+    for queue, state, said in states:
+        if state != "good":
+            good = False
+            yield wrong(area, sentence("{name}: {state}", name=queue.name, state=said), QUEUE_TODO)
+    if good:
+        yield ok(area, sentence("nothing waits long: {names}", names=", ".join(queue.name for queue in queues)))
+
+
+def _descriptors(connection: socket.socket) -> Iterable[Finding]:
+    """Check that the process at the other end of a Unix socket may open more files; nothing if there is no /proc."""
+    area = Sentence("descriptors")
+    if not hasattr(socket, "SO_PEERCRED"):
+        return []
+    process, _, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    try:
+        in_use = len(os.listdir(f"/proc/{process}/fd"))
+        found = re.search(r"^Max open files +(\d+)", Path(f"/proc/{process}/limits").read_text("ascii"), re.MULTILINE)
+    except OSError as error:
+        return [
+            unknown(
+                area,
+                sentence("those of process {process} cannot be counted: {why}", process=process, why=error.strerror),
+                Sentence("run this as the gateway's own user, or root"),
+            )
+        ]
+    if found is None:
+        return []
+    limit = int(found[1])
+    said = sentence("{count} of {limit} are in use", count=in_use, limit=limit)
+    if limit - in_use >= FREE_DESCRIPTORS:
+        return [ok(area, said)]
+    return [
+        wrong(area, said, Sentence("raise the limit of open files (LimitNOFILE of its systemd unit), and restart it"))
+    ]
 
 
 def _listens(area: Sentence, key: str, listen: str, connect: Connect, running: bool | None) -> Iterator[Finding]:

@@ -27,7 +27,7 @@ __all__ = [
 
 GROUP: Final = "pbxrouter.drivers"
 
-_log = Logger(namespace=__name__)
+_log = Logger()
 
 
 class Pins(Protocol):

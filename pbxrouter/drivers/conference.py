@@ -12,7 +12,7 @@ from pbxrouter.drivers import Call, Outcome
 
 
 class Conference:
-    """Asterisk's ConfBridge()."""
+    """Puts the caller into a conference by Asterisk's ConfBridge()."""
 
     def __init__(self, config: Config) -> None:
         pass

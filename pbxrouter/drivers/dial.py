@@ -26,7 +26,7 @@ _ARGUMENT: Final = re.compile(r"\([^)]*\)")
 
 
 class Dial:
-    """Asterisk's Dial()."""
+    """Dials by Asterisk's Dial()."""
 
     def __init__(self, config: Config) -> None:
         self._dial = config.dial

@@ -9,7 +9,7 @@ from pbxrouter.errors import ApplicationFailed
 
 
 class Playback:
-    """Asterisk's Playback()."""
+    """Plays a sound file by Asterisk's Playback()."""
 
     def __init__(self, config: Config) -> None:
         pass

@@ -8,7 +8,7 @@ from pbxrouter.drivers import Call, Outcome
 
 
 class SayDigits:
-    """AGI's SAY DIGITS."""
+    """Says digits by AGI's SAY DIGITS."""
 
     def __init__(self, config: Config) -> None:
         pass

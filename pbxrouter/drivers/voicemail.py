@@ -16,7 +16,7 @@ from pbxrouter.rules import normalise_number
 
 
 class Voicemail:
-    """Asterisk's VoiceMailMain()."""
+    """Lets the caller listen to a mailbox by Asterisk's VoiceMailMain()."""
 
     def __init__(self, config: Config) -> None:
         pass

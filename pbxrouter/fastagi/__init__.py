@@ -5,6 +5,7 @@ from pbxrouter.fastagi.protocol import ENDING_TIMEOUT_S, HANGUP_GRACE_S, OPENING
 from pbxrouter.fastagi.refusal import BUSY, ForgedCallEnding
 from pbxrouter.fastagi.sender import DirectWriter
 from pbxrouter.fastagi.server import FastAGIFactory
+from pbxrouter.fastagi.standstill import StandstillGuard
 
 __all__ = [
     "BUSY",
@@ -16,6 +17,7 @@ __all__ = [
     "DirectWriter",
     "FastAGIFactory",
     "ForgedCallEnding",
+    "StandstillGuard",
     "bounds_of",
     "host_of",
     "protocol",

@@ -69,8 +69,8 @@ from pbxrouter.fastagi.refusal import BUSY as TELL_BUSY
 from pbxrouter.fastagi.refusal import ForgedCallEnding
 from pbxrouter.fastagi.sender import DirectWriter
 from pbxrouter.fastagi.states import BUSY, HUNG_UP, OVER, Event, IllegalTransition, State, next_state
-from pbxrouter.net import Deadline
-from pbxrouter.text import printable
+from pbxrouter.net import Deadline, keep_alive
+from pbxrouter.text import log_field, printable
 
 OPENING_TIMEOUT_S: Final = 10.0
 """Seconds for the opening block. Asterisk writes it at once; a slower peer is not Asterisk."""
@@ -171,8 +171,7 @@ class FastAGIProtocol(Protocol):
 
     def connectionMade(self) -> None:
         """Wait for the opening block."""
-        if ITCPTransport.providedBy(self.transport):
-            self.transport.setTcpKeepAlive(True)  # a Dial may last hours; this detects a peer that is gone
+        keep_alive(self.transport)  # a Dial may last hours
         self._send = DirectWriter(self.transport).send
         self._owner.opened(self)
         if self._has_slot:
@@ -316,7 +315,7 @@ class FastAGIProtocol(Protocol):
         if request.uniqueid or self._owner.may_log("unknown", error.peer):
             self.log.warn(
                 "call {uniqueid} from {peer} refused: {error}",
-                uniqueid=printable(request.uniqueid) or "(unknown)",
+                uniqueid=log_field(request.uniqueid) if request.uniqueid else "(unknown)",
                 peer=error.peer,
                 error=str(error),
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
@@ -10,10 +11,11 @@ from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import ServerFactory
 from twisted.logger import Logger
 
-from pbxrouter.agi import AGIRequest, Channel, DialogueWatch
-from pbxrouter.errors import ProtocolViolation
+from pbxrouter.agi import AGIRequest, Channel, DialogueWatch, command
+from pbxrouter.errors import AGIError, ProtocolViolation
 from pbxrouter.fastagi.admission import Admission
 from pbxrouter.fastagi.protocol import FastAGIProtocol
+from pbxrouter.fastagi.standstill import StandstillGuard
 from pbxrouter.net import ConnectionSlot
 
 DRAIN_TIMEOUT_S: Final = 3.0
@@ -21,6 +23,11 @@ DRAIN_TIMEOUT_S: Final = 3.0
 
 Source: docs/asterisk.md A8.
 """
+
+GATEWAY_VARIABLE: Final = "PBXROUTER_ID"
+"""The channel variable with the gateway's id, for the dialplan."""
+UNNAMED: Final = "00000000"
+"""The id of a gateway that has none."""
 
 OnRefused = Callable[[AGIRequest, ProtocolViolation], object]
 """Told what is known of a refused call, and why it was refused."""
@@ -36,6 +43,9 @@ class FastAGIFactory(ServerFactory):
         watch: the watchers of AGI dialogues.
         admission: decides which peers may connect; None: all may.
         on_refused: called for each call that was refused as forged before it was served.
+        gateway: the gateway's id, which a dialplan gets that asks whether the gateway is alive.
+        guard: has the calls' connections closed while the gateway stands still; None: they stay open.
+        now: returns epoch seconds.
 
     Attributes:
         admission: the same, with the number of refused connections.
@@ -54,8 +64,14 @@ class FastAGIFactory(ServerFactory):
         watch: DialogueWatch,
         admission: Admission | None = None,
         on_refused: OnRefused = lambda request, violation: None,
+        gateway: str = "",
+        guard: StandstillGuard | None = None,
+        now: Callable[[], float] = time.time,
     ) -> None:
+        self._gateway = gateway
+        self._guard = guard
         self.clock = clock
+        self._now = now
         self.admission = Admission(clock) if admission is None else admission
         self.watch = watch
         self._serve = serve
@@ -115,6 +131,8 @@ class FastAGIFactory(ServerFactory):
         """Note that a connection is gone."""
         self._calls.discard(call)
         self._turned_away.pop(call, None)
+        if self._guard is not None:
+            self._guard.drop(call)
         if call in self._slots:
             self._slots.pop(call).release()
         if self.draining and not self._calls and not self._drained.called:
@@ -134,13 +152,24 @@ class FastAGIFactory(ServerFactory):
         if not self.admission.knows_secret(call.request, call.peer):
             call.close()
             return
+        if call.request.is_probe:
+            self._answer_probe(call)
+            return
+        if self._guard is not None:
+            self._guard.hold(call, call.transport)
         self.served += 1
-        self.last_call = self.clock.seconds()
+        self.last_call = self._now()
         conversation = Deferred.fromCoroutine(self._serve(call))
         conversation.addErrback(
             lambda failure: self.log.failure("FastAGI: unhandled error while serving a call", failure)
         )
         conversation.addBoth(lambda _: call.close())
+
+    def _answer_probe(self, call: FastAGIProtocol) -> None:
+        """Tell the dialplan that the gateway is alive, and which one it is."""
+        told = call.execute(command("SET VARIABLE", GATEWAY_VARIABLE, self._gateway or UNNAMED))
+        told.addErrback(lambda failure: failure.trap(AGIError) and None)
+        told.addBoth(lambda _: call.close())
 
     def drain(self) -> Deferred[None]:
         """Stop: accept no call, let commands in progress finish for DRAIN_TIMEOUT_S, then close every call.

@@ -14,6 +14,7 @@ from pbxrouter.agi import AGIRequest, DialogueWatch
 from pbxrouter.ami import Account, AMIConnection, Heartbeat, ProtocolFactory, account_of, read_secret
 from pbxrouter.config import Asterisk
 from pbxrouter.errors import ConfigError, ProtocolViolation
+from pbxrouter.gateway.readiness import WhenRouting
 from pbxrouter.magi import MagiService, Serve
 from pbxrouter.originate import Originator
 from pbxrouter.rules import RulesEngine
@@ -24,13 +25,14 @@ LEAVING_S: Final = 3.0
 
 
 class AsteriskService(MultiService):
-    """The services of one ``[[asterisk]]`` of the configuration.
+    """The services of one ``[[asterisk]]`` of the configuration; MAGI and heartbeat wait for the rules.
 
     Args:
         serve: serves a call that comes by MAGI.
         engine: decides originated calls.
         technologies: what a technology is called on this Asterisk.
         on_refused: told of each call that was refused before it was served.
+        gateway: the gateway's id, for its heartbeat and for the dialplan; empty: none.
 
     Attributes:
         name: as configured.
@@ -51,6 +53,7 @@ class AsteriskService(MultiService):
         watch: DialogueWatch,
         reactor: Any,
         on_refused: Callable[[AGIRequest, ProtocolViolation], object] = lambda request, violation: None,
+        gateway: str = "",
     ) -> None:
         super().__init__()
         self._clock = reactor
@@ -72,10 +75,12 @@ class AsteriskService(MultiService):
         if config.ami.startswith("ssl:"):
             self.log.warn("AMI {name}: ssl: endpoints verify no certificate; tls: endpoints do", name=config.name)
         self.manager.setServiceParent(self)
+        routing = WhenRouting(engine, reactor)
+        routing.setServiceParent(self)
         if config.heartbeat:
-            Heartbeat(self.manager, reactor).setServiceParent(self)
+            Heartbeat(self.manager, reactor, gateway).setServiceParent(routing)
         self.originator = Originator(self.manager, engine, technologies, reactor, config.originate)
-        MagiService(self.manager, config.magi, serve, reactor, watch, on_refused).setServiceParent(self)
+        MagiService(self.manager, config.magi, serve, reactor, watch, on_refused, gateway).setServiceParent(routing)
 
     def stopService(self) -> Deferred[Any]:
         """Stop the services that use the connection, then close it."""

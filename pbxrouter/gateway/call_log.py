@@ -12,14 +12,14 @@ from pbxrouter.text import printable
 class CallLog:
     """Logs one line for each call."""
 
-    log = Logger(namespace="pbxrouter.calls")
+    log = Logger()
 
     def report(self, record: CallRecord) -> None:
         """Log a call that the gateway has finished."""
         request, decision = record.request, record.decision
         uniqueid = printable(request.uniqueid) or "?"
         caller = printable(request.caller or "unknown")
-        who = f"{caller} sent on by {decision.forwarded_by}" if decision and decision.forwarded_by else caller
+        who = f"{caller} forwarded by {decision.forwarded_by}" if decision and decision.forwarded_by else caller
         number = decision.number if decision else printable(request.extension) or "?"
         outcome = record.outcome.status
         steps = decision.trace_lines() if decision else ["nothing decided"]
@@ -40,7 +40,7 @@ class CallLog:
 class DialogueLog:
     """Logs every AGI dialogue (``[fastagi] debug``)."""
 
-    log = Logger(namespace="pbxrouter.agi")
+    log = Logger()
 
     def tell(self, line: DialogueLine) -> None:
         """Log one line of a dialogue."""

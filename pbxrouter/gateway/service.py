@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import hashlib
+import os
+import socket
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -12,42 +16,105 @@ from twisted.application.service import IService, MultiService, Service
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 
-from pbxrouter import __version__
+from pbxrouter import __version__, database
 from pbxrouter.adapters import demand_starpy
 from pbxrouter.agi import DialogueWatch
 from pbxrouter.alarms import AlarmService, targets_of
-from pbxrouter.call import ActiveCalls, CallFlow, HistoryWriter, PinCalls, PinChanges, PinGuard, Refusals, Reports
+from pbxrouter.call import (
+    ActiveCalls,
+    CallFlow,
+    CallProofs,
+    HistoryWriter,
+    PinCalls,
+    PinChanges,
+    PinGuard,
+    Refusals,
+    Reports,
+)
 from pbxrouter.config import DEFAULT_LISTEN, Config, read_fastagi_secret
-from pbxrouter.control import ControlCommand, ControlService, OriginateCommand, WatchCommand
+from pbxrouter.control import ControlCommand, ControlService, OriginateCommand, QueuesCommand, WatchCommand
 from pbxrouter.counter import CallCounter
-from pbxrouter.database import Store
+from pbxrouter.database import LimitedDatabase, Store
+from pbxrouter.database.rules import read_rules
 from pbxrouter.drivers import load_drivers
-from pbxrouter.fastagi import Admission, FastAGIFactory, bounds_of
+from pbxrouter.errors import StoreError
+from pbxrouter.fastagi import Admission, FastAGIFactory, StandstillGuard, bounds_of
 from pbxrouter.gateway.asterisk_service import AsteriskService
 from pbxrouter.gateway.call_log import CallLog, DialogueLog
+from pbxrouter.gateway.readiness import WhenRouting
 from pbxrouter.gateway.sequential import SequentialService
 from pbxrouter.health import HealthProbe
-from pbxrouter.net import Bounds, Lateness, Listener, call_connections, every, raise_file_limit
+from pbxrouter.net import (
+    Bounds,
+    ClockWatch,
+    DescriptorWatch,
+    Lateness,
+    Listener,
+    call_connections,
+    every,
+    raise_file_limit,
+)
 from pbxrouter.originate import Originator
-from pbxrouter.rules import RulesEngine, RulesReloader
+from pbxrouter.rules import RulesEngine, RuleSet, RulesReloader
 from pbxrouter.security import parse_network, pins, read_key
 
 FORGET_EVERY_S: Final = 3600.0
 """Seconds between deletions of wrong PINs that are forgiven."""
+CALL_WAIT_S: Final = 3.0
+"""Seconds for which a call waits for the database: to count a PIN, or to change it. Without an answer it goes on."""
 MAX_RESERVE: Final = 512
 """FastAGI connections beyond those that have a place, at most."""
 
 
-def build(config: Config, reactor: Any) -> MultiService:
+def read_first_rules(config: Config) -> RuleSet:
+    """Read the rules before the reactor runs.
+
+    Raises:
+        KeyFileError: the PIN key cannot be read.
+        StoreError: the database cannot be read now.
+    """
+    with contextlib.closing(database.connect(Path(config.database))) as connection:
+        return read_rules(connection, hash_pin_of(config))
+
+
+def rules_if_readable(config: Config) -> RuleSet | None:
+    """The rules; None if the database cannot be read now, which RulesReloader reports."""
+    try:
+        return read_first_rules(config)
+    except StoreError:
+        return None
+
+
+def hash_pin_of(config: Config) -> Callable[[str], str]:
+    """The function that hashes a PIN as the database keeps it.
+
+    Raises:
+        KeyFileError: the PIN key cannot be read.
+    """
+    return functools.partial(pins.hash_pin, read_key(Path(config.pin_key_file)))
+
+
+def build(
+    config: Config, reactor: Any, first_rules: Callable[[Config], RuleSet | None] = rules_if_readable
+) -> MultiService:
     """Build all services that the configuration asks for.
+
+    Calls are taken when there are rules: from the start with first_rules, else when RulesReloader has loaded some.
+
+    Args:
+        first_rules: returns the rules to begin with.
 
     Raises:
         ConfigError: an AMI endpoint or secret file cannot be used.
         KeyFileError: the PIN key cannot be read.
     """
-    hash_pin = functools.partial(pins.hash_pin, read_key(Path(config.pin_key_file)))
+    key = read_key(Path(config.pin_key_file))
+    hash_pin = functools.partial(pins.hash_pin, key)
     drivers = load_drivers(config)
     engine = RulesEngine(drivers.keys())
+    rules = first_rules(config)
+    if rules is not None:
+        engine.replace(rules)
     watch = DialogueWatch()
     if config.fastagi.debug:
         watch.add(DialogueLog().tell)
@@ -58,10 +125,12 @@ def build(config: Config, reactor: Any) -> MultiService:
     refusals = Refusals(reports, alarm=alarms.raise_alarm)
     reports.add(refusals.report)
     active_calls = ActiveCalls()
-    guard = PinGuard(store, config.trunks, time.time, alarms.raise_alarm)
-    pin_calls = PinCalls(store, time.time)
+    at_hand = LimitedDatabase(store, CALL_WAIT_S, reactor)
+    guard = PinGuard(at_hand, config.trunks, time.time, alarms.raise_alarm)
+    pin_calls = PinCalls(at_hand, time.time)
     reloader = RulesReloader(store, engine, reactor)
-    changes = PinChanges(store, guard, hash_pin, reloader.reload, time.time)
+    changes = PinChanges(at_hand, guard, hash_pin, reloader.reload, time.time)
+    proofs = CallProofs(has_secret=bool(read_fastagi_secret(config)), allows_others=bool(config.fastagi.allow), key=key)
     flow = CallFlow(
         engine,
         drivers,
@@ -72,10 +141,14 @@ def build(config: Config, reactor: Any) -> MultiService:
         pin_calls=pin_calls,
         pin_changes=changes,
         trunks=config.trunks,
+        proofs=proofs,
     )
 
-    gateway = SequentialService()  # stopped in reverse: calls first, the database last
+    gateway = SequentialService(reactor)  # stopped in reverse: calls first, the database last
     alarms.setServiceParent(gateway)
+    descriptors = DescriptorWatch(reactor)
+    descriptors.setServiceParent(gateway)
+    ClockWatch(reactor).setServiceParent(gateway)
     StoreService(store).setServiceParent(gateway)
     every(FORGET_EVERY_S, guard.forget, reactor, gateway)
     every(PinCalls.WRITE_EVERY_S, pin_calls.write, reactor, gateway)
@@ -83,25 +156,46 @@ def build(config: Config, reactor: Any) -> MultiService:
     history.setServiceParent(gateway)
     reports.add(history.report)
     reloader.setServiceParent(gateway)
-    asterisks = [
-        AsteriskService(asterisk, flow.serve, engine, config.technologies, watch, reactor, refusals.refused)
-        for asterisk in config.asterisk
-    ]
+    gateway_id = id_of(config)
+    guard_process = StandstillGuard(reactor)
+    guard_process.setServiceParent(gateway)
     lateness = Lateness(reactor)
     lateness.setServiceParent(gateway)
-    managers = [asterisk.manager for asterisk in asterisks if asterisk.manager is not None]
     admitted = admission(
-        config, reactor, lambda: lateness.seconds, lambda: [manager.peer for manager in managers if manager.peer]
+        config,
+        reactor,
+        lambda: lateness.seconds,
+        lambda: [manager.peer for manager in proofs.managers if manager.peer],
     )
-    fastagi = fastagi_factory(config)(flow.serve, reactor, watch, admitted, refusals.refused)
-    FastAGIService(config.fastagi.listen, fastagi, reactor).setServiceParent(gateway)
+    fastagi = fastagi_factory(config)(flow.serve, reactor, watch, admitted, refusals.refused, gateway_id, guard_process)
+    listening = WhenRouting(engine, reactor)
+    listening.setServiceParent(gateway)
+    FastAGIService(config.fastagi.listen, fastagi, reactor).setServiceParent(listening)
+    asterisks = [
+        AsteriskService(asterisk, flow.serve, engine, config.technologies, watch, reactor, refusals.refused, gateway_id)
+        for asterisk in config.asterisk
+    ]
     for asterisk in asterisks:
         asterisk.setServiceParent(gateway)
+    proofs.managers = [asterisk.manager for asterisk in asterisks if asterisk.manager is not None]
+    proofs.is_complete = len(proofs.managers) == len(asterisks)
     counters = add_counters(config, asterisks, store, reports, reactor)
     originators = {asterisk.name: asterisk.originator for asterisk in asterisks if asterisk.originator is not None}
+    managers = [(asterisk.name, asterisk.manager) for asterisk in asterisks]
+    health = HealthProbe(
+        managers,
+        counters,
+        engine,
+        reloader,
+        history,
+        config.fastagi.listen,
+        fastagi,
+        time.time,
+        time.monotonic,
+        descriptors,
+        lambda: alarms.queues,
+    )
     if config.web.listen is not None:
-        named = [(asterisk.name, asterisk.manager) for asterisk in asterisks]
-        health = HealthProbe(named, counters, engine, reloader, history, config.fastagi.listen, fastagi, reactor)
         web_service(
             config,
             store,
@@ -116,13 +210,22 @@ def build(config: Config, reactor: Any) -> MultiService:
             guard,
             reactor,
         ).setServiceParent(gateway)
-    wishes: dict[str, ControlCommand] = {
+    commands: dict[str, ControlCommand] = {
         "watch": WatchCommand(watch),
         "originate": OriginateCommand(originators),
+        "queues": QueuesCommand(health.queues),
     }
-    ControlService(config.control, wishes, reactor).setServiceParent(gateway)
-    Banner(config).setServiceParent(gateway)
+    ControlService(config.control, commands, reactor).setServiceParent(gateway)
+    ready = WhenRouting(engine, reactor)
+    ready.setServiceParent(gateway)
+    Banner(config).setServiceParent(ready)
     return gateway
+
+
+def id_of(config: Config) -> str:
+    """The gateway's id: the same at each start, and another one for each gateway."""
+    own = (socket.gethostname(), config.fastagi.listen, os.path.abspath(config.database))
+    return hashlib.sha256(repr(own).encode("utf-8", "surrogateescape")).hexdigest()[:8]
 
 
 def fastagi_factory(config: Config) -> type[FastAGIFactory]:
@@ -184,13 +287,19 @@ def fastagi_bounds(config: Config, files: int) -> Bounds:
 
 
 def add_counters(
-    config: Config, asterisks: Iterable[AsteriskService], store: Store, reports: Reports, reactor: Any
+    config: Config,
+    asterisks: Iterable[AsteriskService],
+    store: Store,
+    reports: Reports,
+    reactor: Any,
+    now: Callable[[], float] = time.time,
+    monotonic: Callable[[], float] = time.monotonic,
 ) -> list[CallCounter]:
     """Add a call counter to each Asterisk with an AMI connection."""
     counters = []
     for asterisk in asterisks:
         if asterisk.manager is not None:
-            counter = CallCounter(asterisk.manager, store, reactor, config.counter.keep_days)
+            counter = CallCounter(asterisk.manager, store, reactor, config.counter.keep_days, now, monotonic)
             counter.setServiceParent(asterisk)
             reports.add(counter.report)
             counters.append(counter)
@@ -221,7 +330,7 @@ def web_service(
     from pbxrouter.web import WebContext, Zone, build_web
 
     key = read_key(Path(config.pin_key_file))
-    hash_pin = functools.partial(pins.hash_pin, key)
+    hash_pin = hash_pin_of(config)
     web = WebContext(
         config=config,
         reading=Store(Path(config.database), hash_pin, reactor),
@@ -274,9 +383,9 @@ class FastAGIService(Listener):
 
 
 class Banner(Service):
-    """Logs that the gateway is up, and what to type next."""
+    """Logs that the gateway is up and takes calls, and what to type next."""
 
-    log = Logger(namespace="pbxrouter")
+    log = Logger()
 
     def __init__(self, config: Config) -> None:
         self._config = config
@@ -290,4 +399,6 @@ class Banner(Service):
             listen=self._config.fastagi.listen,
             database=self._config.database,
         )
-        self.log.info("next, in another terminal:  pbxrouter call 21 --from 33   (or make call NUMBER=21 FROM=33)")
+        self.log.info(
+            "gateway: next, in another terminal:  pbxrouter call 21 --from 33   (or make call NUMBER=21 FROM=33)"
+        )

@@ -7,7 +7,7 @@ again.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Final
 
 from pbxrouter.agi import NOT_SHOWN, AGIRequest, command, decode, parse_request
@@ -87,11 +87,18 @@ async def mark_of(call: MagiChannel) -> str:
     return (await call.execute(command("GET VARIABLE", "PBXROUTER"))).data or ""
 
 
-async def whole_request(call: MagiChannel) -> AGIRequest:
-    """Query the rest of a call's opening block. Fails as ``Channel.execute`` does."""
+async def whole_request(call: MagiChannel, bounded: Callable[[], object] = lambda: None) -> AGIRequest:
+    """Query the rest of a call's opening block. Fails as ``Channel.execute`` does.
+
+    Args:
+        bounded: called as soon as the call's arguments are known: its time limit may run out meanwhile.
+    """
+    argument = await call.execute(command("GET VARIABLE", "PBXROUTER_BOUNDED"))
+    arguments = (argument.data,) if argument.data else ()
     variables = dict(call.request.variables)
+    call.request = AGIRequest(variables, arguments)
+    bounded()
     for name, expression in _ASKED:
         reply = await call.execute(command("GET FULL VARIABLE", expression))
         variables[name] = reply.data or NOT_SHOWN
-    bounded = await call.execute(command("GET VARIABLE", "PBXROUTER_BOUNDED"))
-    return AGIRequest(variables, (bounded.data,) if bounded.data else ())
+    return AGIRequest(variables, arguments)

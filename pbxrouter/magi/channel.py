@@ -8,11 +8,18 @@ Provides agi.Channel over AMI actions, so the same conversation runs as over Fas
   as if it had been read.
 * A long reply is cut, and its rest precedes the next one; it is fetched with a further command.
 * The call is given back with ``ASYNCAGI BREAK``; otherwise it waits for ever.
+
+So that it does not wait for a gateway that is gone, the dialplan may let TIMEOUT(absolute) run and leave it to the
+gateway (``keep_time_limit``): the limit is SILENT_S, renewed while the gateway lives. Around a command that
+takes time two others are queued: one that lifts the limit, and behind it one that sets SILENT_S again, which Asterisk
+runs whether the gateway is still there or not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -25,12 +32,15 @@ from pbxrouter.agi import (
     AGIRequest,
     DialogueWatch,
     encode_command,
+    is_application,
     may_mean_hangup,
     outlives_caller,
     parse_reply,
     refused,
     reply_timeout_s,
+    takes_time,
 )
+from pbxrouter.agi import command as format_command
 from pbxrouter.ami import AMIMessage
 from pbxrouter.errors import (
     ActionFailed,
@@ -60,6 +70,12 @@ MAX_ANSWER: Final = 1 << 16
 """Maximum bytes of a reply that is put together; more than Asterisk's pipe holds."""
 BREAK: Final = "ASYNCAGI BREAK"
 
+SILENT_S: Final = 3
+"""Seconds for which Asterisk waits for the next command; then the dialplan goes on without the gateway."""
+RENEW_S: Final = 1.0
+"""Seconds between two renewals of that limit while no command runs."""
+_LIMIT: Final = "TIMEOUT(absolute)"
+
 _DIAL_STATUS: Final = "GET VARIABLE DIALSTATUS"
 _GONE: Final = ("does not exist", "Failed to add AGI command")
 
@@ -81,9 +97,11 @@ class MagiChannel:
     Attributes:
         wait_forever: whether replies have no timeout, since an application may still be running.
         rest: the rest of an earlier reply that preceded this one; None if it was lost.
+        is_proven: the channel is Asterisk's: its commands go there over AMI.
     """
 
     log = Logger()
+    is_proven = True
 
     def __init__(
         self,
@@ -110,6 +128,9 @@ class MagiChannel:
         self._flushes = 0
         self._clearing = self._lost = False
         self._timer = Timer(clock)
+        self._clock = clock
+        self._talk_until: float | None = None  # None: the time limit is not ours
+        self._renewal = Timer(clock)
 
     @property
     def ended(self) -> bool:
@@ -133,8 +154,37 @@ class MagiChannel:
             and application == rest.partition(" ")[0].strip('"').lower()
         )
 
+    def keep_time_limit(self, variables: Mapping[str, str] = MappingProxyType({})) -> None:
+        """Keep TIMEOUT(absolute) from now on, if the dialplan leaves it to the gateway.
+
+        Args:
+            variables: channel variables to set along with it, without waiting.
+        """
+        talk_s = self.request.talk_s
+        if talk_s is None or self._talk_until is not None or self._end is not None:
+            return
+        self._talk_until = self._clock.seconds() + talk_s
+        self._renew()
+        for name, value in variables.items():
+            self._queue(format_command("SET VARIABLE", name, value))
+
+    def _renew(self) -> None:
+        """Set the limit anew, unless a command runs: its reply is not to be mixed up with another one's."""
+        if self.is_released:
+            return
+        if self._waiting is None:
+            self._limit(SILENT_S)
+        self._renewal.set(RENEW_S, self._renew)
+
+    def _limit(self, seconds: float) -> None:
+        self._queue(format_command("SET VARIABLE", _LIMIT, str(round(seconds))))
+
+    def _queue(self, line: str) -> None:
+        """Queue a command whose reply is not waited for."""
+        self._send(self.address, line, self._new_id()).addErrback(lambda _: None)
+
     def execute(self, command: str) -> Deferred[AGIReply]:
-        """See agi.Channel."""
+        """Send a command by AMI's action AGI and wait for its reply; as agi.Channel.execute."""
         if self._waiting is not None:
             return fail(AGIError(f"a command is still being answered; {command.split(' ', 1)[0]} was not sent"))
         try:
@@ -158,7 +208,15 @@ class MagiChannel:
 
     def _ask(self, line: str) -> None:
         self._fetched, self._flushes, self._lost = b"", 0, False
+        until = self._talk_until
+        if until is None or line is not self._sent or not takes_time(line):
+            self._put(line)
+            return
+        # An application may run for hours; the talk has its end.
+        limited = math.isfinite(until) and not is_application(line)
+        self._limit(max(1.0, until - self._clock.seconds()) if limited else 0)
         self._put(line)
+        self._limit(SILENT_S)
 
     def _put(self, line: str) -> None:
         command_id = self._command_id = self._new_id()
@@ -234,6 +292,7 @@ class MagiChannel:
         if self._end is not None:
             return
         self._end = error
+        self._renewal.clear()
         if self._watch.active:
             self._watch.noted(self.request, "the call is ours no more")
         known = self._known_at_the_end(self._command)

@@ -49,10 +49,15 @@ from pbxrouter.magi.wire import (
     historical_request,
     piece,
 )
+from pbxrouter.net import in_slices
 from pbxrouter.text import printable
 
+SLICE: Final = 100
+"""Channels of a list that are looked at in one go."""
 LOOK_AGAIN_S: Final = 5.0
 """Seconds between two looks for calls that wait unserved."""
+GATEWAY_VARIABLE: Final = "PBXROUTER_ID"
+"""The channel variable with the gateway's id, for the dialplan."""
 RELEASED_S: Final = 5.0
 """Seconds for which a call that was given back is remembered if AsyncAGIEnd does not come."""
 
@@ -67,6 +72,7 @@ class MagiService(Service):
         contexts: the dialplan contexts whose calls are served; others are not touched.
         serve: has the conversation of one call.
         on_refused: told of each call that was refused before it was served.
+        gateway: the gateway's id, told to each dialplan that leaves its time limit to the gateway; empty: none.
     """
 
     log = Logger()
@@ -79,7 +85,9 @@ class MagiService(Service):
         clock: IReactorTime,
         watch: DialogueWatch,
         on_refused: Callable[[AGIRequest, ProtocolViolation], object] = lambda request, violation: None,
+        gateway: str = "",
     ) -> None:
+        self._told = {GATEWAY_VARIABLE: gateway} if gateway else {}
         self._on_refused = on_refused
         self._manager = manager
         self._contexts = frozenset(contexts)
@@ -240,6 +248,7 @@ class MagiService(Service):
     def _begin(self, call: MagiChannel, request: AGIRequest) -> None:
         call.request, call.wait_forever = request, False
         self._calls[call.address] = call
+        call.keep_time_limit(self._told)
         if self._watch.active:
             self._watch.opened(request)
         self._spawn(self._serve_and_release(call))
@@ -325,7 +334,7 @@ class MagiService(Service):
                 self.log.warn("MAGI: cannot look for waiting calls: {error}", error=with_reporting_hint(error).english)
             return
         self._looked = True
-        for item in listed:
+        async for item in in_slices(listed, SLICE, self._clock):
             if could_be(item, self._contexts) and item.get("Uniqueid") not in self._calls and self.running:
                 self._spawn(self._adopt(item))
 
@@ -336,7 +345,9 @@ class MagiService(Service):
         self._adopting.add(call.address)
         try:
             mark = await mark_of(call)
-            request = call.request if mark in SPENT else await whole_request(call)
+            request = (
+                call.request if mark in SPENT else await whole_request(call, lambda: call.keep_time_limit(self._told))
+            )
         except AGIError as error:
             self._lose(call, error)
             return

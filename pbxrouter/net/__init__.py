@@ -1,26 +1,48 @@
-"""Small Twisted tools: timers, outages, listening ports, limits on connections and open files."""
+"""Small Twisted tools: clocks, timers, outages, ports, output that does not block, limits on connections and files."""
 
+from pbxrouter.net.clocks import STEP_S, ClockSteps, ClockWatch, use_monotonic_time
 from pbxrouter.net.connection_limits import LIMIT_REASONS, Bounds, ConnectionLimits, ConnectionSlot
+from pbxrouter.net.descriptors import DescriptorWatch
 from pbxrouter.net.filelimit import MAX_WEB_CONNECTIONS, call_connections, raise_file_limit, web_connections
+from pbxrouter.net.keepalive import keep_alive
 from pbxrouter.net.lateness import Lateness
 from pbxrouter.net.listener import Listener, with_backlog
 from pbxrouter.net.outage import Outage
-from pbxrouter.net.timers import Deadline, Timer, every
+from pbxrouter.net.output import UnblockedOutput, unblock_output
+from pbxrouter.net.queues import QueueFigures
+from pbxrouter.net.resolver import limit_threads
+from pbxrouter.net.threads import make_leavable
+from pbxrouter.net.timers import GRACE_S, LATE_S, Deadline, Timer, at_most, every, in_slices
 
 __all__ = [
+    "GRACE_S",
+    "LATE_S",
     "LIMIT_REASONS",
     "MAX_WEB_CONNECTIONS",
+    "STEP_S",
     "Bounds",
+    "ClockSteps",
+    "ClockWatch",
     "ConnectionLimits",
     "ConnectionSlot",
     "Deadline",
+    "DescriptorWatch",
     "Lateness",
     "Listener",
     "Outage",
+    "QueueFigures",
     "Timer",
+    "UnblockedOutput",
+    "at_most",
     "call_connections",
     "every",
+    "in_slices",
+    "keep_alive",
+    "limit_threads",
+    "make_leavable",
     "raise_file_limit",
+    "unblock_output",
+    "use_monotonic_time",
     "web_connections",
     "with_backlog",
 ]

@@ -125,7 +125,7 @@ class ConnectionLimits:
         return slot
 
     def busy(self, slot: ConnectionSlot) -> None:
-        """See ConnectionSlot.busy."""
+        """Note that a connection's request is complete; ConnectionSlot.busy calls it."""
         waiting = self._waiting.get(slot.network, {})
         if slot in waiting:
             del waiting[slot]
@@ -134,7 +134,7 @@ class ConnectionLimits:
                 del self._waiting[slot.network]
 
     def idle(self, slot: ConnectionSlot) -> None:
-        """See ConnectionSlot.idle."""
+        """Note that a connection waits for a request again; ConnectionSlot.idle calls it."""
         if slot in self._open:
             waiting = self._waiting.setdefault(slot.network, {})
             if slot not in waiting:
@@ -142,7 +142,7 @@ class ConnectionLimits:
                 self._waiting_count += 1
 
     def release(self, slot: ConnectionSlot) -> None:
-        """See ConnectionSlot.release."""
+        """Free the place of a closed connection; ConnectionSlot.release calls it."""
         if slot in self._open:
             self.busy(slot)
             self._open.discard(slot)

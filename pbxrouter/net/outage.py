@@ -37,12 +37,16 @@ class Outage:
         self.away_since: float | None = None
         self.trouble: Sentence | None = None
 
-    def failed(self, error: Exception) -> None:
-        """Record a failure: an outage begins or goes on."""
+    def failed(self, error: Exception, line: str | None = None) -> None:
+        """Record a failure: an outage begins or goes on.
+
+        Args:
+            line: format of the log line if an outage begins now; by default that of the outage.
+        """
         self.note(sentence_of(error))
         if not self._logged:
             self._logged = True
-            self._log.error(self._failed, error=str(error), **self._fields)
+            self._log.error(line or self._failed, error=str(error), **self._fields)
 
     def note(self, trouble: Sentence) -> None:
         """Record a failure that the caller has logged, such as a bug with its traceback."""

@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from pbxrouter.ami import AMIConnection, AMIMessage, ChannelCheck
-from pbxrouter.errors import ControlRefused, ManagerError, ManagerUnavailable, OriginateRefused
+from pbxrouter.errors import ControlRefused, ManagerError, ManagerUnavailable, OriginateRefused, RulesNotLoaded
 from pbxrouter.originate.progress import CAUSE_GRACE_S, Attempt, Progress
 from pbxrouter.rules import Decision, Facts, RulesEngine, Verdict, is_context, normalise_number, read_phone
 from pbxrouter.text import Sentence, joined, sentence
@@ -183,7 +183,10 @@ class Originator:
 
     async def _decide(self, request: CallRequest, name: str) -> tuple[str, Decision]:
         """The extension of the phone, and the decision about its call: of several extensions the first that may."""
-        decision = await self._engine.decide(Facts(name, request.number, endpoint=request.channel))
+        try:
+            decision = await self._engine.decide(Facts(name, request.number, endpoint=request.channel))
+        except RulesNotLoaded as error:
+            raise OriginateRefused(error.sentence) from None
         rules = self._engine.rules
         tied = rules.tied_to(request.channel) if rules is not None else ()
         asked = [(extension, Facts(extension, request.number, endpoint=endpoint)) for extension, endpoint in tied]

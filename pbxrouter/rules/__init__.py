@@ -14,14 +14,14 @@ from pbxrouter.rules.model import (
     NO_CALLER,
     Decision,
     Facts,
+    Forwarder,
     Mapping,
-    Party,
     User,
     Verdict,
     normalise_number,
 )
 from pbxrouter.rules.patterns import Pattern
-from pbxrouter.rules.phones import as_written, extension_number, is_context, read_endpoint, read_phone
+from pbxrouter.rules.phones import extension_number, is_context, read_endpoint, read_phone
 from pbxrouter.rules.question import facts_of
 from pbxrouter.rules.ruleset import RuleSet
 from pbxrouter.rules.shadows import example
@@ -45,8 +45,8 @@ __all__ = [
     "NO_CALLER",
     "Decision",
     "Facts",
+    "Forwarder",
     "Mapping",
-    "Party",
     "Pattern",
     "RuleSet",
     "RuleSurveyor",
@@ -57,7 +57,6 @@ __all__ = [
     "User",
     "Verdict",
     "as_dict",
-    "as_written",
     "example",
     "extension_number",
     "facts_of",

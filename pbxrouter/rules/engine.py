@@ -6,11 +6,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.python.failure import Failure
 
+from pbxrouter.errors import RulesNotLoaded
 from pbxrouter.rules.model import Decision, Facts
 from pbxrouter.rules.ruleset import RuleSet
 
@@ -25,26 +26,31 @@ class RulesEngine:
     def __init__(self, applications: Collection[str]) -> None:
         self._applications = frozenset(applications)
         self._rules: RuleSet | None = None
-        self._waiting: list[Deferred[RuleSet]] = []
+        self._waiting: list[Callable[[], object]] = []
 
     @property
     def rules(self) -> RuleSet | None:
         """The rules in force; None until they have been loaded once."""
         return self._rules
 
+    def on_ready(self, tell: Callable[[], object]) -> None:
+        """Call the listener when rules have been loaded for the first time; at once if they have been."""
+        if self._rules is None:
+            self._waiting.append(tell)
+        else:
+            tell()
+
     def replace(self, rules: RuleSet) -> None:
         """Decide by these rules from now on."""
         self._rules = rules
         waiting, self._waiting = self._waiting, []
-        for deferred in waiting:
-            deferred.callback(rules)
+        for tell in waiting:
+            tell()
 
     def decide(self, facts: Facts) -> Deferred[Decision]:
-        """Decide a call. Fires at once, except before the rules have been loaded for the first time."""
+        """Decide a call. Fires at once; before the rules have been loaded it fails with RulesNotLoaded."""
         if self._rules is None:
-            first: Deferred[RuleSet] = Deferred()
-            self._waiting.append(first)
-            return first.addCallback(self._decide, facts)
+            return fail(RulesNotLoaded())
         try:
             return succeed(self._decide(self._rules, facts))
         except Exception:

@@ -39,17 +39,19 @@ def headline(decision: Decision, caller: str | None) -> Sentence:
         "who": caller if caller else Sentence("a caller without number"),
         "number": decision.number,
     }
-    mapping, party = decision.mapping, decision.forwarded_by
-    if party:
-        values["party"] = party
+    mapping, forwarder = decision.mapping, decision.forwarded_by
+    if forwarder:
+        values["forwarder"] = forwarder
     if mapping is None or decision.granted_by is None:
         return sentence(
-            "{verdict}: {who}, sent on by {party}, dials {number}" if party else "{verdict}: {who} dials {number}",
+            "{verdict}: {who}, forwarded by {forwarder}, dials {number}"
+            if forwarder
+            else "{verdict}: {who} dials {number}",
             **values,
         )
     return sentence(
-        "{verdict}: {who}, sent on by {party}, dials {number}, which runs {application}"
-        if party
+        "{verdict}: {who}, forwarded by {forwarder}, dials {number}, which runs {application}"
+        if forwarder
         else "{verdict}: {who} dials {number}, which runs {application}",
         **values,
         application=f"{mapping.application} {mapping.data}".rstrip(),

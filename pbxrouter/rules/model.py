@@ -10,6 +10,8 @@ from typing import Final
 
 from pbxrouter.text import Sentence, printable, sentence
 
+MAX_NUMBER: Final = 80
+"""Characters of a number that can be dialled; an extension of Asterisk's has fewer."""
 _NUMBER: Final = re.compile(r"[0-9*#+-]+")
 NO_CALLER: Final = "unknown"
 """What Asterisk writes for a call without a caller number (docs/asterisk.md A1)."""
@@ -18,10 +20,10 @@ NO_CALLER: Final = "unknown"
 def normalise_number(text: str) -> str | None:
     """Remove dashes, which Asterisk ignores, from a dialled number; None if it is not a number.
 
-    Accepted are digits, ``*``, ``#``, ``+`` and ``-``; so no ``&``, ``,`` or ``/``
+    Accepted are at most MAX_NUMBER digits, ``*``, ``#``, ``+`` and ``-``; so no ``&``, ``,`` or ``/``
     ever reaches Dial (docs/asterisk.md A7).
     """
-    if not _NUMBER.fullmatch(text):
+    if len(text) > MAX_NUMBER or not _NUMBER.fullmatch(text):
         return None
     return text.replace("-", "") or None
 
@@ -51,8 +53,8 @@ class User:
 
 
 @dataclass(frozen=True, slots=True)
-class Party:
-    """A party that sent a call on, by a forward, a transfer or parking.
+class Forwarder:
+    """A phone, trunk or number that forwarded a call: by a forward (SIP 302), a transfer or parking.
 
     Attributes:
         endpoint: of its channel, such as ``PJSIP/21``; ``""`` if only its number is known.
@@ -80,9 +82,9 @@ class Facts:
         pin: the digits that the caller keyed as PIN; None before the PIN prompt.
         endpoint: the endpoint by which the call came, such as ``PJSIP/33``; ``""`` if it is not known.
         by_trunk: whether that endpoint is one of the trunks, so that the caller number proves nothing.
-        sent_on_by: the parties that sent the call on, as Asterisk itself tells; they answer for it in place of the
-            caller, and each must be allowed.
-        claimed: a party that the call merely claims to have been sent on by; caller and party must be allowed.
+        forwarders: who forwarded the call, as Asterisk itself tells; they answer for it in place of the caller, and
+            each must be allowed.
+        claimed_forwarder: who forwarded the call by its own claim, without proof; caller and forwarder must be allowed.
     """
 
     caller: str | None
@@ -90,14 +92,14 @@ class Facts:
     pin: str | None = field(default=None, repr=False)
     endpoint: str = ""
     by_trunk: bool = False
-    sent_on_by: tuple[Party, ...] = ()
-    claimed: Party | None = None
+    forwarders: tuple[Forwarder, ...] = ()
+    claimed_forwarder: Forwarder | None = None
 
     @property
     def forwarded_by(self) -> str:
-        """Who sent the call on, proven or claimed; ``""`` if it was not sent on."""
-        parties = self.sent_on_by or ((self.claimed,) if self.claimed else ())
-        return printable(", ".join(party.name for party in parties))
+        """Who forwarded the call, proven or claimed; ``""`` if it was not forwarded."""
+        forwarders = self.forwarders or ((self.claimed_forwarder,) if self.claimed_forwarder else ())
+        return printable(", ".join(forwarder.name for forwarder in forwarders))
 
 
 class Verdict(enum.Enum):
@@ -122,11 +124,11 @@ class Decision:
         mapping: the mapping whose pattern won; None if none matches.
         granted_by: extension or user whose grant allowed it; None if not allowed.
         trace: why, one sentence for each step, in order.
-        extension: the extension that answers for the call: the caller's, or that of the party that sent it on; None
-            if it is not among the extensions.
+        extension: the extension that answers for the call: the caller's, or that of its forwarder; None if it is
+            not among the extensions.
         user: the user whose PIN was keyed, whether or not it granted the mapping.
         max_calls: calls that this user's PIN may have at once; None if no PIN allowed the call.
-        forwarded_by: who sent the call on, proven or claimed; ``""`` if it was not sent on.
+        forwarded_by: who forwarded the call, proven or claimed; ``""`` if it was not forwarded.
     """
 
     verdict: Verdict

@@ -67,7 +67,7 @@ class _Level(Generic[T]):
         self._odd: list[_Item[T]] = []
         for item in items:
             pattern = item[0]
-            if pattern.is_odd:
+            if pattern.is_missorted:
                 self._odd.append(item)
             else:
                 runs.setdefault(pattern.digits_from(place), []).append(item)

@@ -50,14 +50,14 @@ class Wildcards:
         tail: as Pattern.tail.
         order: how the elements compare, the pattern's end included.
         run: the elements of exactly one character that it begins with.
-        is_odd: as Pattern.is_odd.
+        is_missorted: as Pattern.is_missorted.
     """
 
     sets: tuple[frozenset[str], ...]
     tail: str
     order: tuple[ElementOrder, ...]
     run: str
-    is_odd: bool
+    is_missorted: bool
 
     def matches(self, number: str, place: int) -> bool:
         """Whether this matches the number from a position on."""
@@ -130,9 +130,9 @@ class Pattern:
         return frozenset() in self.rest.sets
 
     @property
-    def is_odd(self) -> bool:
+    def is_missorted(self) -> bool:
         """Whether an element accepts one character but sorts as another, as ``[5-19]`` does."""
-        return self.rest.is_odd
+        return self.rest.is_missorted
 
     def digits_from(self, place: int) -> str:
         """The run of one-character elements that starts at a position."""
@@ -219,8 +219,8 @@ def _read_wildcards(text: str) -> Wildcards | None:
     if tail is None and empty_set_before:
         sets.append(frozenset())  # likewise "12[]" never matches
     order.append(_END)
-    is_odd = any(key[0] == 1 and not _is_digit(accepted, key) for accepted, key in zip(sets, order, strict=False))
-    return Wildcards(tuple(sets), tail or "", tuple(order), _run(tuple(sets), tuple(order), 0), is_odd)
+    is_missorted = any(key[0] == 1 and not _is_digit(accepted, key) for accepted, key in zip(sets, order, strict=False))
+    return Wildcards(tuple(sets), tail or "", tuple(order), _run(tuple(sets), tuple(order), 0), is_missorted)
 
 
 _NOTHING: Final = Wildcards((), "", (_END,), "", False)

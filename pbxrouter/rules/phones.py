@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from pbxrouter.errors import EditRefused
-from pbxrouter.security import endpoint_of
+from pbxrouter.security import as_written, endpoint_of
 from pbxrouter.text import sentence
 
 MAX_ENDPOINT: Final = 80
@@ -20,8 +20,6 @@ _CONTEXT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,78}")
 _OF_PHONES: Final = frozenset({"pjsip", "sip", "iax2", "dahdi", "zap", "sccp", "skinny", "mgcp", "unistim"})
 
 _ENDPOINT: Final = re.compile(r"([A-Za-z]\w*)/[\w./:@+-]+", re.ASCII)
-# As Asterisk writes them in the names of channels.
-_WRITTEN: Final = {name.lower(): name for name in ("PJSIP", "SIP", "IAX2", "DAHDI", "MGCP", "SCCP", "Skinny", "USTM")}
 
 
 _DIALLED: Final = re.compile(r"[0-9*#+-]*")
@@ -73,12 +71,6 @@ def read_endpoint(text: str, field: str = "endpoint") -> str:
             sentence("{text} is a channel; accepted is its endpoint, {endpoint}", text=text, endpoint=endpoint), field
         )
     return as_written(text)
-
-
-def as_written(endpoint: str) -> str:
-    """An endpoint with its technology as Asterisk writes it: ``PJSIP/33`` for ``pjsip/33``."""
-    technology, slash, name = endpoint.partition("/")
-    return f"{_WRITTEN.get(technology.lower(), technology)}{slash}{name}"
 
 
 def read_phone(text: str, technologies: Mapping[str, str]) -> tuple[str, str] | None:

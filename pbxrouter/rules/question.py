@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from pbxrouter.errors import EditRefused
-from pbxrouter.rules.model import NO_CALLER, Facts, Party
+from pbxrouter.rules.model import NO_CALLER, Facts, Forwarder
 from pbxrouter.rules.phones import MAX_ENDPOINT, read_endpoint
 from pbxrouter.rules.ruleset import RuleSet
 from pbxrouter.text import sentence
@@ -23,7 +23,7 @@ def facts_of(
     *,
     endpoint: str = "",
     forwarded_by: str = "",
-    claimed_by: str = "",
+    claimed_forwarder: str = "",
 ) -> Facts:
     """The facts of a call.
 
@@ -31,36 +31,34 @@ def facts_of(
         trunks: endpoints whose callers are outsiders.
         caller: None, blank or NO_CALLER if the call shows no number.
         endpoint: by which the call comes; ``""`` if that is not known.
-        forwarded_by: an extension, or an endpoint, that sent the call on, as Asterisk itself tells; ``""`` for none.
-        claimed_by: a number that the call merely claims to have been sent on by; ``""`` for none.
+        forwarded_by: an extension, or an endpoint, that forwarded the call, as Asterisk itself tells; ``""`` for none.
+        claimed_forwarder: the number that forwarded the call by its own claim, without proof; ``""`` for none.
 
     Raises:
         EditRefused: one of the last three is not accepted; the field is its name.
     """
     caller = (caller or "").strip()
-    endpoint, forwarded_by, claimed_by = endpoint.strip(), forwarded_by.strip(), claimed_by.strip()
+    endpoint, forwarded_by, claimed_forwarder = endpoint.strip(), forwarded_by.strip(), claimed_forwarder.strip()
     endpoint = read_endpoint(endpoint) if endpoint else ""
-    if forwarded_by and claimed_by:
-        raise EditRefused(
-            sentence("accepted is a party that sent the call on, or one that the call claims, not both"), "claimed_by"
-        )
-    sent_on_by = (_party(rules, trunks, forwarded_by),) if forwarded_by else ()
+    if forwarded_by and claimed_forwarder:
+        raise EditRefused(sentence("accepted is a forwarder, or a claimed forwarder, not both"), "claimed_forwarder")
+    forwarders = (_forwarder(rules, trunks, forwarded_by),) if forwarded_by else ()
     return Facts(
         None if caller in ("", NO_CALLER) else caller,
         number,
         pin,
         endpoint,
         endpoint in trunks,
-        sent_on_by,
-        Party(number=_claimed(claimed_by)) if claimed_by else None,
+        forwarders,
+        Forwarder(number=_claimed(claimed_forwarder)) if claimed_forwarder else None,
     )
 
 
-def _party(rules: RuleSet, trunks: Collection[str], text: str) -> Party:
-    """A party that sent the call on."""
+def _forwarder(rules: RuleSet, trunks: Collection[str], text: str) -> Forwarder:
+    """The forwarder that was typed: an extension or an endpoint."""
     if "/" in text:
         endpoint = read_endpoint(text, "forwarded_by")
-        return Party(endpoint, is_trunk=endpoint in trunks)
+        return Forwarder(endpoint, is_trunk=endpoint in trunks)
     if text not in rules.extensions:
         raise EditRefused(
             sentence(
@@ -71,14 +69,14 @@ def _party(rules: RuleSet, trunks: Collection[str], text: str) -> Party:
             "forwarded_by",
         )
     endpoint = rules.endpoints.get(text, "")
-    return Party(endpoint, text, endpoint in trunks)
+    return Forwarder(endpoint, text, endpoint in trunks)
 
 
 def _claimed(text: str) -> str:
-    """The number that a call claims to have been sent on by; any number can be claimed."""
+    """The number of a claimed forwarder; a call can claim any number."""
     if "/" in text or not text.isprintable() or len(text) > MAX_ENDPOINT:
         raise EditRefused(
             sentence("{text} is not a number that a call can claim; accepted is a number, such as 33", text=text),
-            "claimed_by",
+            "claimed_forwarder",
         )
     return text

@@ -12,9 +12,10 @@ from types import MappingProxyType
 from typing import Final
 
 from pbxrouter.errors import PatternError
-from pbxrouter.rules.model import NO_CALLER, Decision, Facts, Mapping, Party, User, Verdict, normalise_number
+from pbxrouter.rules.model import NO_CALLER, Decision, Facts, Forwarder, Mapping, User, Verdict, normalise_number
 from pbxrouter.rules.pattern_index import PatternIndex
 from pbxrouter.rules.patterns import Pattern
+from pbxrouter.security import as_written
 from pbxrouter.text import Sentence, printable, sentence
 
 DEFAULT_MAX_CALLS: Final = 2
@@ -63,7 +64,9 @@ class RuleSet:
         self.unreadable = unreadable
         self.repeated = {live[place][1].map_id: first[1] for place, first in self._index.repeated.items()}
         self.extensions = extensions
-        self.endpoints = {number: endpoint for number, endpoint in endpoints.items() if number in extensions}
+        self.endpoints = {
+            number: as_written(endpoint) for number, endpoint in endpoints.items() if number in extensions
+        }
         self._at_endpoint: dict[str, list[str]] = {}
         for extension, endpoint in self.endpoints.items():
             self._at_endpoint.setdefault(endpoint, []).append(extension)
@@ -130,7 +133,7 @@ class RuleSet:
         return cls(entries, unreadable, callers, users, hash_pin, named, max_calls, endpoints, repeated_extensions)
 
     def decide(self, facts: Facts) -> Decision:
-        """Decide a call."""
+        """Decide a call: which mapping it matches, and whether it may use it."""
         decision = self._decide(facts)
         extension = self._responsible(facts)
         forwarded_by = facts.forwarded_by
@@ -140,8 +143,8 @@ class RuleSet:
 
     def _responsible(self, facts: Facts) -> str | None:
         """The extension that answers for the call."""
-        if facts.sent_on_by:
-            return next(iter(self._extensions_of(facts.sent_on_by[0])), None)
+        if facts.forwarders:
+            return next(iter(self._extensions_of(facts.forwarders[0])), None)
         return facts.caller if self._is_extension(facts) else None
 
     def _is_extension(self, facts: Facts) -> bool:
@@ -154,16 +157,23 @@ class RuleSet:
             and (caller not in self.endpoints or self.endpoints[caller] == facts.endpoint)
         )
 
-    def _extensions_of(self, party: Party) -> list[str]:
-        """The extensions of a party that sent a call on: tied to its endpoint, or else named as it is."""
-        if party.is_trunk:
+    def _extensions_of(self, forwarder: Forwarder) -> list[str]:
+        """The extensions of a forwarder: tied to its endpoint, or else named as it is."""
+        if forwarder.is_trunk:
             return []
-        if not party.endpoint:
-            return [party.number] if party.number in self.extensions else []
-        if party.endpoint in self._at_endpoint:
-            return self._at_endpoint[party.endpoint]
-        name = party.endpoint.partition("/")[2]
+        if not forwarder.endpoint:
+            return [forwarder.number] if forwarder.number in self.extensions else []
+        if forwarder.endpoint in self._at_endpoint:
+            return self._at_endpoint[forwarder.endpoint]
+        name = forwarder.endpoint.partition("/")[2]
         return [name] if name in self.extensions and name not in self.endpoints else []
+
+    def has_phone(self, endpoint: str, caller: str | None) -> bool:
+        """Whether an endpoint is an extension's: tied to it, or named as the extension that it calls as."""
+        if endpoint in self._at_endpoint:
+            return True
+        name = endpoint.partition("/")[2]
+        return bool(name) and name == caller and name in self.extensions and name not in self.endpoints
 
     def tied_to(self, phone: str) -> list[tuple[str, str]]:
         """The extensions tied to a phone such as ``PJSIP/33``, that with its name first, and the endpoint of each.
@@ -207,19 +217,20 @@ class RuleSet:
         return (*switched_off, sentence("no pattern matches {number}", number=number))
 
     def _authorise(self, facts: Facts, number: str, mapping: Mapping, matched: Sentence) -> Decision:
-        if facts.sent_on_by:
-            checks = [self._party_check(party, mapping) for party in facts.sent_on_by]
+        if facts.forwarders:
+            checks = [self._forwarder_check(forwarder, mapping) for forwarder in facts.forwarders]
             who = facts.forwarded_by
-            why = [sentence("{party} sent the call on and answers for it in place of the caller", party=who)]
+            why = [sentence("{forwarder} forwarded the call and answers for it in place of the caller", forwarder=who)]
         else:
             checks = [self._caller_check(facts, mapping)]
             why = []
-            if facts.claimed is not None and facts.claimed.name != facts.caller:
-                checks.append(self._party_check(facts.claimed, mapping))
+            if facts.claimed_forwarder is not None and facts.claimed_forwarder.name != facts.caller:
+                checks.append(self._forwarder_check(facts.claimed_forwarder, mapping))
                 why.append(
                     sentence(
-                        "the call claims that {party} sent it on, without proof: caller and {party} must be allowed",
-                        party=facts.claimed.name,
+                        "the call claims that {forwarder} forwarded it, without proof: caller and {forwarder} must be "
+                        "allowed",
+                        forwarder=facts.claimed_forwarder.name,
                     )
                 )
         trace = (matched, *why, *(step for _, step in checks))
@@ -257,13 +268,13 @@ class RuleSet:
             return caller, granted
         return None, sentence("{caller} has no grant for {pattern}", caller=caller, pattern=mapping.pattern)
 
-    def _party_check(self, party: Party, mapping: Mapping) -> tuple[str | None, Sentence]:
-        """The same for a party that sent the call on."""
-        if party.is_trunk:
-            return None, sentence("{party} is a trunk and has no grants", party=party.name)
-        extensions = self._extensions_of(party)
+    def _forwarder_check(self, forwarder: Forwarder, mapping: Mapping) -> tuple[str | None, Sentence]:
+        """The same for a forwarder."""
+        if forwarder.is_trunk:
+            return None, sentence("{forwarder} is a trunk and has no grants", forwarder=forwarder.name)
+        extensions = self._extensions_of(forwarder)
         if not extensions:
-            return None, sentence("{party} is not among the extensions", party=party.name)
+            return None, sentence("{forwarder} is not among the extensions", forwarder=forwarder.name)
         for extension in extensions:
             if mapping.map_id in self.extensions[extension]:
                 return extension, sentence(

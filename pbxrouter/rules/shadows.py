@@ -53,7 +53,7 @@ class ReachResult:
         winners: the mappings that win in its place, if it is shadowed or repeated.
     """
 
-    fate: Reachability
+    reachability: Reachability
     number: str = ""
     winners: tuple[Mapping, ...] = ()
 

@@ -29,7 +29,7 @@ CODES: Final = (
     "unreadable",
     "never-matches",
     "shadowed",
-    "nobody",
+    "not-granted",
     "no-driver",
     "no-pin",
     "no-grant",
@@ -45,7 +45,7 @@ class RuleWarning:
 
     Attributes:
         code: its kind, one of CODES.
-        step: the message.
+        sentence: the message.
         map_id: the mapping concerned, or None; likewise the next two.
         extension: number of the extension concerned.
         user: name of the user concerned.
@@ -87,7 +87,7 @@ class Survey:
 
 @dataclass(slots=True)
 class _Tally:
-    """Collects a survey."""
+    """Collects the warnings of a survey and counts them by kind."""
 
     counts: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
     first: defaultdict[str, list[RuleWarning]] = field(default_factory=lambda: defaultdict(list))
@@ -229,15 +229,15 @@ class RuleWarnings:
             return
         mapping = self.rules.entries[map_id][1]
         reach = reachability(self.rules, map_id)
-        if reach.fate is Reachability.NOTHING:
+        if reach.reachability is Reachability.NOTHING:
             message = sentence("{pattern} matches no number that can be dialled", pattern=mapping.pattern)
             yield RuleWarning("never-matches", message, map_id)
         if not mapping.enabled:
             return
-        if reach.fate in (Reachability.SHADOWED, Reachability.REPEATED):
+        if reach.reachability in (Reachability.SHADOWED, Reachability.REPEATED):
             yield RuleWarning("shadowed", _shadowed(mapping, reach), map_id)
         if map_id not in granted.usable:
-            yield RuleWarning("nobody", _nobody(mapping, map_id in granted.unusable), map_id)
+            yield RuleWarning("not-granted", _not_granted(mapping, map_id in granted.unusable), map_id)
         if mapping.application.lower() not in self._applications:
             message = sentence("no driver provides the application {name}", name=mapping.application)
             yield RuleWarning("no-driver", message, map_id)
@@ -254,7 +254,7 @@ def _covered(map_ids: frozenset[int], grants: Iterable[frozenset[int]]) -> froze
     return map_ids - left
 
 
-def _nobody(mapping: Rule, without_pin: bool) -> Sentence:
+def _not_granted(mapping: Rule, without_pin: bool) -> Sentence:
     if without_pin:
         return sentence(
             "only users without a PIN have a grant for {pattern}, so no caller can use it", pattern=mapping.pattern
@@ -264,7 +264,7 @@ def _nobody(mapping: Rule, without_pin: bool) -> Sentence:
 
 def _shadowed(mapping: Rule, reach: ReachResult) -> Sentence:
     others = [winner.pattern for winner in reach.winners]
-    if reach.fate is Reachability.REPEATED:
+    if reach.reachability is Reachability.REPEATED:
         return sentence(
             "{pattern} can never match: {other} of mapping {map_id} is the same pattern and comes first",
             pattern=mapping.pattern,

@@ -1,16 +1,21 @@
 """PINs, tokens, passwords, roles and rate limits."""
 
+from pbxrouter.security.call_mark import call_mark
 from pbxrouter.security.guess_limits import (
-    CALLER_SCOPES,
+    LOCKING_SCOPES,
     SCOPES,
     GuessKey,
     Ruling,
+    Standing,
+    as_written,
     bounded,
     charged,
+    charges,
     endpoint_of,
     guesses,
     keys_of,
     lock_bounds,
+    of_known,
     refunded,
     rule,
 )
@@ -46,7 +51,7 @@ from pbxrouter.security.tokens import (
 )
 
 __all__ = [
-    "CALLER_SCOPES",
+    "LOCKING_SCOPES",
     "MAX_PASSWORD_LENGTH",
     "MAX_PIN_DIGITS",
     "MIN_PASSWORD_LENGTH",
@@ -59,11 +64,15 @@ __all__ = [
     "Role",
     "Ruling",
     "Scope",
+    "Standing",
     "TokenInfo",
     "WindowLimit",
+    "as_written",
     "bearer",
     "bounded",
+    "call_mark",
     "charged",
+    "charges",
     "check_new_password",
     "check_old_pin",
     "check_pin",
@@ -80,6 +89,7 @@ __all__ = [
     "lock_bounds",
     "network_of",
     "new_token",
+    "of_known",
     "parse_network",
     "pins",
     "read_key",

@@ -6,13 +6,18 @@ the trunk together. Wrong guesses at one mapping, and at the gateway as a whole,
 such a bucket is empty an attack comes from many places. Then callers who have guessed wrong have no free guess
 any more; other callers are never affected, so an attacker cannot lock the company out. For the same reason the wrong
 guesses of a number, which a caller can merely claim, count for an endpoint only if it has guessed wrong three times.
+
+Two buckets are shared by callers whose names prove nothing, and hold back only those that no right PIN has made known:
+that of a peer, for calls of which Asterisk could not be asked, and the queue of a trunk, which during an attack lets
+its callers wait their turn, for MAX_QUEUE_S at most.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from typing import Final
 
 FREE_GUESSES: Final = 5
@@ -25,12 +30,30 @@ MAPPING_GUESSES: Final = 30
 """Wrong guesses at one mapping before it counts as attacked, and an hour after those."""
 GATEWAY_GUESSES: Final = 60
 """Wrong guesses at the gateway before the alarm, and an hour after those."""
+PEER_GUESSES: Final = 60
+"""Wrong guesses of all unproven calls of one peer, of callers that are not known, and an hour after those."""
 MAX_DELAY_S: Final = 8.0
-"""The longest wait before a PIN is checked."""
+"""The longest wait before a PIN is checked, but for the queue of a trunk under attack."""
+QUEUE_STEP_S: Final = 10.0
+"""Seconds between two checks of PINs by unknown callers of one trunk during an attack."""
+MAX_QUEUE_S: Final = 20.0
+"""The longest wait in such a queue."""
 
-CALLER_SCOPES: Final = ("endpoint", "number", "trunk")
+CALLER_SCOPES: Final = ("endpoint", "number", "trunk", "unnamed")
 """Scopes of keys that stand for a caller, and not for what is attacked."""
-SCOPES: Final = (*CALLER_SCOPES, "mapping", "gateway")
+LOCKING_SCOPES: Final = (*CALLER_SCOPES, "peer")
+"""Scopes of keys that are locked after too many wrong guesses."""
+SCOPES: Final = (*LOCKING_SCOPES, "mapping", "gateway")
+"""Scopes of keys that owners see, and may lift."""
+
+_BUCKETS: Final = {
+    "mapping": (MAPPING_GUESSES, 3600.0 / MAPPING_GUESSES),
+    "gateway": (GATEWAY_GUESSES, 3600.0 / GATEWAY_GUESSES),
+    "peer": (PEER_GUESSES, 3600.0 / PEER_GUESSES),
+    "queue": (round(MAX_QUEUE_S / QUEUE_STEP_S), QUEUE_STEP_S),
+}
+"""By scope: guesses that are free, and seconds after which one is forgiven."""
+_OF_CALLERS: Final = (FREE_GUESSES, 3600.0 / GUESSES_AN_HOUR)
 
 _CHANNEL_NUMBER: Final = re.compile(r"-[0-9a-f]{8}(?:;[12])?\Z", re.IGNORECASE)
 """The number of a channel, as Asterisk's core writes it: eight hexadecimal digits; in upper case by SCCP."""
@@ -48,8 +71,9 @@ class GuessKey:
     """What wrong guesses are counted by.
 
     Attributes:
-        scope: ``endpoint``, ``number``, ``trunk``, ``mapping`` or ``gateway``.
-        name: the endpoint, the number, trunk and number, the map_id; ``""`` for the gateway.
+        scope: one of SCOPES, or ``queue``.
+        name: the endpoint, the number, trunk and number, peer and mapping (``unnamed``), the peer, the map_id, the
+            trunk (``queue``); ``""`` for the gateway.
     """
 
     scope: str
@@ -61,14 +85,45 @@ class GuessKey:
         return self.scope in CALLER_SCOPES
 
     @property
+    def may_lock(self) -> bool:
+        """Whether it is locked after too many wrong guesses; others are attacked."""
+        return self.scope in LOCKING_SCOPES
+
+    @property
     def free(self) -> int:
         """Guesses that are free."""
-        return {"mapping": MAPPING_GUESSES, "gateway": GATEWAY_GUESSES}.get(self.scope, FREE_GUESSES)
+        return _BUCKETS.get(self.scope, _OF_CALLERS)[0]
 
     @property
     def interval_s(self) -> float:
         """Seconds after which a guess is forgiven."""
-        return 3600.0 / {"mapping": MAPPING_GUESSES, "gateway": GATEWAY_GUESSES}.get(self.scope, GUESSES_AN_HOUR)
+        return _BUCKETS.get(self.scope, _OF_CALLERS)[1]
+
+
+class Standing(Enum):
+    """What is known of a call's channel, whose name the guesses are counted by."""
+
+    PROVEN = "proven"
+    """Asterisk has it, or the call came with the secret, or over AMI."""
+    UNPROVEN = "unproven"
+    """Asterisk could not be asked."""
+    FOREIGN = "foreign"
+    """The Asterisks that were asked do not have it, and the settings allow others to ask the gateway."""
+    FORGED = "forged"
+    """The Asterisks that were asked do not have it."""
+
+
+_WRITTEN: Final = {name.lower(): name for name in ("PJSIP", "SIP", "IAX2", "DAHDI", "MGCP", "SCCP", "Skinny", "USTM")}
+"""Technologies as Asterisk writes them in the names of channels."""
+
+
+def as_written(endpoint: str) -> str:
+    """An endpoint with its technology as Asterisk writes it: ``PJSIP/33`` for ``pjsip/33``.
+
+    Asterisk takes a technology in any case and the name in its own only: PJSIP/MiXed is not PJSIP/mixed.
+    """
+    technology, slash, name = endpoint.partition("/")
+    return f"{_WRITTEN.get(technology.lower(), technology)}{slash}{name}"
 
 
 def endpoint_of(channel: str) -> str:
@@ -83,26 +138,47 @@ def endpoint_of(channel: str) -> str:
     return "" if endpoint.partition("/")[0].lower() == "local" else endpoint
 
 
-def keys_of(channel: str, caller: str | None, map_id: int, trunks: frozenset[str]) -> tuple[GuessKey, ...]:
-    """The keys by which a call's wrong guesses are counted.
+def keys_of(
+    channel: str,
+    caller: str | None,
+    map_id: int,
+    trunks: frozenset[str],
+    *,
+    endpoint: str = "",
+    peer: str = "",
+    standing: Standing = Standing.PROVEN,
+) -> tuple[GuessKey, ...]:
+    """The keys by which a call's wrong guesses are counted, that of the caller first.
 
     Args:
         channel: the channel's name.
         caller: the caller number; None if there is none.
         trunks: endpoints that stand for many callers, such as ``PJSIP/provider``.
+        endpoint: the endpoint if it is known better than by the channel's name, as that of the channel that made a
+            Local channel.
+        peer: the address that the call came from.
+        standing: what is known of the channel. The names that another Asterisk tells are that Asterisk's own.
     """
-    endpoint = endpoint_of(channel)
+    endpoint = endpoint or as_written(endpoint_of(channel))
+    at = f" at {peer}" if standing is Standing.FOREIGN else ""
     keys: list[GuessKey] = []
     if endpoint in trunks:
-        keys.append(GuessKey("trunk", f"{endpoint} {caller or ''}".strip()))
+        keys += [GuessKey("trunk", f"{endpoint} {caller or ''}".strip() + at), GuessKey("queue", endpoint + at)]
     else:
         if endpoint:
-            keys.append(GuessKey("endpoint", endpoint))
+            keys.append(GuessKey("endpoint", endpoint + at))
         if caller:
-            keys.append(GuessKey("number", caller))
+            keys.append(GuessKey("number", caller + at))
         if not keys:
-            keys.append(GuessKey("endpoint", ""))
+            keys.append(GuessKey("unnamed", f"{peer or 'AMI'}, mapping {map_id}"))
+    if standing is not Standing.PROVEN:
+        keys.append(GuessKey("peer", peer))
     return (*keys, GuessKey("mapping", str(map_id)), GuessKey("gateway", ""))
+
+
+def of_known(keys: Iterable[GuessKey]) -> tuple[GuessKey, ...]:
+    """The keys of a caller whom a right PIN has made known: without those shared with callers who are not."""
+    return tuple(key for key in keys if key.scope not in ("peer", "queue"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +216,7 @@ def lock_bounds(attacked: bool) -> dict[str, float]:
     bounds = {}
     for scope in SCOPES:
         key = GuessKey(scope, "")
-        free = 1 if attacked and key.is_caller else key.free
-        bounds[scope] = (free - 1) * key.interval_s
+        bounds[scope] = (_free(key, attacked) - 1) * key.interval_s
     return {**bounds, "caller": bounds["endpoint"]}
 
 
@@ -152,19 +227,34 @@ def rule(keys: tuple[GuessKey, ...], forgiven_at: Mapping[GuessKey, float], now:
         forgiven_at: by key, epoch second at which all of its guesses are forgiven; keys without any may be missing.
     """
     counts = {key: guesses(key, forgiven_at.get(key, 0.0), now) for key in keys}
-    alarmed = next((key for key in keys if not key.is_caller and counts[key] >= key.free), None)
+    attacked = (key for key in keys if key.scope in ("mapping", "gateway") and counts[key] >= key.free)
+    alarmed = next(attacked, None)
     # Others may have claimed this number: it does not count for an endpoint that has mistyped twice at most.
     innocent = any(key.scope == "endpoint" and key.name and counts[key] < HONEST_MISTAKES for key in keys)
-    most = 0
+    delay_s = 0.0
     for key in keys:
-        if not key.is_caller or not counts[key] or (innocent and key.scope == "number"):
+        if key.scope == "queue" and alarmed is not None:
+            delay_s = max(delay_s, float(round(min(forgiven_at.get(key, 0.0) - now, MAX_QUEUE_S))))
+        if not key.may_lock or not counts[key] or (innocent and key.scope == "number"):
             continue
-        free = 1 if alarmed is not None else key.free
+        free = _free(key, alarmed is not None)
         if counts[key] >= free:
             until = forgiven_at[key] - (free - 1) * key.interval_s
-            return Ruling(key, until, _delay(counts[key]), alarmed)
-        most = max(most, counts[key])
-    return Ruling(None, 0.0, _delay(most), alarmed)
+            return Ruling(key, until, MAX_DELAY_S if alarmed is not None else _delay(counts[key]), alarmed)
+        if key.is_caller:
+            delay_s = max(delay_s, _delay(counts[key]))
+    return Ruling(None, 0.0, delay_s, alarmed)
+
+
+def charges(keys: Iterable[GuessKey], ruling: Ruling) -> tuple[GuessKey, ...]:
+    """The keys that a guess is charged to: a place in the queue of a trunk is taken only during an attack."""
+    if ruling.locked_by is not None:
+        return ()
+    return tuple(key for key in keys if key.scope != "queue" or ruling.alarmed is not None)
+
+
+def _free(key: GuessKey, attacked: bool) -> int:
+    return 1 if attacked and key.is_caller else key.free
 
 
 def charged(key: GuessKey, forgiven_at: float, now: float) -> float:
@@ -175,16 +265,19 @@ def charged(key: GuessKey, forgiven_at: float, now: float) -> float:
 def bounded(key: GuessKey, forgiven_at: float, now: float) -> float:
     """The time at which all guesses are forgiven, at most as many as make a lock-out, or twice an alarm.
 
-    So an alarm ends an hour after the last wrong PIN, however many there were, and a clock that was set back locks
-    out for one guess at most.
+    So an alarm ends an hour after the last wrong PIN, however many there were.
     """
-    most = key.free if key.is_caller else 2 * key.free
+    most = 2 * key.free if key.scope in ("mapping", "gateway") else key.free
     return min(forgiven_at, now + most * key.interval_s)
 
 
-def refunded(key: GuessKey, forgiven_at: float, now: float) -> float:
-    """The time at which all guesses are forgiven, after one was taken back."""
-    return max(forgiven_at - key.interval_s, now)
+def refunded(key: GuessKey, forgiven_at: float, since: float) -> float:
+    """The time at which all guesses are forgiven, after one was taken back.
+
+    Args:
+        since: the result is not earlier; of no consequence if it is past.
+    """
+    return max(forgiven_at - key.interval_s, since)
 
 
 def _delay(wrong: int) -> float:

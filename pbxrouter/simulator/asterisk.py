@@ -36,7 +36,7 @@ class SimulatedAsterisk(SimulatedChannel):
         return self._reader.unread
 
     def environment(self) -> bytes:
-        """The opening block."""
+        """The opening block that Asterisk sends: the variables agi_*."""
         return self.call.environment()
 
     def receive(self, data: bytes) -> bytes:

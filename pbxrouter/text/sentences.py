@@ -6,10 +6,21 @@ another language.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from pbxrouter.text.printable import printable
+
+MAX_VALUE: Final = 2000
+"""Characters of a value of a sentence; a longer one is cut."""
+MAX_DEPTH: Final = 8
+"""Sentences within each other that are read back from where they were stored."""
+MAX_VALUES: Final = 100
+"""Values of a sentence that is read back."""
+
+_PLACE: Final = re.compile(r"\{(\w+)\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +59,41 @@ class Sentence:
 def sentence(message: str, **values: object) -> Sentence:
     """Make a sentence; values become printable text, with line ends and other controls made visible.
 
-    A value that is a sentence is kept as one, so that it is translated, too.
+    A value that is a sentence is kept as one, so that it is translated, too. A long value is cut at MAX_VALUE.
     """
     return Sentence(
         message,
-        {name: value if isinstance(value, Sentence) else printable(str(value)) for name, value in values.items()},
+        {
+            name: value if isinstance(value, Sentence) else printable(str(value), MAX_VALUE)
+            for name, value in values.items()
+        },
     )
+
+
+def read_sentence(message: object, values: object, depth: int = 0) -> Sentence:
+    """A sentence from what was stored of it, which may have been written by hand.
+
+    A message whose placeholders do not fit the values is shown as it is.
+
+    Args:
+        values: by placeholder a text, or a list of the message and the values of another sentence.
+
+    Raises:
+        ValueError: it is no sentence.
+    """
+    if not isinstance(message, str) or not isinstance(values, Mapping) or depth > MAX_DEPTH or len(values) > MAX_VALUES:
+        raise ValueError("no sentence is stored there")
+    read: dict[str, str | Sentence] = {}
+    for name, value in values.items():
+        if isinstance(value, list):
+            if len(value) != 2:
+                raise ValueError("no sentence is stored there")
+            read[name] = read_sentence(value[0], value[1], depth + 1)
+        else:
+            read[name] = printable(str(value), MAX_VALUE)
+    message = printable(message, MAX_VALUE)
+    rest = _PLACE.sub(lambda found: "" if found[1] in read else found[0], message)
+    return Sentence("{text}", {"text": message}) if "{" in rest or "}" in rest else Sentence(message, read)
 
 
 def joined(sentences: Iterable[Sentence], between: str = "; ") -> Sentence:

@@ -33,6 +33,7 @@ def build_web(web: WebContext) -> WebServer:
                 web.pin_guard.statistics,
                 web.refused_calls,
                 lambda: service.site.refused,
+                lambda: web.health().queues,
             )
         ),
         api_routes(web, ENDPOINTS, visitors.address),

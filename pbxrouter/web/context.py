@@ -11,7 +11,7 @@ import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
@@ -19,13 +19,16 @@ from twisted.internet.threads import deferToThreadPool
 from pbxrouter.call import ActiveCalls, PinGuard
 from pbxrouter.config import Config
 from pbxrouter.counter import CallCounter
-from pbxrouter.database import Store
+from pbxrouter.database import LimitedDatabase, Store
 from pbxrouter.doctor import Finding
 from pbxrouter.health import Health
 from pbxrouter.originate import Originator
 from pbxrouter.rules import RulesEngine, RulesReloader, RuleSurveyor
 from pbxrouter.security import PasswordHashes
 from pbxrouter.web.language import Zone
+
+ANSWER_S: Final = 30.0
+"""Seconds for which a page or the API waits for the database."""
 
 T = TypeVar("T")
 
@@ -81,13 +84,16 @@ class WebContext:
         """Run a blocking function in the reactor's thread pool."""
         return deferToThreadPool(self.reactor, self.reactor.getThreadPool(), function, *arguments)
 
+    def _limited(self, store: Store) -> LimitedDatabase:
+        return LimitedDatabase(store, ANSWER_S, self.reactor)
+
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Read from the database.
 
         Raises:
             StoreError: it cannot be read now.
         """
-        return await self.reading.run(work)
+        return await self._limited(self.reading).run(work)
 
     async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Write to the database, except rules.
@@ -96,7 +102,7 @@ class WebContext:
             StoreError: the database cannot be written now.
             EditRefused: as ``work`` raises it.
         """
-        return await self.writing.run(work)
+        return await self._limited(self.writing).run(work)
 
     async def change(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Change rules; when this returns, calls are decided by the changed rules.
@@ -105,6 +111,6 @@ class WebContext:
             StoreError: the database cannot be written now.
             EditRefused: as ``work`` raises it.
         """
-        done = await self.writing.run(work)
+        done = await self._limited(self.writing).run(work)
         await self.reloader.reload()
         return done

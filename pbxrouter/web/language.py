@@ -27,6 +27,8 @@ LANGUAGES: Final = {"en": "English", "es": "Español"}
 """Language codes, and each language's own name."""
 DOMAIN: Final = "pbxrouter"
 
+LATEST_S: Final = 221_845_392_000.0
+"""The latest time that is shown, in epoch seconds."""
 _LOCALES: Final = {"en": "en_GB", "es": "es_ES"}
 
 
@@ -49,7 +51,8 @@ class Zone:
             ) from None
 
     def local(self, seconds: float) -> datetime.datetime:
-        """The PBX's wall clock time at an epoch second, with its offset."""
+        """The PBX's wall clock time at an epoch second, with its offset; from 1970 to the year 9000."""
+        seconds = min(max(0.0, seconds or 0.0), LATEST_S)
         return datetime.datetime.fromtimestamp(seconds, datetime.UTC).astimezone(self._zone)
 
     def seconds(self, wall: datetime.datetime) -> float:
@@ -98,7 +101,7 @@ class Translator:
         return said[:1].upper() + said[1:] if _begins_with_words(sentence) else said
 
     def number(self, value: float) -> str:
-        """Format a number."""
+        """Format a number with the language's separators."""
         return format_decimal(value, locale=self._locale)
 
     def day(self, seconds: float) -> str:
@@ -121,7 +124,7 @@ class Translator:
 
     def duration(self, seconds: float) -> str:
         """Format a duration, such as 0:07, 12:30, 1:02:03."""
-        minutes, rest = divmod(max(0, int(seconds)), 60)
+        minutes, rest = divmod(int(min(max(0.0, seconds), LATEST_S)), 60)
         hours, minutes = divmod(minutes, 60)
         return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 

@@ -19,6 +19,7 @@ from twisted.web.iweb import IRequest
 from pbxrouter import __version__
 from pbxrouter.call import PinStatistics
 from pbxrouter.counter import ALL, REASONS, CallCounter, Counts
+from pbxrouter.net import QueueFigures
 from pbxrouter.web.http.site import AddRoutes, header
 
 SHOWN_KINDS = ("mapping", "extension")
@@ -45,6 +46,7 @@ def registry_of(
     pins: PinStatistics | None = None,
     refused_calls: Callable[[], int] = lambda: 0,
     web_refused: Callable[[], Mapping[str, int]] = dict,
+    queues: Callable[[], Sequence[QueueFigures]] = tuple,
 ) -> CollectorRegistry:
     """Make a registry with the counters of all Asterisks and the metrics of the process.
 
@@ -53,9 +55,11 @@ def registry_of(
         pins: wrong PINs and lock-outs.
         refused_calls: returns how many calls were refused as forged.
         web_refused: returns how many of the web server's connections were refused, by reason.
+        queues: returns the figures of all queues.
     """
     registry = CollectorRegistry()
     registry.register(CounterCollector(counters, refused, refused_calls, web_refused))
+    registry.register(QueueCollector(queues))
     if pins is not None:
         registry.register(PinCollector(pins))
     ProcessCollector(registry=registry)
@@ -69,7 +73,7 @@ class PinCollector(Collector):
         self._statistics = statistics
 
     def collect(self) -> Iterator[Metric]:
-        """See prometheus_client."""
+        """Yield the metrics of PINs, for prometheus_client."""
         for name, text, value in (
             ("wrong", "PINs that were wrong.", self._statistics.wrong),
             ("unchecked", "PINs that were not checked, since the caller was locked out.", self._statistics.unchecked),
@@ -79,6 +83,39 @@ class PinCollector(Collector):
             metric = CounterMetricFamily(f"pbxrouter_pins_{name}", text)
             metric.add_metric([], value)
             yield metric
+
+
+class QueueCollector(Collector):
+    """Collects the figures of the gateway's queues as metrics.
+
+    Args:
+        queues: returns them.
+    """
+
+    def __init__(self, queues: Callable[[], Sequence[QueueFigures]]) -> None:
+        self._queues = queues
+
+    def collect(self) -> Iterator[Metric]:
+        """Read the figures of all queues."""
+        length = GaugeMetricFamily("pbxrouter_queue_length", "Entries that wait in this queue.", labels=["queue"])
+        oldest = GaugeMetricFamily(
+            "pbxrouter_queue_oldest_seconds", "Time for which the oldest of them has waited.", labels=["queue"]
+        )
+        set_aside = CounterMetricFamily(
+            "pbxrouter_queue_set_aside",
+            "Entries that could not be written, while others could; they are in a file beside the database.",
+            labels=["queue"],
+        )
+        lost = CounterMetricFamily("pbxrouter_queue_lost", "Entries that were given up.", labels=["queue"])
+        for queue in self._queues():
+            for family, value in (
+                (length, queue.length),
+                (oldest, queue.oldest_s),
+                (set_aside, queue.set_aside),
+                (lost, queue.lost),
+            ):
+                family.add_metric([queue.name], value)
+        yield from (length, oldest, set_aside, lost)
 
 
 class CounterCollector(Collector):
@@ -104,7 +141,7 @@ class CounterCollector(Collector):
         self._web_refused = web_refused
 
     def collect(self) -> Iterator[Metric]:
-        """See prometheus_client."""
+        """Yield the metrics of calls and connections, for prometheus_client."""
         info = InfoMetricFamily("pbxrouter_build", "The gateway that this is.")
         info.add_metric([], {"version": __version__})
         yield info

@@ -9,6 +9,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
 from pbxrouter.errors import EditRefused
+from pbxrouter.net import make_leavable
 from pbxrouter.text import sentence
 
 MAX_WAITING: Final = 20
@@ -20,7 +21,7 @@ class PasswordThreads:
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
-        self._pool = ThreadPool(0, 2, "passwords")
+        self._pool = make_leavable(ThreadPool(0, 2, "passwords"))
         self._waiting = 0
 
     async def __call__(self, function: Callable[..., Any], *arguments: Any) -> Any:

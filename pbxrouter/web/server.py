@@ -13,7 +13,7 @@ from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from pbxrouter.database.people import needs_setup, put_setup_link
+from pbxrouter.database.access import needs_setup, put_setup_link
 from pbxrouter.errors import StoreError
 from pbxrouter.security import hash_token
 from pbxrouter.web.context import WebContext
@@ -70,19 +70,18 @@ class WebServer(MultiService):
     async def _greet(self) -> None:
         try:
             if not await self._web.read(needs_setup):
-                self.log.info("the console is at {url}", url=self._base)
+                self.log.info("console: open {url}", url=self._base)
                 return
             link = secrets.token_urlsafe(24)
             now = self._web.now()
             await self._web.write(lambda connection: put_setup_link(connection, hash_token(link), now))
         except StoreError as error:
-            self.log.error("the console cannot be set up now: {error}", error=str(error))
+            self.log.error("console: cannot be set up now: {error}", error=str(error))
             return
         # Not into the log, where it would stay.
         self._say(f"set up the console, within a day, at  {setup_url(self._base, link)}")
         self.log.info(
-            "the console is at {url}; there is no console user yet: open the link just printed, or type: "
-            "pbxrouter console link",
+            "console: {url} has no user yet: open the link just printed, or type: pbxrouter console link",
             url=self._base,
         )
 

@@ -177,7 +177,8 @@ def _authorize_shape(action: int, first: str | None, second: str | None, *_: str
 def _in_words(error: sqlite3.Error) -> str:
     """SQLite's message, without values."""
     words = str(error)
-    match error.sqlite_errorcode & 0xFF:
+    # Python's own errors, as for a NUL, have no code.
+    match getattr(error, "sqlite_errorcode", sqlite3.SQLITE_MISUSE) & 0xFF:
         case sqlite3.SQLITE_AUTH:
             return f"not accepted; {_ALLOWED}"
         case sqlite3.SQLITE_ERROR if words.startswith("not authorized"):

@@ -88,7 +88,11 @@ def split(source: str, keep_digits: bool = False) -> Iterator[Statement]:
 
 def _is_whole(head: list[str], text: list[str]) -> bool:
     # Only the body of a trigger contains semicolons.
-    return not (head and head[0].upper() == "CREATE") or sqlite3.complete_statement("".join(text))
+    if not (head and head[0].upper() == "CREATE"):
+        return True
+    # NUL and half a surrogate pair are no matter here: SQLite refuses them where the statement is run.
+    plain = "".join(text).replace("\0", "?").encode("utf-8", "replace").decode("utf-8")
+    return sqlite3.complete_statement(plain)
 
 
 def _statement(text: list[str], line: int, head: list[str]) -> Statement:

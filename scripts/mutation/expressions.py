@@ -1,4 +1,4 @@
-"""Mutants of expressions."""
+"""Makes mutants of expressions: an operator, a comparison, a constant replaced."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mutants of statements."""
+"""Makes mutants of statements: one left out or replaced."""
 
 from __future__ import annotations
 

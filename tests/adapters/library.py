@@ -31,22 +31,22 @@ class Library:
     package: str
 
     def module(self, name: str) -> ModuleType:
-        """One of its modules."""
+        """Import one of the library's modules."""
         return importlib.import_module(f"{self.package}.{name}" if name else self.package)
 
     @property
     def error(self) -> Any:
-        """Its failures."""
+        """The library's module of exceptions."""
         return self.module("error")
 
     @property
     def fastagi(self) -> Any:
-        """Its FastAGI."""
+        """The library's module of the FastAGI protocol."""
         return self.module("fastagi")
 
     @property
     def manager(self) -> Any:
-        """Its AMI."""
+        """The library's module of the AMI protocol."""
         return self.module("manager")
 
 

@@ -164,7 +164,7 @@ class Served:
         self.protocol.dataReceived(data)
 
     def hears(self) -> list[str]:
-        """All commands sent."""
+        """All commands that the protocol has sent."""
         lines: list[str] = self.transport.value().decode().split("\n")[:-1]
         return lines
 
@@ -188,14 +188,14 @@ class Admitted(SynchronousTestCase):
         served: list[Channel] = []
 
         async def serve(channel: Channel) -> None:
-            """Keep the call."""
+            """Send one command and keep the call open."""
             served.append(channel)
             await channel.execute("ANSWER")
 
         factory = adapter("starpy_fastagi").StarpyFactory(serve, clock, DialogueWatch(), admission)
 
         def connect() -> tuple[Any, StringTransport]:
-            """Open a connection."""
+            """Open a connection from one address."""
             protocol, transport = factory.buildProtocol(IPv4Address("TCP", "192.0.2.7", 1)), StringTransport()
             protocol.makeConnection(transport)
             return protocol, transport
@@ -231,10 +231,10 @@ class Admitted(SynchronousTestCase):
             """A socket with options."""
 
             def setsockopt(self, *option: int) -> None:
-                """Do nothing."""
+                """Accept any option."""
 
         async def serve(channel: Channel) -> None:
-            """No call comes."""
+            """Serve a call; none comes."""
 
         admission = Admission(Clock(), bounds=Bounds(9, 9, 1, 1), reserve=1)
         factory = adapter("starpy_fastagi").StarpyFactory(serve, Clock(), DialogueWatch(), admission)
@@ -575,7 +575,7 @@ class AMI:
         self.says("Asterisk Call Manager/11.0.0\r\n")
 
     def says(self, text: str | bytes) -> None:
-        """Receive bytes."""
+        """Receive bytes from Asterisk."""
         self.protocol.dataReceived(text if isinstance(text, bytes) else text.encode())
 
     def hears(self) -> list[dict[str, str]]:

@@ -54,7 +54,7 @@ class AGICall:
         self.says(opening)
 
     def says(self, data: bytes) -> None:
-        """Receive bytes."""
+        """Receive bytes from Asterisk."""
         self.protocol.dataReceived(data)
 
     def hears(self) -> str:
@@ -277,7 +277,7 @@ class AMI:
         return login
 
     def says(self, text: str) -> None:
-        """Receive bytes."""
+        """Receive bytes from Asterisk."""
         self.protocol.dataReceived(text.encode())
 
     def answers(self, *lines: str) -> None:

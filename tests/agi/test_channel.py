@@ -174,7 +174,7 @@ class ChannelContract:
         self.converse("hung up while dialling")
 
     def test_dead_without_a_word(self) -> None:
-        """511 means hung up."""
+        """A reply 511 means that the caller has hung up."""
         self.converse("dead without a word")
 
     def test_missing_sound(self) -> None:
@@ -186,7 +186,7 @@ class ChannelContract:
         self.converse("the callee hangs up")
 
     def test_takes_a_while(self) -> None:
-        """A 100 is no reply."""
+        """A line 100 is no reply: the channel waits for the next."""
         self.converse("it takes a while")
 
 

@@ -14,7 +14,7 @@ OTHER = request_of(SimulatedCall("34", caller="44"))
 
 
 class Watching(SynchronousTestCase):
-    """DialogueWatch."""
+    """Who is told of a call's dialogue by DialogueWatch."""
 
     def setUp(self) -> None:
         """A watch without watchers."""

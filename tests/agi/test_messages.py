@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -26,12 +28,12 @@ def block_of(call: SimulatedCall) -> bytes:
 
 
 def read(call: SimulatedCall) -> AGIRequest:
-    """Parse a block."""
+    """Parse the opening block of a simulated call."""
     return parse_request(block_of(call))
 
 
 class OpeningBlock(SynchronousTestCase):
-    """The opening block."""
+    """Parsing the opening block."""
 
     def test_whole(self) -> None:
         """All variables and arguments of docs/asterisk.md A1 are read."""
@@ -71,6 +73,32 @@ class OpeningBlock(SynchronousTestCase):
             request = read(SimulatedCall("21", arguments=arguments))
             self.assertEqual(request.secret, secret)
             self.assertNotIn("secret", repr(request))
+
+    def test_time_limit(self) -> None:
+        """Whether TIMEOUT(absolute) is the gateway's to set, and how long the talk may take."""
+        for arguments, bounded, talk_s in (
+            ((), False, None),
+            (("bounded",), True, None),
+            (("bounded=180", "secret=x"), False, 180.0),
+            (("secret=x", "bounded=8", "bounded=9"), False, 8.0),
+            (("bounded=",), False, math.inf),
+            (("bounded=0",), False, math.inf),
+            (("bounded=-1",), False, math.inf),
+            (("bounded=1e9",), False, math.inf),
+            (("unbounded=8",), False, None),
+        ):
+            request = AGIRequest({}, arguments)
+            self.assertEqual((request.is_bounded, request.talk_s), (bounded, talk_s), arguments)
+
+    def test_probe(self) -> None:
+        """A probe says so in its first argument."""
+        for arguments, probe in (
+            ((), False),
+            (("alive",), True),
+            (("alive", "secret=x"), True),
+            (("x", "alive"), False),
+        ):
+            self.assertEqual(AGIRequest({}, arguments).is_probe, probe)
 
     def test_masked_secret(self) -> None:
         """The secret and all text after it are masked."""

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter.agi.messages import AGIReply, AGIRequest
+from pbxrouter.agi.messages import MAX_ARGUMENTS, MAX_FIELD, AGIReply, AGIRequest
 from pbxrouter.agi.reader import (
     MAX_BUFFER,
     MAX_TRYING,
@@ -25,7 +25,7 @@ SYNTAX = (
 
 
 def events_of(reader: AGIReader) -> list[AGIEvent]:
-    """All complete events."""
+    """Take all complete events from a reader."""
     return list(iter(reader.next_event, None))
 
 
@@ -46,7 +46,7 @@ def answered(command: str, data: bytes) -> list[AGIEvent]:
 
 
 class Opening(SynchronousTestCase):
-    """The opening block."""
+    """Reading the opening block from bytes."""
 
     def test_byte_by_byte(self) -> None:
         """The request comes with the last byte, and nothing before."""
@@ -123,16 +123,29 @@ class Opening(SynchronousTestCase):
         self.assertIn(str(MAX_BUFFER), str(self.assertRaises(ProtocolViolation, reader.next_event)))
 
     def test_long_values(self) -> None:
-        """A value of 100 kB is read."""
+        """A value of 100 kB is read; of it the beginning is kept, and that it was cut."""
         reader = AGIReader()
         reader.feed(SimulatedCall("21", name="x" * 100_000).environment())
         event = reader.next_event()
         assert isinstance(event, AGIRequest)
-        self.assertEqual(len(event.variables["calleridname"]), 100_000)
+        self.assertEqual(event.caller_name, "x" * MAX_FIELD + "… (cut, 100000 characters)")
+        self.assertEqual(event.extension, "21")
+
+    def test_many_arguments(self) -> None:
+        """As many arguments as Asterisk passes on are read; a block with more is refused."""
+        for count in (MAX_ARGUMENTS, 50_000):
+            reader = AGIReader()
+            reader.feed(SimulatedCall("21", arguments=tuple("x" * count)).environment())
+            if count == MAX_ARGUMENTS:
+                event = reader.next_event()
+                assert isinstance(event, AGIRequest)
+                self.assertEqual(len(event.arguments), count)
+            else:
+                self.assertIn("more than 150 lines", str(self.assertRaises(ForgedRequest, reader.next_event)))
 
 
 class Replies(SynchronousTestCase):
-    """Replies."""
+    """Reading replies from bytes."""
 
     def test_one_line(self) -> None:
         """A reply of one line is complete, and the command is no longer waiting."""
@@ -313,7 +326,7 @@ COMMANDS = st.sampled_from(["GET DATA x", "GET VARIABLE X", "EXEC Dial x", "NOOP
 
 
 class AnyBytes(SynchronousTestCase):
-    """Arbitrary bytes."""
+    """Reading arbitrary bytes."""
 
     @given(st.binary(max_size=300), st.lists(st.integers(0, 300)))
     def test_opening(self, data: bytes, cuts: list[int]) -> None:

@@ -50,7 +50,7 @@ class VerbCase(SynchronousTestCase):
 
 
 class Answering(VerbCase):
-    """ANSWER."""
+    """The verb answer, which sends ANSWER."""
 
     def test_answer(self) -> None:
         """answer sends one command."""
@@ -70,7 +70,7 @@ class Answering(VerbCase):
 
 
 class Asking(VerbCase):
-    """GET DATA."""
+    """The verb get_digits, which sends GET DATA."""
 
     def test_answers(self) -> None:
         """Each reply of docs/asterisk.md A3 gives digits and timeout."""
@@ -150,7 +150,7 @@ class Playing(VerbCase):
 
 
 class Applications(VerbCase):
-    """EXEC."""
+    """The verbs that run applications by EXEC."""
 
     def test_arguments(self) -> None:
         """An application gets one argument, quoted where needed, or none."""

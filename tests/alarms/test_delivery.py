@@ -23,7 +23,7 @@ class FakeTarget:
         self.running: Deferred[None] = Deferred()
 
     def deliver(self, notice: Notice) -> Deferred[None]:
-        """See targets.Target."""
+        """Keep the alarm; the test fires the Deferred."""
         self.asked.append(notice)
         self.running = Deferred()
         return self.running
@@ -40,7 +40,7 @@ class DeliveryTests(SynchronousTestCase):
         self.service.startService()
 
     def raise_alarm(self, kind: str = "test") -> None:
-        """Raise an alarm."""
+        """Put an alarm of a kind into the queue."""
         self.service.raise_alarm(Alarm(kind, "a text"))
 
     def kinds(self) -> list[str]:

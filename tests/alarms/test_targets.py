@@ -28,7 +28,7 @@ NOTICE = Notice("ab12", Alarm("pin-attack", "wrong PINs", {"channel": "PJSIP/33-
 
 
 class CommandTests(TestCase):
-    """CommandTarget."""
+    """CommandTarget runs the owner's command."""
 
     def script(self, text: str) -> pathlib.Path:
         """Make an executable file."""
@@ -104,7 +104,7 @@ class Hook(Resource):
         self.left: list[Request] = []
 
     def render_POST(self, request: Request) -> Any:
-        """Keep the request."""
+        """Keep the headers and body of a request."""
         headers = {
             name: request.getHeader(name) or ""
             for name in ("X-Pbxrouter-Timestamp", "X-Pbxrouter-Signature", "Content-Type")
@@ -123,7 +123,7 @@ class Hook(Resource):
 
 
 class WebhookTests(TestCase):
-    """WebhookTarget."""
+    """WebhookTarget posts signed alarms."""
 
     def target(self, status: int, clock: Any = reactor) -> tuple[Hook, WebhookTarget]:
         """A webhook that answers with a status; 0: never."""

@@ -15,10 +15,10 @@ CERTIFICATE = b"-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 
 
 class FolderCase(SynchronousTestCase):
-    """Has an empty directory."""
+    """Test case with an empty directory."""
 
     def setUp(self) -> None:
-        """Make it."""
+        """Create the folder for the secret file."""
         self.folder = Path(self.mktemp()).absolute()
         self.folder.mkdir()
 
@@ -27,7 +27,7 @@ class SecretTests(FolderCase):
     """The secret, read from the first line of its file."""
 
     def setUp(self) -> None:
-        """Choose the file's path."""
+        """Choose the path of the secret's file."""
         super().setUp()
         self.file = self.folder / "secret"
         self.config = Asterisk(name="lab", username="gateway", secret_file=str(self.file))

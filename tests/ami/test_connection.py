@@ -69,7 +69,12 @@ class ManagerServiceTest(SynchronousTestCase):
             return self.secret
 
         self.manager = AMIConnection(
-            "lab", "tcp:pbx.test:5038", Account("gateway", secret), self.reactor, factory=make_factory
+            "lab",
+            "tcp:pbx.test:5038",
+            Account("gateway", secret),
+            self.reactor,
+            factory=make_factory,
+            now=self.reactor.seconds,
         )
         self.told: list[str] = []
         self.manager.on_connect(lambda: self.told.append("up"))

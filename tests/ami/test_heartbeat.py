@@ -103,17 +103,56 @@ class HeartbeatTests(SynchronousTestCase):
         self.successResultOf(self.heartbeat.stopService())
         self.assertEqual(self.warnings(), 0)
 
-    def test_every_two_seconds(self) -> None:
-        """The variable that the dialplan reads is set every two seconds."""
+    def test_every_second(self) -> None:
+        """The variable that the dialplan reads is set every second."""
         self.manager.comes_up()
         self.heartbeat.startService()
         self.manager.sent.clear()
-        self.clock.advance(1.9)
+        self.clock.advance(0.9)
         self.assertEqual(self.manager.sent, [])
         self.clock.advance(0.125)
         self.assertEqual(
             self.manager.sent,
             [("Ping", {}), ("Setvar", {"Variable": "PBXROUTER_HEARTBEAT", "Value": "1795419652"})],
+        )
+
+    def test_own_variable(self) -> None:
+        """A gateway with an id sets its own variable, too, to milliseconds; to 0 when it stops."""
+        self.heartbeat = Heartbeat(self.manager, self.clock, "a1b2")  # type: ignore[arg-type]
+        self.heartbeat.startService()
+        self.manager.comes_up()
+        for timestamp in ("1795419654.2", "1795419655"):
+            self.manager.answers["Ping"] = {"Timestamp": timestamp}
+            self.clock.advance(EVERY_S)
+        self.successResultOf(self.heartbeat.stopService())
+        self.assertEqual(
+            [(action["Variable"], action["Value"]) for action in self.manager.heard("Setvar")],
+            [
+                ("PBXROUTER_HEARTBEAT_a1b2", "1795419652198"),
+                ("PBXROUTER_HEARTBEAT", "1795419652"),
+                ("PBXROUTER_HEARTBEAT_a1b2", "1795419654200"),
+                ("PBXROUTER_HEARTBEAT", "1795419654"),
+                ("PBXROUTER_HEARTBEAT_a1b2", "1795419655000"),
+                ("PBXROUTER_HEARTBEAT", "1795419655"),
+                ("PBXROUTER_HEARTBEAT_a1b2", "0"),
+                ("PBXROUTER_HEARTBEAT", "0"),
+            ],
+        )
+
+    def test_other_gateways(self) -> None:
+        """Two gateways on one Asterisk set variables of their own."""
+        other = Heartbeat(self.manager, self.clock, "c3d4")  # type: ignore[arg-type]
+        self.heartbeat = Heartbeat(self.manager, self.clock, "a1b2")  # type: ignore[arg-type]
+        for heartbeat in (self.heartbeat, other):
+            heartbeat.startService()
+        self.manager.comes_up()
+        self.manager.sent.clear()
+        self.successResultOf(self.heartbeat.stopService())
+        self.clock.advance(EVERY_S)
+        own = [(action["Variable"], action["Value"]) for action in self.manager.heard("Setvar")]
+        self.assertEqual(own[0], ("PBXROUTER_HEARTBEAT_a1b2", "0"))
+        self.assertEqual(
+            own[-2:], [("PBXROUTER_HEARTBEAT_c3d4", "1795419652198"), ("PBXROUTER_HEARTBEAT", "1795419652")]
         )
 
     def test_time_out(self) -> None:
@@ -139,11 +178,11 @@ class HeartbeatTests(SynchronousTestCase):
         self.manager.answers["Ping"] = None
         self.manager.comes_up()
         self.heartbeat.startService()
-        self.clock.pump([2] * 3)
+        self.clock.pump([EVERY_S] * 3)
         self.assertEqual(len(self.manager.heard("Ping")), 1)
         self.manager.answers["Ping"] = {"Timestamp": "1795419660.1"}
         self.manager.waiting.pop().callback(AMIMessage(b"Response: Success\r\nTimestamp: 1795419659.1"))
-        self.clock.advance(2)
+        self.clock.advance(EVERY_S)
         self.assertEqual(self.beats(), ["1795419659", "1795419660"])
 
     def test_stopped_when_the_beat_under_way_has_ended(self) -> None:

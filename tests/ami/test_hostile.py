@@ -80,7 +80,7 @@ class HostileTest(TestCase):
         up.callback(None)
 
     def loud(self) -> list[str]:
-        """Log lines above info."""
+        """The log lines above level info."""
         return [formatEvent(event) for event in self.events if event["log_level"] >= LogLevel.warn]
 
     async def outcome(self, waiting: Deferred[Any]) -> Any:

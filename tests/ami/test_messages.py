@@ -177,7 +177,7 @@ class ReaderTests(SynchronousTestCase):
 
 
 class MessageTests(SynchronousTestCase):
-    """Reading headers."""
+    """Reading the headers of messages."""
 
     def test_event(self) -> None:
         """An event has kind, name and headers; header names ignore case, and values are decoded."""
@@ -326,7 +326,7 @@ class WholeTests(SynchronousTestCase):
 
 
 class ActionTests(SynchronousTestCase):
-    """Writing actions."""
+    """Writing actions as bytes."""
 
     def test_form(self) -> None:
         """Headers are written in order, repeated ones too, then an empty line."""

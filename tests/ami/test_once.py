@@ -24,12 +24,12 @@ class OnceTests(SynchronousTestCase):
     """connect_once on a reactor in memory."""
 
     def setUp(self) -> None:
-        """Make the reactor."""
+        """Create a reactor in memory, and a list for events."""
         self.reactor = MemoryReactorClock()
         self.events: list[AMIMessage] = []
 
     def ask(self, description: str = "tcp:127.0.0.1:5038", plain: bool = False) -> Deferred[AMIProtocol]:
-        """Connect."""
+        """Connect to an address and log in, once."""
         handlers: dict[bytes, list[EventHandler]] = {b"*": [self.events.append]}
         account = Account("gateway", lambda: SECRET, plain)
         return Deferred.fromCoroutine(connect_once(description, account, self.reactor, handlers, "on"))

@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.ami.messages import MAX_MESSAGE, AMIMessage
-from pbxrouter.ami.protocol import ACTION_TIMEOUT_S, AMIProtocol, EventHandler
+from pbxrouter.ami.protocol import ACTION_TIMEOUT_S, MAX_HEADERS, SLICE, SLICE_BYTES, AMIProtocol, EventHandler
 from pbxrouter.ami.watchdog import (
     BANNER_TIMEOUT_S,
     DEAD_AFTER_S,
@@ -33,6 +33,7 @@ from pbxrouter.errors import (
     ManagerProtocolError,
     ManagerUnavailable,
 )
+from pbxrouter.net import GRACE_S
 from tests.ami_fakes import lines, new_protocol
 
 
@@ -40,7 +41,7 @@ class ManagerTest(SynchronousTestCase):
     """Has a connection that is logged in."""
 
     def setUp(self) -> None:
-        """Log in."""
+        """Connect a protocol and log in."""
         self.events: list[AMIMessage] = []
         self.handlers: dict[bytes, list[EventHandler]] = {b"Hangup": [self.events.append]}
         self.protocol, self.end, self.clock = new_protocol(self.handlers)
@@ -66,10 +67,10 @@ class ManagerTest(SynchronousTestCase):
 
 
 class LoginTests(SynchronousTestCase):
-    """Logging in."""
+    """Logging in by MD5 challenge or plain text."""
 
     def setUp(self) -> None:
-        """Make a connection."""
+        """Connect a protocol without logging in."""
         self.protocol, self.end, self.clock = new_protocol()
 
     def log_in(self, plain: bool = False) -> Deferred[None]:
@@ -387,15 +388,15 @@ class ListTests(ManagerTest):
     """Actions that a list answers."""
 
     def item(self, action_id: str, channel: str) -> None:
-        """Receive an item."""
+        """Receive one item of a list."""
         self.end.says("Event: CoreShowChannel", f"ActionID: {action_id}", f"Channel: {channel}")
 
     def complete(self, action_id: str) -> None:
-        """Receive the end."""
+        """Receive the end of a list."""
         self.end.says("Event: CoreShowChannelsComplete", f"ActionID: {action_id}", "EventList: Complete")
 
     def start(self, action_id: str) -> None:
-        """Receive the response."""
+        """Receive the response that begins a list."""
         self.end.says("Response: Success", f"ActionID: {action_id}", "EventList: start")
 
     def test_list(self) -> None:
@@ -461,6 +462,7 @@ class ListTests(ManagerTest):
         for _ in range(100):
             self.protocol.dataReceived(thousand)
         self.complete(action_id)
+        self.clock.advance(0)
         self.assertEqual(len(self.successResultOf(answer)), 100_000)
 
     def test_interleaved(self) -> None:
@@ -526,12 +528,68 @@ class ListTests(ManagerTest):
         thousand = lines("Event: CoreShowChannel", f"ActionID: {action_id}") * 1000
         for _ in range(100):
             self.protocol.dataReceived(thousand)
+        self.clock.advance(0)
         self.assertNoResult(answer)
         self.item(action_id, "one more")
         self.assertEqual(
             str(self.failureResultOf(answer, ManagerProtocolError).value),
             "CoreShowChannels: more than 100000 items came",
         )
+
+
+class SliceTests(ManagerTest):
+    """Much at once is handled in slices, so that calls are served between them."""
+
+    def test_many(self) -> None:
+        """Of many messages a bounded number is handled in one go, in order; nothing is read before all are handled."""
+        numbers = range(2 * SLICE + 1)
+        self.protocol.dataReceived(b"".join(lines("Event: Hangup", f"Cause: {number}") for number in numbers))
+        self.assertEqual(len(self.events), SLICE)
+        self.assertEqual(self.end.transport.producerState, "paused")
+        self.protocol.dataReceived(lines("Event: Hangup", "Cause: last"))  # TLS may hand on what it had read before
+        self.assertEqual(len(self.events), SLICE)
+        self.clock.advance(0)
+        self.assertEqual(self.end.transport.producerState, "producing")
+        self.assertEqual([event.get("Cause") for event in self.events], [*map(str, numbers), "last"])
+
+    def test_large(self) -> None:
+        """A slice is bounded in bytes, too; one message may be larger than that."""
+        large = lines("Event: Hangup", "Cause: " + "x" * SLICE_BYTES)
+        self.protocol.dataReceived(large * 3)
+        self.assertEqual(len(self.events), 1)
+        self.clock.advance(0)
+        self.assertEqual(len(self.events), 3)
+
+    def test_closed_between(self) -> None:
+        """When the connection is closed, what was not handled is dropped."""
+        self.protocol.dataReceived(lines("Event: Hangup") * (2 * SLICE))
+        self.protocol.connectionLost(Failure(ConnectionLost()))
+        self.clock.advance(0)
+        self.assertEqual(len(self.events), SLICE)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_closed_by_a_handler(self) -> None:
+        """So it is when a handler closes it."""
+        self.handlers[b"Bye"] = [lambda _: self.protocol.connectionLost(Failure(ConnectionLost()))]
+        self.protocol.dataReceived(lines("Event: Bye") + lines("Event: Hangup") * (2 * SLICE))
+        self.clock.advance(0)
+        self.assertLess(len(self.events), SLICE)
+
+    def test_many_headers(self) -> None:
+        """An event of more headers than any of Asterisk's is ignored, and does not cost what its headers would."""
+        with capturedLogs() as logs:
+            for count in (MAX_HEADERS - 1, MAX_HEADERS, 10_000):
+                self.end.says("Event: Hangup", *("X: y" for _ in range(count)))
+        self.assertEqual(len(self.events), 1)
+        self.assertEqual([line["log_format"] for line in logs], ["AMI: ignored {what}; {count} until now"] * 2)
+
+    def test_garbage(self) -> None:
+        """Thousands of messages that are none are a few lines in the log."""
+        with capturedLogs() as logs:
+            for _ in range(10):
+                self.protocol.dataReceived(b"x\r\n\r\n" * 1000)
+                self.clock.advance(0)
+        self.assertEqual([line["count"] for line in logs], [2**power for power in range(14)])
 
 
 class EventTests(ManagerTest):
@@ -662,6 +720,49 @@ class LifeTests(ManagerTest):
         self.assertEqual(
             str(self.failureResultOf(waiting, ManagerUnavailable).value), "Asterisk has been silent for 21 s"
         )
+
+    def test_stood_still(self) -> None:
+        """Time in which this process stood still is not the peer's: an idle connection is kept, and asked as before."""
+        for before in range(1, 20):
+            self.setUp()
+            self.pass_time(before)
+            self.clock.advance(30)
+            self.assertFalse(self.end.gone, before)
+            self.assertTrue(self.pass_time(15), before)
+            self.assertFalse(self.end.gone, before)
+
+    def test_stood_still_while_it_answered(self) -> None:
+        """Answers that came meanwhile are read before their time is looked at."""
+        self.clock.pump([1] * 9)
+        (ping,) = self.pings()
+        waiting, action_id = self.send("Getvar")
+        self.clock.advance(30)
+        self.end.says("Response: Success", f"ActionID: {ping['ActionID']}")
+        self.end.says("Response: Success", f"ActionID: {action_id}", "Value: 1")
+        self.assertEqual(self.successResultOf(waiting).get("Value"), "1")
+        self.pass_time(30)
+        self.assertFalse(self.end.gone)
+
+    def test_stood_still_while_it_did_not_answer(self) -> None:
+        """A peer that is dead all the same is found out in the usual time after that."""
+        self.clock.pump([1] * 8)
+        waiting, _ = self.send("Getvar")
+        self.clock.advance(30)
+        self.clock.advance(GRACE_S)
+        self.failureResultOf(waiting, ActionTimeout)
+        self.assertFalse(self.end.gone)
+        self.clock.pump([1] * int(DEAD_AFTER_S + 4))
+        self.assertTrue(self.end.gone)
+
+    def test_stood_still_before_the_banner(self) -> None:
+        """A banner that came meanwhile is read."""
+        self.protocol, self.end, self.clock = new_protocol(self.handlers)
+        self.clock.advance(30)
+        done = self.log_in()
+        self.end.logs_in()
+        self.successResultOf(done)
+        self.clock.advance(5)
+        self.assertFalse(self.end.gone)
 
     def test_how_long_it_may_leave_a_question(self) -> None:
         """A Ping may be unanswered for 16 s although events come; the log line says so."""

@@ -69,7 +69,7 @@ class Ami:
             assert reply["Response"] == "Success", reply
 
     def close(self) -> None:
-        """Log off."""
+        """Log off and close the connection."""
         self._stream.close()
         self._socket.close()
 

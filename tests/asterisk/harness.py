@@ -40,6 +40,9 @@ ASTERISK_ROOT = Path(os.environ.get("ASTERISK_ROOT", "/var/tmp/asterisk-lab"))
 LOOP = '[technologies]\nIAX2 = "IAX2/loop"\n'
 """Configuration that lets 3X reach this Asterisk again: it answers for two seconds."""
 
+LOG_LINES_SHOWN = 300
+"""Of each log, after a failure."""
+
 SECRET = "Ab0._~+/=-Ab0._~+/=-"
 """What a gateway's fastagi.secret holds: each character that is accepted, of each kind."""
 
@@ -229,7 +232,7 @@ class Gateway:
         self._end(kill=False)
 
     def kill(self) -> None:
-        """Kill it by SIGKILL."""
+        """Kill the gateway by SIGKILL."""
         self._end(kill=True)
 
     def _end(self, *, kill: bool) -> None:
@@ -249,7 +252,7 @@ class Gateway:
             self.process = None
 
     def running(self) -> bool:
-        """Whether the process runs."""
+        """Whether the gateway's process runs."""
         return self.process is not None and self.process.poll() is None
 
     def log(self, since: int = 0) -> str:
@@ -266,7 +269,7 @@ class Gateway:
         return [line for line in self.log(since).splitlines() if bad.search(line)]
 
     def sql(self, statement: str, **values: str | int) -> None:
-        """Change its database by SQL."""
+        """Change the gateway's database by SQL."""
         with contextlib.closing(sqlite3.connect(self.database)) as connection, connection:
             connection.execute(statement, values)
 
@@ -329,7 +332,19 @@ class AsteriskTest(unittest.TestCase):
             self._gateway_mark = self.gateway.log_size()
             self._sockets = self.gateway.sockets()
         self._mark = self.lab.log_size()
+        self.addCleanup(self._show_logs_of_failure)
         self.addCleanup(self._nothing_left)
+
+    def _show_logs_of_failure(self) -> None:
+        """Print what Asterisk and the gateway logged during a test that failed; what failed cannot be run again."""
+        if self._passed:
+            return
+        logs = {"Asterisk": self.log()}
+        if self.config is not None:
+            logs["the gateway"] = self.gateway.log(self._gateway_mark)
+        for name, log in logs.items():
+            lines = log.splitlines()[-LOG_LINES_SHOWN:]
+            print(f"--- {self.id()}: the log of {name}", *lines, "---", sep="\n", flush=True)
 
     def _nothing_left(self) -> None:
         """Assert that the test has left no channel and no connection."""

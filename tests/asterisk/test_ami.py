@@ -116,8 +116,8 @@ class SampleUserTest(AmiTest):
         await tried(
             "the heartbeat is set", manager.action("Setvar", [("Variable", HEARTBEAT_VARIABLE), ("Value", "0")])
         )
-        wish = [("Channel", "Local/busy@callee"), ("Application", "Wait"), ("Data", "1"), ("Async", "true")]
-        await tried("a call is originated", manager.action("Originate", wish))
+        headers = [("Channel", "Local/busy@callee"), ("Application", "Wait"), ("Data", "1"), ("Async", "true")]
+        await tried("a call is originated", manager.action("Originate", headers))
         await tried("the channels are listed", manager.action_list("CoreShowChannels"))
         if "Newchannel" in heard:
             done.add("a call's channels are heard of")
@@ -162,7 +162,7 @@ class SampleUserTest(AmiTest):
 
 
 class ConnectionTest(AmiTest):
-    """The connection."""
+    """The connection to a real Asterisk's AMI."""
 
     async def test_tls(self) -> None:
         """By `tls:` with the certificate as trust root; without it the client refuses the connection."""

@@ -67,7 +67,7 @@ class ClickCase(AsteriskTest):
             connection.close()
 
     def send(self, number: str) -> tuple[HTTPResponse, str]:
-        """Submit the form."""
+        """Submit the visitor's form."""
         _, page = self.ask("GET", self.page)
         found = re.search(r'name="form" value="([^"]+)"', page)
         assert found, page
@@ -98,7 +98,7 @@ class ClickCase(AsteriskTest):
 
 
 class ClickTest(ClickCase):
-    """Click-to-dial with phones."""
+    """Click-to-dial with the lab's phones."""
 
     config = "[dial]\ntimeout = 3\n" + WEB + AMI
 
@@ -157,7 +157,7 @@ class ClickTest(ClickCase):
 
 
 class WithoutAmiTest(ClickCase):
-    """The AMI port refuses connections."""
+    """Click-to-dial while the AMI port refuses connections."""
 
     config = WEB + AMI.replace("AMI_PORT", "1")
 

@@ -5,6 +5,7 @@ Phone 36 enters by it. The lab's context `fallback` stands for the administrator
 
 from __future__ import annotations
 
+import re
 import signal
 import socket
 import threading
@@ -15,6 +16,7 @@ from tests.asterisk.harness import SECRET, AsteriskTest, wait_for
 MARK = "SET VARIABLE PBXROUTER "
 OUTCOME = "SET VARIABLE PBXROUTER_OUTCOME "
 APPLICATION = "SET VARIABLE PBXROUTER_APPLICATION "
+FAKE_ID = "a1b2c3d4"
 
 
 class FakeGateway:
@@ -73,6 +75,20 @@ class DialplanTest(AsteriskTest):
         before = self.lab.ami.getvar(name)
         self.lab.ami.action("Setvar", Variable=name, Value=value)
         self.addCleanup(self.lab.ami.action, "Setvar", Variable=name, Value=before)
+
+    def _know_gateway(self, beat_ms: int, url: str = "") -> None:
+        """Let the dialplan know a gateway at the address, with a heartbeat of this time; 0: none yet."""
+        url = url or self.lab.ami.getvar("PBXROUTER_URL")
+        self._set_global("PBXROUTER_GATEWAY", f"{FAKE_ID}@{url}")
+        self._set_global(f"PBXROUTER_HEARTBEAT_{FAKE_ID}", str(beat_ms or ""))
+
+    def _beat(self, beat_ms: int) -> None:
+        """Send a heartbeat of that gateway."""
+        self.lab.ami.action("Setvar", Variable=f"PBXROUTER_HEARTBEAT_{FAKE_ID}", Value=str(beat_ms))
+
+    def _asked(self) -> list[str]:
+        """The arguments of each AGI() that ran."""
+        return [data.partition(",")[2] for data in re.findall(r'AGI\("[^"]*", "([^"]*)"\)', self.log())]
 
 
 class WithoutGatewayTest(DialplanTest):
@@ -199,18 +215,6 @@ class StrangeGatewayTest(DialplanTest):
         self._expect([MARK + "busy"], "CONGESTION@pbxrouter-outcome")
         self.assertNotIn("999@pbxrouter-fallback", self._places())
 
-    def test_marks_renew_the_heartbeat(self) -> None:
-        """A mark of a living gateway renews the heartbeat, but not after its farewell."""
-        gateway = FakeGateway(self.lab.agi_port, [MARK + "busy"])
-        self.addCleanup(gateway.close)
-        for beat, is_renewed in ((str(int(time.time()) - 5), True), ("0", False)):
-            self._set_global("PBXROUTER_HEARTBEAT", beat)
-            self._mark = self.lab.log_size()
-            self._originate("999@pbxrouter-phones")
-            wait_for("the refusal", lambda: "CONGESTION@pbxrouter-outcome" in self._places())
-            self.assertEqual(self.lab.ami.getvar("PBXROUTER_HEARTBEAT") != beat, is_renewed)
-            self.hang_up_all()
-
     def test_dies_before_it_named_the_application(self) -> None:
         """The gateway dies with the mark dialling, before it named the application: the fallback."""
         self._expect([MARK + "dialling"], "999@pbxrouter-fallback")
@@ -244,94 +248,71 @@ class StrangeGatewayTest(DialplanTest):
 
 
 class HeartbeatTest(DialplanTest):
-    """A gateway that accepts calls and stays silent is recognised by its heartbeat."""
+    """A gateway that accepts calls and stays silent, with and without a fresh heartbeat."""
 
     config = None
 
     def setUp(self) -> None:
-        """Make the dialplan check the heartbeat."""
+        """Start the gateway."""
         super().setUp()
         gateway = FakeGateway(self.lab.agi_port, None)
         self.addCleanup(gateway.close)
-        self._set_global("PBXROUTER_HEARTBEAT_S", "10")
 
-    def _assert_trusted(self, beat: str, *, trusted: bool) -> None:
-        self._set_global("PBXROUTER_HEARTBEAT", beat)
+    def _originate_at(self, beat_ms: int) -> None:
+        """Place a call with a heartbeat of this time."""
+        self._know_gateway(beat_ms)
         self._originate("999@pbxrouter-phones")
-        place = "AGI" if trusted else "999@pbxrouter-fallback"
-        wait_for(place, lambda: place in "".join(self.executed()))
-        self.assertEqual("AGI(" in self.log(), trusted)
+
+    def _assert_probed(self, beat_ms: int) -> None:
+        """Assert that the gateway is only asked whether it is alive, and that the call comes to the fallback."""
+        self._originate_at(beat_ms)
+        wait_for("the fallback", lambda: "999@pbxrouter-fallback" in self._places())
+        self.assertEqual(self._asked(), ["alive"])
+        self.assertIn("T@pbxrouter-ask:1 Set", self.executed())
         self.hang_up_all()
 
     def test_fresh(self) -> None:
-        """With a fresh heartbeat the gateway is asked."""
-        self._assert_trusted(str(int(time.time())), trusted=True)
+        """A heartbeat is not taken for the word of the connection itself."""
+        self._assert_probed(round(1000 * time.time()))
 
     def test_stale(self) -> None:
-        """With an old heartbeat a silent gateway is given seconds, then the fallback; the next call does not wait."""
-        self._set_global("PBXROUTER_HEARTBEAT_S", "2")
-        self._set_global("PBXROUTER_FROZEN", "0")
-        old = str(int(time.time()) - 60)
-        self._set_global("PBXROUTER_HEARTBEAT", old)
-        self._originate("999@pbxrouter-phones")
-        wait_for("the fallback", lambda: "999@pbxrouter-fallback" in self._places())
-        self.assertIn("T@pbxrouter-ask", self._places())
-        self.hang_up_all()
-        wait_for("the end", lambda: not self.lab.channels())
-        self.assertEqual(self.lab.ami.getvar("PBXROUTER_HEARTBEAT"), old)
-        self._mark = self.lab.log_size()
-        self._assert_trusted(old, trusted=False)
-
-    def test_stale_for_a_short_time(self) -> None:
-        """A heartbeat that is missing for less than six times that age is no proof: the call is refused."""
-        self._set_global("PBXROUTER_HEARTBEAT_S", "5")
-        self._set_global("PBXROUTER_FROZEN", "0")
-        self._set_global("PBXROUTER_HEARTBEAT", str(int(time.time()) - 8))
-        self._originate("999@pbxrouter-phones")
-        wait_for("the refusal", lambda: "CONGESTION@pbxrouter-outcome" in self._places())
-        self.hang_up_all()
-        self.assertIn("T@pbxrouter-ask", self._places())
-        self.assertNotIn("999@pbxrouter-fallback", self._places())
-
-    def test_frozen_again(self) -> None:
-        """After a minute the gateway is asked again; with a heartbeat at once."""
-        for beat, frozen in ((-60, -61), (0, -1)):
-            self._mark = self.lab.log_size()
-            self._set_global("PBXROUTER_FROZEN", str(int(time.time()) + frozen))
-            self._assert_trusted(str(int(time.time()) + beat), trusted=True)
+        """The same with an old heartbeat."""
+        self._assert_probed(round(1000 * time.time()) - 60_000)
 
     def test_never(self) -> None:
-        """Without any heartbeat since Asterisk's start the gateway is asked."""
-        self._assert_trusted("", trusted=True)
+        """The same without any heartbeat since Asterisk's start."""
+        self._assert_probed(0)
 
-    def test_farewell(self) -> None:
-        """After the heartbeat 0, by which the gateway says that it stops, it is asked all the same."""
-        self._assert_trusted("0", trusted=True)
-
-
-class LateHeartbeatTest(DialplanTest):
-    """The real gateway, whose heartbeat AMI does not bring: here there is no AMI."""
-
-    config = "# late heartbeat\n"
-
-    def setUp(self) -> None:
-        """A heartbeat that is too old."""
-        super().setUp()
-        self._set_global("PBXROUTER_HEARTBEAT_S", "3")
-        self._set_global("PBXROUTER_FROZEN", "0")
-        self._set_global("PBXROUTER_HEARTBEAT", str(int(time.time()) - 60))
-
-    def test_served(self) -> None:
-        """The gateway is asked, lifts the limit for its answer, and renews the heartbeat in the call."""
-        self._originate("34@pbxrouter-phones")
-        wait_for("the PIN prompt", lambda: "agent-pass en" in self.played())
-        beat = self.beat_age()
-        self.assertLess(beat, 60)
-        wait_for("the second prompt", lambda: self.played().count("agent-pass en") > 1)
-        self.assertIn("doubted", self.log())
-        self.assertNotIn("T@pbxrouter-ask", self._places())
+    def test_another_address(self) -> None:
+        """The heartbeat of a gateway that answered at another address counts for nothing."""
+        self._know_gateway(round(1000 * time.time()), "agi://127.0.0.1:1/other")
+        self._originate("999@pbxrouter-phones")
+        wait_for("the fallback", lambda: "999@pbxrouter-fallback" in self._places())
+        self.assertEqual(self._asked(), ["alive"])
         self.hang_up_all()
-        self.assertNotIn("34@fallback", self._places())
+
+    def test_async(self) -> None:
+        """By agi:async, without a heartbeat for PBXROUTER_HEARTBEAT_S the call comes to the fallback at once."""
+        self._set_global("PBXROUTER_URL", "agi:async")
+        for beat in ("", "0", str(int(time.time()) - 60)):
+            self._mark = self.lab.log_size()
+            self._set_global("PBXROUTER_HEARTBEAT", beat)
+            self._originate("999@pbxrouter-phones")
+            wait_for("the fallback", lambda: "999@pbxrouter-fallback" in self._places())
+            self.assertEqual(self._asked(), [])
+            self.hang_up_all()
+
+    def test_async_not_taken(self) -> None:
+        """By agi:async a call that is not taken comes to the fallback, whatever the heartbeat of another gateway."""
+        self._set_global("PBXROUTER_URL", "agi:async")
+        for setting in ("5", ""):
+            self._mark = self.lab.log_size()
+            self._set_global("PBXROUTER_HEARTBEAT_S", setting)
+            self._set_global("PBXROUTER_HEARTBEAT", str(int(time.time())))
+            self._originate("999@pbxrouter-phones")
+            wait_for("the fallback", lambda: "999@pbxrouter-fallback" in self._places())
+            self.assertEqual(self._asked(), ["bounded=180"])
+            self.hang_up_all()
 
 
 class AliveTest(DialplanTest):
@@ -342,8 +323,7 @@ class AliveTest(DialplanTest):
     def setUp(self) -> None:
         """A heartbeat that is fresh and does not go on by itself."""
         super().setUp()
-        self._set_global("PBXROUTER_HEARTBEAT_S", "4")
-        self._set_global("PBXROUTER_HEARTBEAT", str(int(time.time()) - 1))
+        self._know_gateway(round(1000 * time.time()) - 500)
 
     def _place(self, *commands: str) -> None:
         gateway = FakeGateway(self.lab.agi_port, list(commands))
@@ -352,7 +332,7 @@ class AliveTest(DialplanTest):
         wait_for("the doubt", lambda: "Wait" in "".join(self.executed()))
 
     def _assert_refused(self) -> None:
-        self._set_global("PBXROUTER_HEARTBEAT", str(int(time.time())))
+        self._beat(round(1000 * time.time()))
         wait_for("the refusal", lambda: "CONGESTION@pbxrouter-outcome" in self._places())
         self.assertIn("is alive and did not serve the call to 999", self.log())
         self.hang_up_all()
@@ -441,6 +421,8 @@ secret_file = "ami.secret"
     def test_flood(self) -> None:
         """Each call is served or refused; none goes to the fallback, though AMI and the heartbeat are late."""
         wait_for("the heartbeat", lambda: int(self.lab.ami.getvar("PBXROUTER_HEARTBEAT") or "0") > 0)
+        self._call_36("999")  # so that Asterisk knows which gateway it is
+        self._mark = self.lab.log_size()
         self.lab.cli("agi set debug off")
         self.addCleanup(self.lab.cli, "agi set debug on")
         self.lab.script("burst", "800", "800", "999", "pbxrouter-phones")
@@ -486,6 +468,7 @@ magi = ["pbxrouter-ask"]
 
     def test_wrong_or_missing(self) -> None:
         """The call is refused, since the gateway is alive; it is logged once a minute, without the secret given."""
+        self._call(SECRET, "invalid en")  # so that its heartbeat is known
         wrong = SECRET[:-1] + "x"
         for secret in (wrong, ""):
             self._mark = self.lab.log_size()
@@ -511,24 +494,32 @@ username = "gateway"
 secret_file = "ami.secret"
 """
 
-    def test_frozen(self) -> None:
-        """Fresh heartbeat: asked. Frozen for longer than allowed: fallback. Resumed: asked again."""
-        self._set_global("PBXROUTER_HEARTBEAT_S", "3")
-        self._set_global("PBXROUTER_FROZEN", "0")
-        wait_for("the first beat", lambda: self.lab.ami.getvar("PBXROUTER_HEARTBEAT"))
-        self._call_36("999")
-        self.assertEqual(self.played(), ["invalid en"])
+    def setUp(self) -> None:
+        """Wait for the heartbeat."""
+        super().setUp()
+        wait_for("the first beat", lambda: int(self.lab.ami.getvar("PBXROUTER_HEARTBEAT") or "0"))
+
+    def _freeze(self) -> None:
         assert self.gateway.process is not None
         self.gateway.process.send_signal(signal.SIGSTOP)
         self.addCleanup(self.gateway.process.send_signal, signal.SIGCONT)
-        wait_for("the heartbeat is too old", lambda: self.beat_age() > 6 * 3)
-        for asked in (True, False):  # the first call gives it three seconds, the next ones do not wait
-            self._mark = self.lab.log_size()
-            self._call_36("999", "-t", "100")
-            self.assertIn("999@pbxrouter-fallback", self._places())
-            self.assertEqual("AGI(" in self.log(), asked)
+
+    def _thaw(self) -> None:
+        assert self.gateway.process is not None
         self.gateway.process.send_signal(signal.SIGCONT)
         wait_for("a beat", lambda: self.beat_age() < 2)
+
+    def test_frozen(self) -> None:
+        """Alive: it gets the call. Frozen: it is asked whether it is alive, and does not answer. Thawed: as before."""
+        self._call_36("999")
+        self.assertEqual(self.played(), ["invalid en"])
+        self.assertEqual(self._asked(), ["alive", ""])
+        self._freeze()
+        self._mark = self.lab.log_size()
+        self._call_36("999", "-t", "100")
+        self.assertIn("999@pbxrouter-fallback", self._places())
+        self.assertEqual(self._asked(), ["alive"])
+        self._thaw()
         self._mark = self.lab.log_size()
         self._call_36("999")
         self.assertEqual(self.played(), ["invalid en"])

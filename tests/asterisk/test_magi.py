@@ -96,8 +96,29 @@ class MagiTest(AsteriskTest):
 
     def asked(self, times: int = 1) -> None:
         """Wait until the caller has been asked for a PIN this many times."""
-        wait_for("the PIN prompt", lambda: self.played().count(f"{ASK} en") >= times)
+        wait_for("the PIN prompt", lambda: self.times_asked() >= times)
         time.sleep(0.2)
+
+    def times_asked(self) -> int:
+        """How many times the caller has been asked for a PIN."""
+        return self.played().count(f"{ASK} en")
+
+    def press_until_dialled(self, pin: str, dialled: list[str]) -> None:
+        """Press a PIN until it is taken: the caller was asked a while ago, and may be between two prompts by now."""
+        pressed_at = 0
+
+        def is_dialled() -> bool:
+            nonlocal pressed_at
+            if self.dialled():
+                return True
+            if (asked := self.times_asked()) > pressed_at:
+                time.sleep(0.2)
+                self.press(f"{pin}#")
+                pressed_at = asked
+            return False
+
+        wait_for("the Dial", is_dialled)
+        self.assertEqual(self.dialled(), dialled)
 
 
 class MagiTableTest(MagiTest, test_workshop.TableTest):
@@ -227,8 +248,7 @@ class MagiCallTest(MagiTest):
         self.lab.ami.action("Setvar", Variable="LONG", Value="v" * 900, Channel=name)
         for command in ("GET FULL VARIABLE ${LONG}${LONG}${LONG}", "VERBOSE hello", "GET NONSENSE"):
             self.lab.cli(f"agi exec {name} {command}")
-        self.press("123456#")
-        wait_for("the Dial", self.dialled)
+        self.press_until_dialled("123456", ["IAX2/loop/34"])
         self.assertEqual(self.until_report().split()[:2], ["done", "ANSWER"])
         self.assertEqual(self.complaints(), [])
 
@@ -248,8 +268,7 @@ class MagiCallTest(MagiTest):
         lines = f"%0d%0a%0d%0aEvent%3a%20AsyncAGIEnd%0d%0aUniqueid%3a%20{unique_id}%0d%0a%0d%0a"
         for forged in (lines, f"%0d%0aContext%3a%20magi-after%0d%0aUniqueid%3a%20{unique_id}"):
             self.call(f"9{forged}", "-c", "700")
-        self.press("123456#")
-        wait_for("the victim's Dial", lambda: self.dialled() == ["IAX2/loop/34"])
+        self.press_until_dialled("123456", ["IAX2/loop/34"])
         self.assertEqual(self.until_report().split()[:2], ["done", "ANSWER"])
 
     def test_whole_forged_hangup(self) -> None:
@@ -265,8 +284,7 @@ class MagiCallTest(MagiTest):
         self.call(quote(ends, safe=""), "-s", "127.0.0.2", "-f", quote(begins, safe=""), "-c", "700")
         told = "ignored a forged Hangup of channel"
         wait_for("the forged Hangup is ignored", lambda: f"{told} {unique_id}" in self.gateway.log(mark))
-        self.press("123456#")
-        wait_for("the victim's Dial", lambda: self.dialled() == ["IAX2/loop/34"])
+        self.press_until_dialled("123456", ["IAX2/loop/34"])
         self.assertEqual(self.until_report().split()[:2], ["done", "ANSWER"])
 
     def test_redirected(self) -> None:
@@ -419,7 +437,7 @@ class FrozenTest(MagiTest):
         def key_on() -> bool:
             """Key a digit now and then, as long as the gateway talks with the caller."""
             executed = self.executed()
-            if "T@pbxrouter-ask:1 ExecIf" not in executed:
+            if "T@pbxrouter-ask:1 Set" not in executed:
                 self.press("1")
                 time.sleep(1)
             return "TIMEOUT@pbxrouter-outcome:1 Playback" in executed
@@ -444,7 +462,8 @@ class FrozenTest(MagiTest):
         wait_for("the first beat", lambda: int(self.lab.ami.getvar("PBXROUTER_HEARTBEAT") or "0"))
         os.kill(pid, signal.SIGSTOP)
         try:
-            wait_for("the heartbeat is too old", lambda: self.beat_age() > 11)
+            # Asterisk counts whole seconds, by a clock that is a tick behind.
+            wait_for("the heartbeat is too old", lambda: self.beat_age() > 12)
             self.originate("22", "pbxrouter-phones")
             wait_for("the fallback", lambda: "22@fallback:1 Dial" in self.executed())
             self.hang_up_all()

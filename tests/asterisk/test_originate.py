@@ -137,12 +137,12 @@ class OriginateTest(AsteriskTest):
             self.hang_up_all()
 
     def test_busy(self) -> None:
-        """33 is busy."""
+        """The phone 33 is busy."""
         with self.phone(33, "busy"):
             self.assert_told(self.originate(), 1, "busy")
 
     def test_rejected(self) -> None:
-        """33 declines."""
+        """The phone 33 declines the call."""
         with self.phone(33, "reject"):
             self.assert_told(self.originate(), 1, "rejected")
 
@@ -303,7 +303,7 @@ class OriginateTest(AsteriskTest):
 
 
 class WithoutAmiTest(AsteriskTest):
-    """The AMI port refuses connections."""
+    """Originating while the AMI port refuses connections."""
 
     config = AMI.replace("AMI_PORT", "1")
 

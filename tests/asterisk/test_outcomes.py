@@ -61,7 +61,7 @@ class OutcomeTest(AsteriskTest):
             self.assertEqual(self._dial("21"), ["done", "BUSY", "2X", "dial", "17"])
 
     def test_reject(self) -> None:
-        """The phone declines."""
+        """The called phone declines the call."""
         with self.phone(21, "reject"):
             self.assertEqual(self._dial("21"), ["done", "CHANUNAVAIL", "2X", "dial", "21"])
 

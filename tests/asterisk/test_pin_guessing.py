@@ -14,7 +14,7 @@ import sqlite3
 from collections.abc import Iterable
 
 from pbxrouter.security.guess_limits import FREE_GUESSES, GATEWAY_GUESSES, GUESSES_AN_HOUR
-from tests.asterisk.harness import LOOP, AsteriskTest, wait_for
+from tests.asterisk.harness import LOOP, SECRET, AsteriskTest, wait_for
 from tests.needs import PATIENCE_S
 
 PIN = "123456"
@@ -26,7 +26,7 @@ agi_request: agi://127.0.0.1/pbxrouter
 agi_channel: {channel}
 agi_language: en
 agi_type: PJSIP
-agi_uniqueid: 1795409729.{number}
+agi_uniqueid: {uniqueid}
 agi_version: 22.10.1
 agi_callerid: {caller}
 agi_calleridname: unknown
@@ -42,19 +42,25 @@ agi_priority: 1
 agi_enhanced: 0.0
 agi_accountcode:{nothing}
 agi_threadid: 139835179546304
-
+{arguments}
 """
 
 
 class GuessingCase(AsteriskTest):
     """Guessers, and what the gateway has counted."""
 
-    def raw(self, channel: str, caller: str, pins: Iterable[str]) -> list[str]:
+    def raw(self, channel: str, caller: str, pins: Iterable[str], uniqueid: str = "", arguments: str = "") -> list[str]:
         """A FastAGI call by a program that keys the PINs and answers all else with success; returns the commands."""
         keyed = iter(pins)
         commands = []
         with socket.create_connection(("127.0.0.1", self.lab.agi_port), PATIENCE_S) as connection:
-            block = BLOCK.format(channel=channel, caller=caller, number=self.lab.log_size(), nothing=" ")
+            block = BLOCK.format(
+                channel=channel,
+                caller=caller,
+                uniqueid=uniqueid or f"1795409729.{self.lab.log_size()}",
+                nothing=" ",
+                arguments=arguments,
+            )
             connection.sendall(block.encode())
             with connection.makefile("r") as lines:
                 for line in lines:
@@ -159,24 +165,44 @@ class GuessingTest(GuessingCase):
         self.assertEqual(self.dialled(), ["IAX2/loop/34"])
         self.assertEqual(self.counted("endpoint", "PJSIP/33")[0], 2)
 
+
+class CompanyTest(GuessingCase):
+    """A gateway that knows its trunk, and whose Asterisk proves its calls by the secret."""
+
+    config = 'trunks = ["PJSIP/trunk"]\n' + LOOP + '[fastagi]\nsecret_file = "fastagi.secret"\n'
+
+    def setUp(self) -> None:
+        """Give Asterisk the secret."""
+        super().setUp()
+        self.lab.ami.action("Setvar", Variable="PBXROUTER_SECRET", Value=SECRET)
+        self.addCleanup(self.lab.ami.action, "Setvar", Variable="PBXROUTER_SECRET", Value="")
+
+    def key(self, channel: str, caller: str, *pins: str) -> list[str]:
+        """A call of Asterisk's own."""
+        return self.raw(channel, caller, pins, arguments=f"agi_arg_1: secret={SECRET}\n")
+
     def test_company_is_not_locked_out(self) -> None:
         """Outsiders forge a number for each call, the company's own too: the alarm slows them and no one else."""
+        self.assertIn("Dial", " ".join(self.key("PJSIP/trunk-0000ffff", "6660002", PIN)))
         numbers = ["33", *(f"555{place:04d}" for place in range(GATEWAY_GUESSES))]
         for place, number in enumerate(numbers):
-            self.raw(f"PJSIP/trunk-{place:08x}", number, ["900001"])
+            self.key(f"PJSIP/trunk-{place:08x}", number, "900001")
         log = self.gateway.log(self._gateway_mark)
         self.assertIn("PIN guard: ALARM: wrong PINs from many places", log)
         # Each number that has guessed wrong has no guess left, where it had four.
         before = self.counted("trunk", "PJSIP/trunk 5550001")
-        self.raw("PJSIP/trunk-00001000", "5550001", ["900002", "900003", "900004"])
+        self.key("PJSIP/trunk-00001000", "5550001", "900002", "900003", "900004")
         self.assertEqual(self.counted("trunk", "PJSIP/trunk 5550001"), (before[0], before[1] + 3))
-        # One who has not is checked at once, inside and outside.
-        outside = self.raw("PJSIP/trunk-00002000", "6660001", [PIN])
-        self.assertEqual([line for line in outside if "Wait" in line], [])
+        # One who has not is checked: inside at once, outside in turn, or at once after a right PIN of the month.
+        outside = self.key("PJSIP/trunk-00002000", "6660001", PIN)
+        self.assertEqual([line.replace('"', "") for line in outside if "Wait" in line], ["EXEC Wait 20"])
         self.assertIn("Dial", " ".join(outside))
-        self.call_until(self.dialled, "34", "-d", f"{PIN}#")
+        known = self.key("PJSIP/trunk-00002001", "6660002", PIN)
+        self.assertEqual([line for line in known if "Wait" in line], [])
+        self.assertIn("Dial", " ".join(known))
+        self.call_until(self.dialled, "34", "-f", "36", "-d", f"{PIN}#")
         self.assertEqual([line for line in self.applications() if line.startswith("Wait")], [])
-        self.assertEqual(self.counted("endpoint", "PJSIP/33"), (0, 0))
+        self.assertEqual(self.counted("endpoint", "PJSIP/36"), (0, 0))
 
 
 class UnnamedTrunkTest(GuessingCase):

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.asterisk.harness import LAB, PROJECT, wait_for
-from tests.asterisk.test_transfers import MAGI, OUTSIDE, SentOnTest
+from tests.asterisk.test_transfers import MAGI, OUTSIDE, ForwardedCallTest
 from tests.needs import PATIENCE_S
 
 
-class TakeoverCase(SentOnTest):
+class TakeoverCase(ForwardedCallTest):
     """Parties that take up the end of another by an INVITE with Replaces."""
 
     @contextlib.contextmanager
@@ -83,26 +83,26 @@ class ReplacesTest(TakeoverCase):
         """35, which is no extension, takes up the end of 22: neither 22's grant nor 33's pays for its transfer."""
         self._taken_over(22, "PJSIP/22", "-f", "35")
         self.assertEqual(self.dialled(), ["PJSIP/22"])
-        self.assertIn("33 sent on by PJSIP/35 -> 600: ", self.told(OUTSIDE))
+        self.assertIn("33 forwarded by PJSIP/35 -> 600: ", self.told(OUTSIDE))
 
     def test_callee_by_an_outsider(self) -> None:
         """An outsider who takes up 22's end by the trunk, as 33, transfers on no grant."""
         self._taken_over(22, "PJSIP/22", "-f", "33", "-s", "127.0.0.2")
         self.assertEqual(self.dialled(), ["PJSIP/22"])
-        self.assertIn("33 sent on by PJSIP/trunk -> 600: ", self.told(OUTSIDE))
+        self.assertIn("33 forwarded by PJSIP/trunk -> 600: ", self.told(OUTSIDE))
         self.assertIn("PJSIP/trunk is a trunk and has no grants", self.told(OUTSIDE))
 
     def test_caller_without_a_grant(self) -> None:
         """35 takes up the end of 33, which called 22, and transfers 22: 35 answers for that."""
         self._taken_over(22, "PJSIP/33", "-f", "35")
         self.assertEqual(self.dialled(), ["PJSIP/22"])
-        self.assertIn("22 sent on by PJSIP/35 -> 600: ", self.told(OUTSIDE))
+        self.assertIn("22 forwarded by PJSIP/35 -> 600: ", self.told(OUTSIDE))
 
     def test_caller_by_an_outsider(self) -> None:
         """The same by the trunk."""
         self._taken_over(22, "PJSIP/33", "-f", "33", "-s", "127.0.0.2")
         self.assertEqual(self.dialled(), ["PJSIP/22"])
-        self.assertIn("22 sent on by PJSIP/trunk -> 600: ", self.told(OUTSIDE))
+        self.assertIn("22 forwarded by PJSIP/trunk -> 600: ", self.told(OUTSIDE))
 
     def test_ringing_phone(self) -> None:
         """35 takes up the call while 22 still rings, and transfers 33."""
@@ -113,7 +113,7 @@ class ReplacesTest(TakeoverCase):
                 self.hang_up_all()
         self.assertEqual(self.sip, ["200", "202"])
         self.assertEqual(self.dialled(), ["PJSIP/22"])
-        self.assertIn("33 sent on by PJSIP/35 -> 600: ", self.told(OUTSIDE))
+        self.assertIn("33 forwarded by PJSIP/35 -> 600: ", self.told(OUTSIDE))
 
     def _at_the_number_prompt(self, *options: str) -> None:
         """33 is asked for a number; its end is taken up by a party that keys one."""
@@ -136,7 +136,7 @@ class ReplacesTest(TakeoverCase):
         self._at_the_number_prompt("-f", "35")
         self.assertEqual(self.dialled(), [])
         self.assertTrue(self.asks_for_a_pin())
-        self.assertIn("33 sent on by PJSIP/35 -> 600: ", self.told(OUTSIDE))
+        self.assertIn("33 forwarded by PJSIP/35 -> 600: ", self.told(OUTSIDE))
 
     def test_number_prompt_with_a_grant(self) -> None:
         """The same with 22, by its own grant."""
@@ -175,7 +175,7 @@ class ConferenceTest(TakeoverCase):
         """21 replaces itself by a call to 600 and leaves the others to it: a PIN is asked for."""
         self._three("PJSIP/21")
         self.assertEqual(self.dialled(), ["PJSIP/22", "PJSIP/21"])
-        self.assertIn("sent on by PJSIP/21 -> 600: ", self.told(OUTSIDE))
+        self.assertIn("forwarded by PJSIP/21 -> 600: ", self.told(OUTSIDE))
 
     def test_with_a_grant(self) -> None:
         """22 does so on its own grant, and not on that of 33, which made the call."""
@@ -221,13 +221,13 @@ class OriginTest(TakeoverCase):
         """The phone forwards: that Dial() has no option i, and the phone answers for the call."""
         self._comes_back(21, f"forward={OUTSIDE}")
         self.assertEqual(self.dialled(), ["PJSIP/21"])
-        self.assertIn("33 sent on by PJSIP/21 -> 600: ", self.told(OUTSIDE))
+        self.assertIn("33 forwarded by PJSIP/21 -> 600: ", self.told(OUTSIDE))
 
     def test_transfer(self) -> None:
         """The phone answers and transfers: it answers for that."""
         self._comes_back(21, f"transfer={OUTSIDE}")
         self.assertEqual(self.dialled(), ["PJSIP/21"])
-        self.assertIn("33 sent on by PJSIP/21 -> 600: ", self.told(OUTSIDE))
+        self.assertIn("33 forwarded by PJSIP/21 -> 600: ", self.told(OUTSIDE))
 
     def test_forward_with_a_grant(self) -> None:
         """22 forwards it on its own grant."""
@@ -274,7 +274,7 @@ class DirectedPickUpTest(TakeoverCase):
                 self.until_judged()
                 self.hang_up_all()
         self.assertEqual(self.dialled(), ["PJSIP/21"])
-        self.assertIn("33 sent on by PJSIP/35 -> 600: ", self.told(OUTSIDE))
+        self.assertIn("33 forwarded by PJSIP/35 -> 600: ", self.told(OUTSIDE))
 
 
 class OwnLegTest(TakeoverCase):
@@ -283,30 +283,30 @@ class OwnLegTest(TakeoverCase):
     def test_forward_without_a_grant(self) -> None:
         """21 forwards: not 33, which called, answers for it."""
         with self.phone(21, f"forward={OUTSIDE}"):
-            self.sent_on("774")
+            self.call_until_judged("774")
         self.assertEqual(self.dialled(), [])
-        self.assertIn("33 sent on by PJSIP/21 -> 600: ", self.told(OUTSIDE))
+        self.assertIn("33 forwarded by PJSIP/21 -> 600: ", self.told(OUTSIDE))
 
     def test_forward_with_a_grant(self) -> None:
         """22 forwards on its own grant."""
         with self.phone(22, f"forward={OUTSIDE}"):
-            self.sent_on("773")
+            self.call_until_judged("773")
         self.assertEqual(self.dialled(), [f"Local/{OUTSIDE}@localline"])
         self.assertEqual((self.row()["forwarded_by"], self.row()["granted_by"]), ("PJSIP/22", "22"))
 
     def test_transfer_without_a_grant(self) -> None:
         """21 transfers the leg: it answers for that."""
         with self.phone(21, f"transfer={OUTSIDE}"):
-            self.sent_on("774")
+            self.call_until_judged("774")
         self.assertEqual(self.dialled(), [])
-        self.assertIn("33 sent on by PJSIP/21 -> 600: ", self.told(OUTSIDE))
+        self.assertIn("33 forwarded by PJSIP/21 -> 600: ", self.told(OUTSIDE))
 
     def test_two_forwards(self) -> None:
         """21 forwards to 773, and 22 behind that to 600: 22 answers for the last one."""
         with self.phone(21, "forward=773"), self.phone(22, f"forward={OUTSIDE}"):
-            self.sent_on("774")
+            self.call_until_judged("774")
         self.assertEqual(self.dialled(), [f"Local/{OUTSIDE}@localline"])
-        self.assertIn("sent on by PJSIP/22 -> 600: ", self.told(OUTSIDE))
+        self.assertIn("forwarded by PJSIP/22 -> 600: ", self.told(OUTSIDE))
 
 
 class ClickForwardTest(TakeoverCase):
@@ -327,8 +327,8 @@ class ClickForwardTest(TakeoverCase):
             subprocess.run([*program, *asked], cwd=PROJECT, capture_output=True, timeout=PATIENCE_S, check=False)
             self.until_judged()
             self.hang_up_all()
-        self.assertIn("sent on by PJSIP/33 -> 677: ", self.told("677"))
-        self.assertIn("sent on by PJSIP/33 -> 600: ", self.told(OUTSIDE))
+        self.assertIn("forwarded by PJSIP/33 -> 677: ", self.told("677"))
+        self.assertIn("forwarded by PJSIP/33 -> 600: ", self.told(OUTSIDE))
         self.assertIn("33 may use 6XX by its own grant", self.told(OUTSIDE))
 
     def test_another_number_shown(self) -> None:
@@ -341,7 +341,7 @@ class ClickForwardTest(TakeoverCase):
             self.until_judged()
             self.hang_up_all()
         self.assertEqual(self.dialled(), [])
-        self.assertIn("sent on by PJSIP/21 -> 600: ", self.told(OUTSIDE))
+        self.assertIn("forwarded by PJSIP/21 -> 600: ", self.told(OUTSIDE))
 
 
 class RedirectMethodTest(TakeoverCase):
@@ -351,14 +351,14 @@ class RedirectMethodTest(TakeoverCase):
 
     def _forward(self) -> None:
         with self.phone(21, f"forward={OUTSIDE}"):
-            self.sent_on("21")
+            self.call_until_judged("21")
 
     def test_uri_core(self) -> None:
         """With uri_core the forward to an address of this PBX is a call of 33's, which claims to come from 21."""
         self.change_endpoint("redirect_method", "uri_core")
         self._forward()
         self.assertEqual(self.dialled(), ["PJSIP/21"])
-        self.assertIn("33 sent on by 21 -> 600: ", self.told(OUTSIDE))
+        self.assertIn("33 forwarded by 21 -> 600: ", self.told(OUTSIDE))
 
     def test_uri_pjsip(self) -> None:
         """With uri_pjsip it is a call of 33's without any trace of 21, which the doctor therefore names."""

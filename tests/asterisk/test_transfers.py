@@ -1,4 +1,4 @@
-"""Calls that are sent on by another party: forwards, transfers, claims; who answers for them."""
+"""Forwarded calls: forwards, transfers, claims; who answers for them."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ RULES = (
 )
 
 
-class SentOnTest(AsteriskTest):
+class ForwardedCallTest(AsteriskTest):
     """33 and 22 may dial 6XX, the outside line; 21 may not."""
 
     def setUp(self) -> None:
-        """Add the rules, once."""
+        """Add the rules of these tests, once."""
         super().setUp()
         if not getattr(self.gateway, "has_outside", False):
             self.gateway.change_rules(*RULES)
@@ -105,14 +105,14 @@ class SentOnTest(AsteriskTest):
         wait_for(f"the call to {number} in the history", is_there)
         return rows[0]
 
-    def sent_on(self, dialled: str, *options: str) -> None:
+    def call_until_judged(self, dialled: str, *options: str) -> None:
         """Place a call, and end it once a PIN is asked for or the outside line is dialled."""
         self.call_until(
             lambda: self.asks_for_a_pin() or f"Local/{OUTSIDE}@localline" in self.dialled(), dialled, *options
         )
 
 
-class ForwardRefusedTest(SentOnTest):
+class ForwardRefusedTest(ForwardedCallTest):
     """A called phone that forwards, while the settings do not let it."""
 
     def test_forward_is_ignored(self) -> None:
@@ -124,7 +124,7 @@ class ForwardRefusedTest(SentOnTest):
         self.assertIn("33 -> 21: BUSY", self.told("21"))
 
 
-class ForwardTest(SentOnTest):
+class ForwardTest(ForwardedCallTest):
     """A called phone that forwards, with forwarding on."""
 
     config = "[dial]\nforwarding = true\n"
@@ -132,17 +132,17 @@ class ForwardTest(SentOnTest):
     def test_forward_without_a_grant(self) -> None:
         """33 calls 21, which forwards to 600: 33 may dial it and 21 may not, so a PIN is asked for."""
         with self.phone(21, f"forward={OUTSIDE}"):
-            self.sent_on("21")
+            self.call_until_judged("21")
         self.assertEqual(self.applications()[:1], ["Dial PJSIP/21,60"])
         self.assertEqual(self.dialled(), ["PJSIP/21"])
         self.assertTrue(self.asks_for_a_pin())
-        self.assertIn("33 sent on by PJSIP/21 -> 600: ", self.told(OUTSIDE))
+        self.assertIn("33 forwarded by PJSIP/21 -> 600: ", self.told(OUTSIDE))
         self.assertIn("21 has no grant for 6XX", self.told(OUTSIDE))
 
     def test_forward_with_a_grant(self) -> None:
         """The same with 22, which may dial 600: it is dialled on 22's grant, and the history names both."""
         with self.phone(22, f"forward={OUTSIDE}"):
-            self.sent_on("22")
+            self.call_until_judged("22")
         self.assertEqual(self.dialled(), ["PJSIP/22", f"Local/{OUTSIDE}@localline"])
         self.assertFalse(self.asks_for_a_pin())
         found = self.row()
@@ -151,32 +151,32 @@ class ForwardTest(SentOnTest):
     def test_chain_of_forwards(self) -> None:
         """33 calls 22, which forwards to 21, which forwards to 600: each answers for the number that it names."""
         with self.phone(22, "forward=21"), self.phone(21, f"forward={OUTSIDE}"):
-            self.sent_on("22")
+            self.call_until_judged("22")
         self.assertEqual(self.dialled(), ["PJSIP/22", "PJSIP/21"])
         self.assertTrue(self.asks_for_a_pin())
-        self.assertIn("33 sent on by PJSIP/22 -> 21: ", self.told("21"))
-        self.assertIn("33 sent on by PJSIP/21 -> 600: ", self.told(OUTSIDE))
+        self.assertIn("33 forwarded by PJSIP/22 -> 21: ", self.told("21"))
+        self.assertIn("33 forwarded by PJSIP/21 -> 600: ", self.told(OUTSIDE))
 
     def test_chain_of_forwards_with_a_grant(self) -> None:
         """33 calls 22, which forwards to 21, which forwards to 600: 21 may name 22, and 22 may name 600."""
         with self.phone(21, "forward=22"), self.phone(22, f"forward={OUTSIDE}"):
-            self.sent_on("21")
+            self.call_until_judged("21")
         self.assertEqual(self.dialled(), ["PJSIP/21", "PJSIP/22", f"Local/{OUTSIDE}@localline"])
         self.assertEqual((self.row()["forwarded_by"], self.row()["granted_by"]), ("PJSIP/22", "22"))
 
     def test_forward_and_transfer(self) -> None:
         """21 forwards to 22, which answers and transfers the caller: 22 alone answers for that."""
         with self.phone(21, "forward=22"), self.phone(22, f"transfer={OUTSIDE}"):
-            self.sent_on("21")
+            self.call_until_judged("21")
         self.assertEqual(self.dialled(), ["PJSIP/21", "PJSIP/22", f"Local/{OUTSIDE}@localline"])
-        self.assertIn("sent on by PJSIP/22 -> 600: ", self.told(OUTSIDE))
+        self.assertIn("forwarded by PJSIP/22 -> 600: ", self.told(OUTSIDE))
 
     def test_forward_through_a_second_leg(self) -> None:
         """21 forwards to 50, whose Dial leads to 650 by another Local leg: 21 answers for that one, too."""
         with self.phone(21, "forward=50"):
             self.call_until(self.asks_for_a_pin, "21")
         self.assertEqual(self.dialled(), ["PJSIP/21", "Local/650@pbxrouter"])
-        self.assertIn("33 sent on by PJSIP/21 -> 650: ", self.told("650"))
+        self.assertIn("33 forwarded by PJSIP/21 -> 650: ", self.told("650"))
         self.assertIn("21 has no grant for 6XX", self.told("650"))
 
     def test_forward_to_a_leg_of_the_dialplan(self) -> None:
@@ -184,14 +184,14 @@ class ForwardTest(SentOnTest):
         with self.phone(21, "forward=777"):
             self.call_until(lambda: self.asks_for_a_pin() or "Local/677@localline" in self.dialled(), "21")
         self.assertEqual(self.dialled(), ["PJSIP/21"])
-        self.assertIn("33 sent on by unknown -> 677: ", self.told("677"))
+        self.assertIn("33 forwarded by unknown -> 677: ", self.told("677"))
 
     def test_chain_of_forwards_to_a_leg_of_the_dialplan(self) -> None:
         """22 forwards to 21, and that to 777: neither 33 nor 22 pays."""
         with self.phone(22, "forward=21"), self.phone(21, "forward=777"):
             self.call_until(lambda: self.asks_for_a_pin() or "Local/677@localline" in self.dialled(), "22")
         self.assertEqual(self.dialled(), ["PJSIP/22", "PJSIP/21"])
-        self.assertIn("33 sent on by unknown -> 677: ", self.told("677"))
+        self.assertIn("33 forwarded by unknown -> 677: ", self.told("677"))
 
     def test_own_call_to_a_leg_of_the_dialplan(self) -> None:
         """33 dials 777 without a transfer."""
@@ -205,21 +205,21 @@ class ForwardTest(SentOnTest):
         self.assertFalse(self.asks_for_a_pin())
 
 
-class TransferTest(SentOnTest):
+class TransferTest(ForwardedCallTest):
     """Blind transfers; the settings are the default ones, since SIP needs no option of Dial() to transfer."""
 
     def test_transfer_without_a_grant(self) -> None:
         """33 calls 21, which transfers it to 600: 33 may dial that and 21 may not, so a PIN is asked for."""
         with self.phone(21, f"transfer={OUTSIDE}"):
-            self.sent_on("21")
+            self.call_until_judged("21")
         self.assertEqual(self.dialled(), ["PJSIP/21"])
         self.assertTrue(self.asks_for_a_pin())
-        self.assertIn("33 sent on by PJSIP/21 -> 600: ", self.told(OUTSIDE))
+        self.assertIn("33 forwarded by PJSIP/21 -> 600: ", self.told(OUTSIDE))
 
     def test_transfer_with_a_grant(self) -> None:
         """22 transfers its caller to 600, on its own grant."""
         with self.phone(22, f"transfer={OUTSIDE}"):
-            self.sent_on("22")
+            self.call_until_judged("22")
         self.assertEqual(self.dialled(), ["PJSIP/22", f"Local/{OUTSIDE}@localline"])
         self.assertFalse(self.asks_for_a_pin())
         self.assertIn("22 may use 6XX by its own grant", self.told(OUTSIDE))
@@ -229,7 +229,7 @@ class TransferTest(SentOnTest):
         with self.phone(21, "transfer=50"):
             self.call_until(self.asks_for_a_pin, "21")
         self.assertEqual(self.dialled(), ["PJSIP/21", "Local/650@pbxrouter"])
-        self.assertIn("33 sent on by PJSIP/21 -> 650: ", self.told("650"))
+        self.assertIn("33 forwarded by PJSIP/21 -> 650: ", self.told("650"))
 
     def _transferred_by_ami(self, number: int, who: str) -> None:
         with self.phone(number, "answer"), self.calling(str(number), "-t", "40000"):
@@ -242,13 +242,13 @@ class TransferTest(SentOnTest):
         """AMI transfers for 21, the called phone: 21 answers for it."""
         self._transferred_by_ami(21, "PJSIP/21")
         self.assertTrue(self.asks_for_a_pin())
-        self.assertIn("sent on by PJSIP/21 -> 600: ", self.told(OUTSIDE))
+        self.assertIn("forwarded by PJSIP/21 -> 600: ", self.told(OUTSIDE))
 
     def test_transfer_by_the_caller(self) -> None:
         """AMI transfers for 33, the caller: the called 21 runs on, and 33 answers for it."""
         self._transferred_by_ami(21, "PJSIP/33")
         self.assertEqual(self.dialled(), ["PJSIP/21", f"Local/{OUTSIDE}@localline"])
-        self.assertIn("21 sent on by PJSIP/33 -> 600: ", self.told(OUTSIDE))
+        self.assertIn("21 forwarded by PJSIP/33 -> 600: ", self.told(OUTSIDE))
 
     def test_redirected_by_ami(self) -> None:
         """AMI's Redirect is no transfer: the caller whose channel is redirected answers for it."""
@@ -271,7 +271,7 @@ class TransferTest(SentOnTest):
         """22 transfers 33 to 777, from where the dialplan comes to the gateway by a Local leg: 22 answers for that."""
         with self.phone(22, "transfer=777"):
             self.call_until(lambda: "Local/677@localline" in self.dialled(), "22")
-        self.assertIn("33 sent on by PJSIP/22 -> 677: ", self.told("677"))
+        self.assertIn("33 forwarded by PJSIP/22 -> 677: ", self.told("677"))
 
     def test_transferred_callee_at_a_leg_of_the_dialplan(self) -> None:
         """33 transfers 21 to 777 and hangs up: it is not known who made the leg, so a PIN is asked for."""
@@ -280,21 +280,21 @@ class TransferTest(SentOnTest):
             self.transfer_by_ami("PJSIP/33", "777")
             wait_for("the PIN prompt", self.asks_for_a_pin)
             self.hang_up_all()
-        self.assertIn("22 sent on by unknown -> 677: ", self.told("677"))
+        self.assertIn("22 forwarded by unknown -> 677: ", self.told("677"))
 
     def test_second_transfer(self) -> None:
         """22 transfers 33 to 21, on its grant, and 21 transfers it on: 21 alone answers for that."""
         with self.phone(22, "transfer=21"), self.phone(21, f"transfer={OUTSIDE}"):
-            self.sent_on("22")
+            self.call_until_judged("22")
         self.assertEqual(self.dialled(), ["PJSIP/22", "PJSIP/21"])
         self.assertTrue(self.asks_for_a_pin())
-        self.assertIn("33 sent on by PJSIP/22 -> 21: ", self.told("21"))
-        self.assertIn("33 sent on by PJSIP/21 -> 600: ", self.told(OUTSIDE))
+        self.assertIn("33 forwarded by PJSIP/22 -> 21: ", self.told("21"))
+        self.assertIn("33 forwarded by PJSIP/21 -> 600: ", self.told(OUTSIDE))
 
     def test_second_transfer_with_a_grant(self) -> None:
         """21 transfers 33 to 22, which transfers it outside on its own grant."""
         with self.phone(21, "transfer=22"), self.phone(22, f"transfer={OUTSIDE}"):
-            self.sent_on("21")
+            self.call_until_judged("21")
         self.assertEqual(self.dialled(), ["PJSIP/21", "PJSIP/22", f"Local/{OUTSIDE}@localline"])
         self.assertEqual((self.row()["forwarded_by"], self.row()["granted_by"]), ("PJSIP/22", "22"))
 
@@ -303,7 +303,7 @@ class TransferTest(SentOnTest):
         with self.phone(22, "transfer=21"), self.phone(21, "transfer=777"):
             self.call_until(self.asks_for_a_pin, "22")
         self.assertEqual(self.dialled(), ["PJSIP/22", "PJSIP/21"])
-        self.assertIn("33 sent on by PJSIP/21 -> 677: ", self.told("677"))
+        self.assertIn("33 forwarded by PJSIP/21 -> 677: ", self.told("677"))
 
     def test_keys_do_nothing(self) -> None:
         """Without t and T among Dial()'s options, a party that presses the keys of a transfer transfers no call."""
@@ -318,7 +318,7 @@ class TransferTest(SentOnTest):
         self.assertEqual(self.dialled(), ["PJSIP/22"])
 
 
-class AttendedTransferTest(SentOnTest):
+class AttendedTransferTest(ForwardedCallTest):
     """Attended transfers by REFER with Replaces: the second call is the phone's own."""
 
     def test_without_a_grant(self) -> None:
@@ -339,7 +339,7 @@ class AttendedTransferTest(SentOnTest):
         self.assertEqual((row["caller"], row["forwarded_by"], row["granted_by"]), ("22", "", "22"))
 
 
-class KeysTest(SentOnTest):
+class KeysTest(ForwardedCallTest):
     """Feature codes, which options of Dial() switch on: blindxfer #1, atxfer *2, parkcall #72."""
 
     config = '[dial]\noptions = "tTkK"\n'
@@ -363,25 +363,25 @@ class KeysTest(SentOnTest):
         """21, which was called, keys the code of a transfer."""
         self._keyed(21, "PJSIP/21", f"#1{OUTSIDE}")
         self.assertEqual(self.dialled(), ["PJSIP/21"])
-        self.assertIn("33 sent on by PJSIP/21 -> 600: ", self.told(OUTSIDE))
+        self.assertIn("33 forwarded by PJSIP/21 -> 600: ", self.told(OUTSIDE))
 
     def test_blind_with_a_grant(self) -> None:
         """22, which has a grant, keys the code of a blind transfer."""
         self._keyed(22, "PJSIP/22", f"#1{OUTSIDE}")
         self.assertEqual(self.dialled(), ["PJSIP/22", f"Local/{OUTSIDE}@localline"])
-        self.assertIn("33 sent on by PJSIP/22 -> 600: ", self.told(OUTSIDE))
+        self.assertIn("33 forwarded by PJSIP/22 -> 600: ", self.told(OUTSIDE))
 
     def test_blind_by_the_caller(self) -> None:
         """33, which called 21, transfers it on its own grant."""
         self._keyed(21, "PJSIP/33", f"#1{OUTSIDE}")
         self.assertEqual(self.dialled(), ["PJSIP/21", f"Local/{OUTSIDE}@localline"])
-        self.assertIn("21 sent on by PJSIP/33 -> 600: ", self.told(OUTSIDE))
+        self.assertIn("21 forwarded by PJSIP/33 -> 600: ", self.told(OUTSIDE))
 
     def test_attended_without_a_grant(self) -> None:
         """The call that Asterisk makes for 21, by a Local leg of 33's call, is 21's."""
         self._keyed(21, "PJSIP/21", f"*2{OUTSIDE}")
         self.assertEqual(self.dialled(), ["PJSIP/21"])
-        self.assertIn("21 sent on by PJSIP/21 -> 600: ", self.told(OUTSIDE))
+        self.assertIn("21 forwarded by PJSIP/21 -> 600: ", self.told(OUTSIDE))
 
     def test_attended_with_a_grant(self) -> None:
         """22, which has a grant, keys the code of an attended transfer."""
@@ -393,7 +393,7 @@ class KeysTest(SentOnTest):
         """33, which called 21, keys the code of an attended transfer: 33 answers for it."""
         self._keyed(21, "PJSIP/33", f"*2{OUTSIDE}")
         self.assertEqual(self.dialled(), ["PJSIP/21", f"Local/{OUTSIDE}@localline"])
-        self.assertIn("33 sent on by PJSIP/33 -> 600: ", self.told(OUTSIDE))
+        self.assertIn("33 forwarded by PJSIP/33 -> 600: ", self.told(OUTSIDE))
 
     def test_attended_by_ami(self) -> None:
         """AMI's Atxfer presses the keys for 21."""
@@ -406,17 +406,17 @@ class KeysTest(SentOnTest):
             self.until_judged()
             self.hang_up_all()
         self.assertEqual(self.dialled(), ["PJSIP/21"])
-        self.assertIn("21 sent on by PJSIP/21 -> 600: ", self.told(OUTSIDE))
+        self.assertIn("21 forwarded by PJSIP/21 -> 600: ", self.told(OUTSIDE))
 
     def test_parked(self) -> None:
         """21 parks the call by keys; it comes back to the gateway: 21 answers for it."""
         self._keyed(21, "PJSIP/21", "#72")
         self.assertEqual(self.dialled(), ["PJSIP/21"])
-        self.assertIn("33 sent on by PJSIP/21 -> 600: ", self.told(OUTSIDE))
+        self.assertIn("33 forwarded by PJSIP/21 -> 600: ", self.told(OUTSIDE))
 
 
-class ParkTest(SentOnTest):
-    """Parked calls."""
+class ParkTest(ForwardedCallTest):
+    """Parked calls: picked up, and come back."""
 
     def _parked(self, number: int, timeout_ms: int, comeback: str = OUTSIDE) -> None:
         """A phone parks 33, with which it talks."""
@@ -437,7 +437,7 @@ class ParkTest(SentOnTest):
             self._parked(21, 1000)
             wait_for("the PIN prompt", self.asks_for_a_pin)
             self.hang_up_all()
-        self.assertIn("33 sent on by PJSIP/21 -> 600: ", self.told(OUTSIDE))
+        self.assertIn("33 forwarded by PJSIP/21 -> 600: ", self.told(OUTSIDE))
 
     def test_with_a_grant(self) -> None:
         """A call that 22, which has a grant, parked comes back through the gateway: 22 answers for it."""
@@ -446,7 +446,7 @@ class ParkTest(SentOnTest):
             self.until_judged()
             self.hang_up_all()
         self.assertEqual(self.dialled(), ["PJSIP/22", f"Local/{OUTSIDE}@localline"])
-        self.assertIn("33 sent on by PJSIP/22 -> 600: ", self.told(OUTSIDE))
+        self.assertIn("33 forwarded by PJSIP/22 -> 600: ", self.told(OUTSIDE))
 
     def test_taken_up_by_another(self) -> None:
         """A call that 21 parked and 22 took up and transfers: 22 answers for it, by its own grant."""
@@ -458,7 +458,7 @@ class ParkTest(SentOnTest):
                 self.until_judged()
                 self.hang_up_all()
         self.assertEqual(self.dialled(), ["PJSIP/21", f"Local/{OUTSIDE}@localline"])
-        self.assertIn("33 sent on by PJSIP/22 -> 600: ", self.told(OUTSIDE))
+        self.assertIn("33 forwarded by PJSIP/22 -> 600: ", self.told(OUTSIDE))
 
     def test_comes_back_to_another(self) -> None:
         """A call that 21 parked comes back to 22, which transfers it: first 21 answers for it, then 22 alone."""
@@ -469,8 +469,8 @@ class ParkTest(SentOnTest):
             self.until_judged()
             self.hang_up_all()
         self.assertEqual(self.dialled(), ["PJSIP/21", "PJSIP/22", f"Local/{OUTSIDE}@localline"])
-        self.assertIn("33 sent on by PJSIP/21 -> 22: ", self.told("22"))
-        self.assertIn("33 sent on by PJSIP/22 -> 600: ", self.told(OUTSIDE))
+        self.assertIn("33 forwarded by PJSIP/21 -> 22: ", self.told("22"))
+        self.assertIn("33 forwarded by PJSIP/22 -> 600: ", self.told(OUTSIDE))
 
     def test_comes_back_to_one_without_a_grant(self) -> None:
         """The other way round: what 22, which parked the call, may dial pays for no transfer of 21's."""
@@ -481,10 +481,10 @@ class ParkTest(SentOnTest):
             self.until_judged()
             self.hang_up_all()
         self.assertEqual(self.dialled(), ["PJSIP/22", "PJSIP/21"])
-        self.assertIn("33 sent on by PJSIP/21 -> 600: ", self.told(OUTSIDE))
+        self.assertIn("33 forwarded by PJSIP/21 -> 600: ", self.told(OUTSIDE))
 
 
-class PickUpTest(SentOnTest):
+class PickUpTest(ForwardedCallTest):
     """Calls that another phone picks up, and transfers."""
 
     def _ringing(self) -> str:
@@ -504,7 +504,7 @@ class PickUpTest(SentOnTest):
             self.transfer_by_ami("PJSIP/35")
             wait_for("the PIN prompt", self.asks_for_a_pin)
             self.hang_up_all()
-        self.assertIn("33 sent on by PJSIP/35 -> 600: ", self.told(OUTSIDE))
+        self.assertIn("33 forwarded by PJSIP/35 -> 600: ", self.told(OUTSIDE))
 
     def test_code(self) -> None:
         """22 picks the call up by dialling *8 and transfers it: its grant counts."""
@@ -516,17 +516,17 @@ class PickUpTest(SentOnTest):
                 self.until_judged()
                 self.hang_up_all()
         self.assertEqual(self.dialled(), ["PJSIP/21", f"Local/{OUTSIDE}@localline"])
-        self.assertIn("33 sent on by PJSIP/22 -> 600: ", self.told(OUTSIDE))
+        self.assertIn("33 forwarded by PJSIP/22 -> 600: ", self.told(OUTSIDE))
 
 
-class TrunkTest(SentOnTest):
+class TrunkTest(ForwardedCallTest):
     """Callers that come by the trunk."""
 
     config = 'trunks = ["PJSIP/trunk"]\n[dial]\nforwarding = true\n'
 
     def test_claimed_number(self) -> None:
         """A caller by the trunk who says that he is 33 is asked for a PIN."""
-        self.sent_on(OUTSIDE, "-s", "127.0.0.2", "-f", "33")
+        self.call_until_judged(OUTSIDE, "-s", "127.0.0.2", "-f", "33")
         self.assertTrue(self.asks_for_a_pin())
         self.assertIn("the call came by the trunk PJSIP/trunk, where the caller number 33", self.told(OUTSIDE))
 
@@ -537,9 +537,9 @@ class TrunkTest(SentOnTest):
 
     def test_claimed_diversion(self) -> None:
         """A Diversion header that names 22 does not open what 22 may dial."""
-        self.sent_on(OUTSIDE, "-s", "127.0.0.2", "-f", "0911", "-D", "22")
+        self.call_until_judged(OUTSIDE, "-s", "127.0.0.2", "-f", "0911", "-D", "22")
         self.assertTrue(self.asks_for_a_pin())
-        self.assertIn("0911 sent on by 22 -> 600: ", self.told(OUTSIDE))
+        self.assertIn("0911 forwarded by 22 -> 600: ", self.told(OUTSIDE))
 
     def test_number_of_an_outsider(self) -> None:
         """An extension that has the number of an outsider opens nothing by the trunk."""
@@ -555,27 +555,27 @@ class TrunkTest(SentOnTest):
     def test_outsider_is_forwarded(self) -> None:
         """The dialplan lets an outsider ring 22, which forwards it to 600: on 22's grant."""
         with self.phone(22, f"forward={OUTSIDE}"):
-            self.sent_on("778", "-s", "127.0.0.2", "-f", "0911")
+            self.call_until_judged("778", "-s", "127.0.0.2", "-f", "0911")
         self.assertEqual(self.dialled(), [f"Local/{OUTSIDE}@localline"])
-        self.assertIn("0911 sent on by PJSIP/22 -> 600: ", self.told(OUTSIDE))
+        self.assertIn("0911 forwarded by PJSIP/22 -> 600: ", self.told(OUTSIDE))
 
     def test_outsider_is_forwarded_without_a_grant(self) -> None:
         """21 forwards it: the outsider's claims to be 33 and to come from 22 open nothing."""
         with self.phone(21, f"forward={OUTSIDE}"):
-            self.sent_on("779", "-s", "127.0.0.2", "-f", "33", "-D", "22")
+            self.call_until_judged("779", "-s", "127.0.0.2", "-f", "33", "-D", "22")
         self.assertEqual(self.dialled(), [])
         self.assertTrue(self.asks_for_a_pin())
-        self.assertIn("33 sent on by PJSIP/21 -> 600: ", self.told(OUTSIDE))
+        self.assertIn("33 forwarded by PJSIP/21 -> 600: ", self.told(OUTSIDE))
 
     def test_outsider_is_transferred(self) -> None:
         """The dialplan lets an outsider ring 21, which transfers the call: 21 answers for it, not the outsider."""
         with self.phone(21, f"transfer={OUTSIDE}"):
-            self.sent_on("779", "-s", "127.0.0.2", "-f", "33")
+            self.call_until_judged("779", "-s", "127.0.0.2", "-f", "33")
         self.assertTrue(self.asks_for_a_pin())
-        self.assertIn("33 sent on by PJSIP/21 -> 600: ", self.told(OUTSIDE))
+        self.assertIn("33 forwarded by PJSIP/21 -> 600: ", self.told(OUTSIDE))
 
 
-class TrunkThatSendsOnTest(SentOnTest):
+class TrunkThatForwardsTest(ForwardedCallTest):
     """A called phone behind a trunk."""
 
     config = 'trunks = ["PJSIP/22"]\n[dial]\nforwarding = true\n'
@@ -583,40 +583,40 @@ class TrunkThatSendsOnTest(SentOnTest):
     def test_forward(self) -> None:
         """22 is behind a trunk here: a forward from there has no grants, though 22 is an extension."""
         with self.phone(22, f"forward={OUTSIDE}"):
-            self.sent_on("22")
+            self.call_until_judged("22")
         self.assertEqual(self.dialled(), ["PJSIP/22"])
         self.assertIn("PJSIP/22 is a trunk and has no grants", self.told(OUTSIDE))
 
     def test_transfer(self) -> None:
         """A transfer by a phone behind the trunk has no grants either."""
         with self.phone(22, f"transfer={OUTSIDE}"):
-            self.sent_on("22")
+            self.call_until_judged("22")
         self.assertEqual(self.dialled(), ["PJSIP/22"])
         self.assertIn("PJSIP/22 is a trunk and has no grants", self.told(OUTSIDE))
 
 
-class ClaimTest(SentOnTest):
+class ClaimTest(ForwardedCallTest):
     """A Diversion header on a phone's own call: it can only narrow."""
 
     def test_claim_of_a_party_without_a_grant(self) -> None:
-        """33 may dial 600; its call claims that 21 sent it on, which may not."""
-        self.sent_on(OUTSIDE, "-D", "21")
+        """33 may dial 600; its call claims that 21 forwarded it, which may not."""
+        self.call_until_judged(OUTSIDE, "-D", "21")
         self.assertTrue(self.asks_for_a_pin())
-        self.assertIn("33 sent on by 21 -> 600: ", self.told(OUTSIDE))
+        self.assertIn("33 forwarded by 21 -> 600: ", self.told(OUTSIDE))
 
     def test_claim_of_a_party_with_a_grant(self) -> None:
         """The same with 22, which may: both may, so it is dialled."""
-        self.sent_on(OUTSIDE, "-D", "22")
+        self.call_until_judged(OUTSIDE, "-D", "22")
         self.assertEqual(self.dialled(), [f"Local/{OUTSIDE}@localline"])
 
     def test_claim_at_a_leg_of_the_dialplan(self) -> None:
         """A claim counts also where the dialplan brings the call by a Local leg."""
         self.call_until(lambda: "Local/677@localline" in self.dialled(), "777", "-D", "22")
-        self.assertIn("33 sent on by 22 -> 677: ", self.told("677"))
+        self.assertIn("33 forwarded by 22 -> 677: ", self.told("677"))
 
 
-class MagiSentOnTest(SentOnTest):
-    """Calls that are sent on and come by AsyncAGI."""
+class MagiForwardedCallTest(ForwardedCallTest):
+    """Forwarded calls that come by AsyncAGI."""
 
     config = MAGI
 
@@ -639,7 +639,7 @@ class MagiSentOnTest(SentOnTest):
         return f"[{OUTSIDE}@pbxrouter-magi:1] AGI" in self.log()
 
 
-class MagiForwardTest(MagiSentOnTest, ForwardTest):
+class MagiForwardTest(MagiForwardedCallTest, ForwardTest):
     """Forwards of calls by AsyncAGI."""
 
     config = f"{MAGI}[dial]\nforwarding = true\n"
@@ -650,48 +650,48 @@ class MagiForwardTest(MagiSentOnTest, ForwardTest):
             self.assertTrue(self.by_magi())
 
 
-class MagiTransferTest(MagiSentOnTest):
+class MagiTransferTest(MagiForwardedCallTest):
     """Transfers of calls by AsyncAGI."""
 
     def test_transfer_without_a_grant(self) -> None:
         """21 transfers 33: a PIN is asked for."""
         with self.phone(21, f"transfer={OUTSIDE}"):
-            self.sent_on("21")
+            self.call_until_judged("21")
         self.assertTrue(self.by_magi())
         self.assertTrue(self.asks_for_a_pin())
-        self.assertIn("33 sent on by PJSIP/21 -> 600: ", self.told(OUTSIDE))
+        self.assertIn("33 forwarded by PJSIP/21 -> 600: ", self.told(OUTSIDE))
 
     def test_transfer_with_a_grant(self) -> None:
         """22 transfers 33 on its own grant."""
         with self.phone(22, f"transfer={OUTSIDE}"):
-            self.sent_on("22")
+            self.call_until_judged("22")
         self.assertTrue(self.by_magi())
         self.assertEqual(self.dialled(), ["PJSIP/22", f"Local/{OUTSIDE}@localline"])
         self.assertIn("22 may use 6XX by its own grant", self.told(OUTSIDE))
 
     def test_claim(self) -> None:
-        """34 says that it is 33, which may dial 600, and that 21 sent it on, which may not."""
-        self.sent_on("776", "-f", "33", "-D", "21")
+        """34 says that it is 33, which may dial 600, and that 21 forwarded it, which may not."""
+        self.call_until_judged("776", "-f", "33", "-D", "21")
         self.assertTrue(self.by_magi())
         self.assertTrue(self.asks_for_a_pin())
-        self.assertIn("33 sent on by 21 -> 600: ", self.told(OUTSIDE))
+        self.assertIn("33 forwarded by 21 -> 600: ", self.told(OUTSIDE))
 
 
-class MagiTrunkTest(MagiSentOnTest):
+class MagiTrunkTest(MagiForwardedCallTest):
     """Callers that come by the trunk."""
 
     config = f'trunks = ["PJSIP/trunk"]\n{MAGI}'
 
     def test_claims(self) -> None:
         """An outsider says that he is 33, and that 22 sent his call on: both may dial 600, and neither opens it."""
-        self.sent_on("776", "-s", "127.0.0.2", "-f", "33", "-D", "22")
+        self.call_until_judged("776", "-s", "127.0.0.2", "-f", "33", "-D", "22")
         self.assertTrue(self.by_magi())
         self.assertTrue(self.asks_for_a_pin())
-        self.assertIn("33 sent on by 22 -> 600: ", self.told(OUTSIDE))
+        self.assertIn("33 forwarded by 22 -> 600: ", self.told(OUTSIDE))
         self.assertIn("the call came by the trunk PJSIP/trunk", self.told(OUTSIDE))
 
 
-class ClickTest(SentOnTest):
+class ClickTest(ForwardedCallTest):
     """Calls that AMI places for a phone."""
 
     config = f"# tied extensions\n{MAGI}"
@@ -713,7 +713,7 @@ class ClickTest(SentOnTest):
         )
 
     def originate(self, channel: str, number: str = OUTSIDE) -> None:
-        """Place a call."""
+        """Place a call by click-to-dial."""
         self.gateway.command("originate", channel, "--to", number, "--context", "pbxrouter")
 
     def test_tied_extension(self) -> None:
@@ -755,10 +755,10 @@ class ClickTest(SentOnTest):
             self.until_judged()
             self.hang_up_all()
         self.assertTrue(self.asks_for_a_pin())
-        self.assertIn("33 sent on by PJSIP/21 -> 600: ", self.told(OUTSIDE))
+        self.assertIn("33 forwarded by PJSIP/21 -> 600: ", self.told(OUTSIDE))
 
 
-class TiedTest(SentOnTest):
+class TiedTest(ForwardedCallTest):
     """An extension that is tied to its endpoint."""
 
     config = '[prompts]\nask-pin = "agent-pass"\n'
@@ -766,13 +766,13 @@ class TiedTest(SentOnTest):
     def test_number_from_another_endpoint(self) -> None:
         """The phone 34 says what number it has: 33's grants do not count there once 33 is tied."""
         number = "34"
-        self.sent_on(OUTSIDE, "-f", "33")
+        self.call_until_judged(OUTSIDE, "-f", "33")
         self.assertEqual(self.dialled(), [f"Local/{OUTSIDE}@localline"])
         self.gateway.change_rules(
             "INSERT OR REPLACE INTO extensions_endpoints (extension_id, endpoint)"
             f" SELECT extension_id, 'PJSIP/{number}' FROM extensions WHERE extension_number = '33'"
         )
-        self.sent_on(OUTSIDE, "-f", "33")
+        self.call_until_judged(OUTSIDE, "-f", "33")
         self.assertTrue(self.asks_for_a_pin())
         self.assertIn("33 is tied to PJSIP/34, and the call came by PJSIP/33", self.told_last(OUTSIDE))
 

@@ -132,7 +132,7 @@ class Gateway:
         return self._process.poll() is not None
 
     def log(self) -> str:
-        """The gateway's log."""
+        """The text of the gateway's log."""
         return (self.folder / "log").read_text(encoding="utf-8", errors="replace")
 
     def complaints(self) -> list[str]:

@@ -158,7 +158,7 @@ class Visitor:
             self.troubles.append(f"{response.status}: {response.url}")
 
     def go(self, path: str, status: int = 200) -> Page:
-        """Open a page."""
+        """Open a page and check its status."""
         answer = self.page.goto(self.url + path, wait_until="load")
         assert answer is not None and answer.status == status, f"{path}: {answer and answer.status}"
         return self.page
@@ -180,7 +180,7 @@ class Visitor:
         return found.first.inner_text() if found.count() else ""
 
     def heading(self) -> str:
-        """The page's heading."""
+        """The heading of the open page."""
         return self.page.locator("h1").first.inner_text()
 
 
@@ -190,7 +190,7 @@ class BrowserCase(SynchronousTestCase):
     gateway: Gateway
 
     def run(self, result: Any = None) -> Any:
-        """See unittest.TestCase; runs in the browser's thread."""
+        """Run the test in the browser's thread."""
         return _thread().do(lambda: super(BrowserCase, self).run(result))
 
     def setUp(self) -> None:

@@ -20,7 +20,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pbxrouter.web.console.app import add_console
 from pbxrouter.web.console.menu import MENU
 from pbxrouter.web.http.guard import Visitors
-from tests.api_fakes import make_desk
+from tests.api_fakes import make_web_context
 from tests.browser.asterisk import PoliteAsterisk
 from tests.browser.gateway import Gateway, wait_for
 from tests.browser.harness import LINK, NARROW, WIDE, BrowserCase, Visitor, cached
@@ -28,14 +28,18 @@ from tests.browser.scripts import TEXTS
 
 CATALOGUE: Final = pathlib.Path(__file__).resolve().parents[2] / "pbxrouter/web/locale/es/LC_MESSAGES/pbxrouter.po"
 PAGES: Final[Mapping[str, str]] = {
-    **{(entry.path.strip("/").replace("/", "_") or "now"): entry.path for section in MENU for entry in section.entries},
+    **{
+        (re.sub("[/-]", "_", entry.path.strip("/")) or "now"): entry.path
+        for section in MENU
+        for entry in section.entries
+    },
     "test_answer": "/test?caller=33&number=21",
-    "test_sent_on": "/test?caller=33&number=21&forwarded_by=PJSIP/22&endpoint=PJSIP/33",
+    "test_forwarded": "/test?caller=33&number=21&forwarded_by=PJSIP/22&endpoint=PJSIP/33",
     "test_pin": "/test?caller=44&number=91234567",
     "call": "/calls/400",
     "calls_none": "/calls?number=000",
     "calls_busiest": "/calls/busiest",
-    "person": "/settings/people/1",
+    "console_user": "/settings/console-users/1",
     "mapping": "/rules/mappings/1",
     "mappings_search": "/rules/mappings?q=9",
     "mapping_new": "/rules/mappings/new",
@@ -57,7 +61,8 @@ STRANGERS: Final[Mapping[str, tuple[str, int]]] = {
     "setup_void": ("/setup/AAAA", 404),
 }
 """Pages of those who are not in, and their status."""
-NO_PAGES: Final = {"/calls.csv", "/now/events", "/dial/<call>", "/dial/<call>/news"}
+MOVED: Final = {"/settings/people", "/settings/people/<int:number>"}
+NO_PAGES: Final = {"/calls.csv", "/now/events", "/dial/<call>", "/dial/<call>/news", *MOVED}
 """Answers to GET that are no pages, or that the walks see."""
 PICTURES: Final = {
     *(name for name in PAGES if name.startswith(("rules_", "settings_"))),
@@ -66,7 +71,7 @@ PICTURES: Final = {
 """Of which there is a picture in docs/images; of others the walks make one."""
 NARROW_TOO: Final = {"rules_mappings", "test_answer"}
 DARK_TOO: Final = {"rules_grants"}
-SPANISH_TOO: Final = {"rules_grants"}
+SPANISH_TOO: Final = {"rules_grants", "rules_changes", "calls", "test_answer"}
 ENGLISH: Final = frozenset("the is are was of and not with this that which who may from nobody here".split())
 """Words that are in most English sentences and in no Spanish one."""
 DATA: Final = {"dial", "queue", "playback", "conference", "voicemail", "hangup", *LINK.values()}
@@ -258,7 +263,7 @@ class AllPagesTests(SynchronousTestCase):
     def test_every_page_is_looked_at(self) -> None:
         """Every address that answers GET with a page is among those above."""
         app = Klein()
-        web = make_desk(pathlib.Path(self.mktemp()).absolute(), {}, Clock())
+        web = make_web_context(pathlib.Path(self.mktemp()).absolute(), {}, Clock())
         self.addCleanup(web.reading.close)
         self.addCleanup(web.writing.close)
         router = add_console(app, web, Visitors(web.config.web), _nowhere)

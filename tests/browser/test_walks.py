@@ -24,7 +24,7 @@ def reload_until(visitor: Visitor, translator: str) -> None:
 
 
 class SetUpTests(BrowserCase):
-    """The first set-up."""
+    """An owner sets the console up by the one-time link."""
 
     def test_set_up(self) -> None:
         """The printed link creates the first admin; its secret stays in no address and no history."""
@@ -94,7 +94,7 @@ class OwnersDayTests(BrowserCase):
     """An extension gets a grant, calls, and loses the grant, all through the console."""
 
     def test_with_javascript(self) -> None:
-        """With JavaScript."""
+        """The owner's day with JavaScript."""
         gateway = self.new_gateway()
         with self.visitor(gateway) as visitor:
             self.set_up(visitor, gateway)
@@ -198,8 +198,8 @@ class OwnersDayTests(BrowserCase):
         self.assertIn("PJSIP/51", gateway.command("call", "51", "--from", "45"))
 
 
-class PeopleTests(BrowserCase):
-    """PINs and roles."""
+class ConsoleUserTests(BrowserCase):
+    """Users' PINs, and what each role of the console may do."""
 
     def test_pins(self) -> None:
         """A user's PIN is generated, shown once, accepted, and not shown again."""
@@ -238,7 +238,7 @@ class PeopleTests(BrowserCase):
         gateway = self.new_gateway()
         with self.visitor(gateway) as admin:
             self.set_up(admin, gateway)
-            page = admin.go("/settings/people")
+            page = admin.go("/settings/console-users")
             page.locator("main").get_by_label("Login", exact=True).fill("bo")
             page.get_by_label(re.compile("^viewer")).check()
             admin.press("Create")
@@ -254,15 +254,15 @@ class PeopleTests(BrowserCase):
                 menu = page.locator("aside nav").inner_text()
                 self.assertIn("Mappings", menu)
                 self.assertNotIn("Console users", menu)
-                viewer.go("/settings/people", 403)
+                viewer.go("/settings/console-users", 403)
                 viewer.go("/rules/mappings")
                 self.assertEqual(page.get_by_role("link", name="New mapping").count(), 0)
                 viewer.go("/rules/grants")
                 self.assertEqual(page.get_by_role("checkbox").count(), 0)
                 self.check_axe(viewer, "grants as a viewer sees them")
                 # Disabled meanwhile: out at once.
-                person = admin.go("/settings/people").locator("main").get_by_role("link", name="bo", exact=True)
-                person.click()
+                user = admin.go("/settings/console-users").locator("main").get_by_role("link", name="bo", exact=True)
+                user.click()
                 admin.page.get_by_role("checkbox", name="Can log in").uncheck()
                 admin.press("Save")
                 viewer.go("/calls")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
-from twisted.logger import LogLevel, capturedLogs
+from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.agi.channel import Channel
@@ -38,8 +38,8 @@ from pbxrouter.errors import (
 from pbxrouter.fastagi import SETTLE_S
 from pbxrouter.fastagi.server import FastAGIFactory
 from pbxrouter.rules.engine import RulesEngine
+from pbxrouter.rules.model import MAX_NUMBER, Verdict
 from pbxrouter.rules.model import Mapping as Rule
-from pbxrouter.rules.model import Verdict
 from pbxrouter.rules.ruleset import RuleSet
 from pbxrouter.simulator import Script, SimulatedAsterisk, SimulatedCall
 from tests.fakes import (
@@ -65,7 +65,7 @@ DRIVERS: Mapping[str, Driver] = {
     "hangup": Hangup(SETTINGS),
 }
 DEAD = "511 Command Not Permitted on a dead channel or intercept routine"
-ORIGIN = 'GET FULL VARIABLE "${BLINDTRANSFER},${TRANSFERERNAME},${FORWARDERNAME},${PARKER},${PBXROUTER_SENT_ON_BY}"'
+ORIGIN = 'GET FULL VARIABLE "${BLINDTRANSFER},${TRANSFERERNAME},${FORWARDERNAME},${PARKER},${PBXROUTER_FORWARDED_BY}"'
 ASK_PIN = "GET DATA agent-pass 5000 20"
 WRONG_PIN = "STREAM FILE vm-incorrect 0123456789*#"
 
@@ -113,7 +113,11 @@ class FlowCase(SynchronousTestCase):
         if rules is not None:
             self.engine.replace(rules)
         days = itertools.count(0.0, 86_400.0)  # so that the PIN guard holds no call against the next
-        self.guard = PinGuard(None, (), lambda: next(days) if self.now is None else self.now)
+
+        def now() -> float:
+            return next(days) if self.now is None else self.now
+
+        self.guard = PinGuard(None, (), now, seconds=now)
         return CallFlow(self.engine, drivers, prompts or Prompts(), self.reports, self.active_calls, guard=self.guard)
 
     def serve(self, channel: Channel) -> None:
@@ -174,7 +178,7 @@ class LaterCaller(FakeChannel):
         self._happens = happens
 
     def execute(self, command: str) -> Deferred[AGIReply]:
-        """See agi.Channel."""
+        """Answer a command; something happens during the prompt."""
         if command.startswith("STREAM FILE"):
             self._happens()
         return super().execute(command)
@@ -329,41 +333,6 @@ class WorkshopTable(FlowCase):
         self.ended("HANGUP")
 
 
-class SignsOfLife(FlowCase):
-    """What the dialplan asks for where the heartbeat is late."""
-
-    def commands(self, *arguments: str) -> list[str]:
-        """The commands of a call for which AGI() has these arguments, up to the first that is of the call itself."""
-        channel = FakeChannel(SimulatedCall("21", caller="33", arguments=arguments))
-        self.serve(channel)
-        return channel.commands[: channel.commands.index(ORIGIN)]
-
-    def test_beat(self) -> None:
-        """The heartbeat is renewed with Asterisk's time, before anything else."""
-        self.assertEqual(
-            self.commands("", "beat=1795947616"), [variable('"GLOBAL(PBXROUTER_HEARTBEAT)"', "1795947616")]
-        )
-
-    def test_doubted(self) -> None:
-        """The limit for the first answer is lifted first."""
-        self.assertEqual(
-            self.commands("", "doubted", "beat=1795947616", "secret=x"),
-            [variable('"TIMEOUT(absolute)"', "0"), variable('"GLOBAL(PBXROUTER_HEARTBEAT)"', "1795947616")],
-        )
-
-    def test_neither(self) -> None:
-        """Nothing is set without being asked for, nor what is no time."""
-        for arguments in (
-            (),
-            ("bounded",),
-            ("beat=",),
-            ("beat=12 3456789",),
-            ("xbeat=1795947616",),
-            ("beat=" + "9" * 12,),
-        ):
-            self.assertEqual(self.commands(*arguments), [])
-
-
 class TheNumber(FlowCase):
     """Where the dialled number comes from."""
 
@@ -438,7 +407,7 @@ class TheNumber(FlowCase):
 
 
 class Prompting(FlowCase):
-    """Asking for the PIN."""
+    """Asking the caller for the PIN."""
 
     def test_typed_ahead(self) -> None:
         """The key that stops the wrong-PIN prompt is the first of the next PIN."""
@@ -508,7 +477,7 @@ class SlowCaller(FakeChannel):
         self._prompt_s = prompt_s
 
     def execute(self, command: str) -> Deferred[AGIReply]:
-        """See agi.Channel."""
+        """Answer a command after the time that it takes."""
         words = command.split(" ")
         if command.startswith("GET DATA"):
             self._clock.advance(self._prompt_s + int(words[4]) * int(words[3]) / 1000)
@@ -523,11 +492,11 @@ class Dawdling(FlowCase):
     """A caller whose digits take long."""
 
     def serve_slowly(self, extension: str, prompt_s: float, dnid: str | None = None) -> SlowCaller:
-        """Serve such a call."""
+        """Serve a call whose caller keys slowly."""
         clock = Clock()
-        guard = PinGuard(None, (), clock.seconds)
+        guard = PinGuard(None, (), clock.seconds, seconds=clock.seconds)
         self.flow = CallFlow(
-            self.engine, DRIVERS, Prompts(), self.reports, self.active_calls, now=clock.seconds, guard=guard
+            self.engine, DRIVERS, Prompts(), self.reports, self.active_calls, guard=guard, seconds=clock.seconds
         )
         channel = SlowCaller(SimulatedCall(extension, caller="33", dnid=dnid, arguments=("bounded",)), clock, prompt_s)
         self.serve(channel)
@@ -554,6 +523,30 @@ class Dawdling(FlowCase):
             self.assertEqual(asked, [ASK_PIN, *further])
             self.assertEqual(channel.commands[-5:], [*played("vm-goodbye"), *finished("DENIED"), "HANGUP"])
 
+    def test_clock_set(self) -> None:
+        """A caller who is keying keeps the time that is left when the system's clock is set, and so does the record."""
+        clock = Clock()
+        for step_s in (3600.0, 30.0, -30.0, -3600.0):
+            wall = [1_800_000_000.0]
+            self.flow = CallFlow(
+                self.engine,
+                DRIVERS,
+                Prompts(),
+                self.reports,
+                self.active_calls,
+                now=lambda wall=wall: wall[0],  # type: ignore[misc]
+                seconds=clock.seconds,
+            )
+            channel = FakeChannel(SimulatedCall("34", caller="33"), {"GET DATA": None})
+            over = Deferred.fromCoroutine(self.flow.serve(channel))
+            clock.advance(2)
+            wall[0] += step_s
+            channel.answer("200 result=123456")
+            self.successResultOf(over)
+            record = self.reports.records[-1]
+            self.assertEqual(record.decision and record.decision.granted_by, "pepe")
+            self.assertEqual((record.began, record.ended), (1_800_000_000.0, 1_800_000_002.0))
+
     def test_long_prompts(self) -> None:
         """Prompts of the owner's own may be long."""
         for prompt_s in (0, 5, 15):
@@ -568,7 +561,7 @@ class Dawdling(FlowCase):
     def test_time_up_before_the_number(self) -> None:
         """A call that waited too long is asked for nothing."""
         clock = Clock()
-        self.flow = CallFlow(self.engine, DRIVERS, Prompts(), self.reports, self.active_calls, now=clock.seconds)
+        self.flow = CallFlow(self.engine, DRIVERS, Prompts(), self.reports, self.active_calls, seconds=clock.seconds)
         channel = FakeChannel(SimulatedCall("s", caller="33"), {"ANSWER": None})
         over = Deferred.fromCoroutine(self.flow.serve(channel))
         clock.advance(149)
@@ -598,15 +591,16 @@ class Running(FlowCase):
 
     def test_times(self) -> None:
         """The record tells when the call began and ended."""
-        times = iter((100.0, 107.5))
+        times = iter((3.0, 10.5))
         flow = CallFlow(
             self.engine,
             DRIVERS,
             Prompts(),
             self.reports,
             self.active_calls,
-            lambda: next(times),
+            lambda: 100.0,
             PinGuard(None, (), int),
+            seconds=lambda: next(times),
         )
         self.successResultOf(Deferred.fromCoroutine(flow.serve(FakeChannel(SimulatedCall("21", caller="33")))))
         (record,) = self.reports.records
@@ -777,7 +771,7 @@ class Guarded(FlowCase):
     def setUp(self) -> None:
         """A guard that starts with no wrong PIN."""
         super().setUp()
-        self.guard = PinGuard(None, (), lambda: 1000.0)
+        self.guard = PinGuard(None, (), lambda: 1000.0, seconds=lambda: 1000.0)
         self.flow = CallFlow(
             self.engine, DRIVERS, Prompts(), self.reports, self.active_calls, lambda: 1000.0, self.guard
         )
@@ -925,10 +919,18 @@ class Breaking(FlowCase):
         self.assertEqual(commands[-4:], list(self.FAILED))
 
     def test_too_long_for_asterisk(self) -> None:
-        """A number that matches but does not fit into a command is an error."""
-        self.flow = self.flow_by(workshop_rules(Rule(9, "_8.", "dial", "SIP")))
-        commands = self.run_call("8" * 9000)
+        """A dial string that does not fit into a command is an error."""
+        self.flow = self.flow_by(workshop_rules(Rule(9, "_8.", "dial", "SIP/{number}@" + "t" * 9000)))
+        commands = self.run_call("88")
         self.assertEqual(commands[-4:], list(self.FAILED))
+
+    def test_long_number(self) -> None:
+        """A number of more characters than an extension can have is no number, whatever pattern would match it."""
+        self.flow = self.flow_by(workshop_rules(Rule(9, "_8.", "dial", "SIP")))
+        self.assertIn(f"EXEC Dial PJSIP/{'8' * MAX_NUMBER},60,i", self.run_call("8" * MAX_NUMBER))
+        for number in ("8" * (MAX_NUMBER + 1), "8" * 9000):
+            self.run_call(number)
+            self.ended("INVALID")
 
     def test_odd_key(self) -> None:
         """A key that no phone has does not count."""
@@ -1103,7 +1105,7 @@ class OverFastAGI(FlowCase):
         self.assertEqual(self.simulate("h").commands, [])
 
     def test_first_rules_late(self) -> None:
-        """A call that comes before the rules are loaded waits for them, and may end while it waits."""
+        """A call that comes before the rules are loaded fails at once, for the fallback; one line says why."""
         self.flow = self.flow_by(None)
         ends = []
         for _ in range(2):
@@ -1113,19 +1115,21 @@ class OverFastAGI(FlowCase):
             ends[-1].says(SimulatedCall("21", caller="33").environment())
             self.assertEqual(ends[-1].hears(), f"{ORIGIN}\n".encode())
             ends[-1].says(b"200 result=1 (,,,,)\n")
-        self.clock.advance(SETTLE_S)
         ends[1].goes()
         with capturedLogs() as logs:
-            self.engine.replace(workshop_rules())
-        self.assertEqual(ends[0].hears(), b"SET VARIABLE PBXROUTER_PATTERN 2X\n")
+            self.clock.advance(SETTLE_S)
+        self.assertEqual(ends[0].hears(), b"SET VARIABLE PBXROUTER_OUTCOME FAILED\n")
+        ends[0].says(b"200 result=1\n")
+        self.assertEqual(ends[0].hears(), b"SET VARIABLE PBXROUTER failed\n")
         self.assertEqual(ends[1].hears(), b"")
         ends[0].goes()
-        self.assertEqual(loud(logs), [])
-        self.assertEqual(self.reports.statuses, ["HANGUP", "HANGUP"])
+        (event,) = loud(logs)
+        self.assertIn("the rules are not loaded yet", formatEvent(event))
+        self.assertEqual(sorted(self.reports.statuses), ["FAILED", "HANGUP"])
 
 
-class SentOn(FlowCase):
-    """Calls that another party sent on."""
+class ForwardedCalls(FlowCase):
+    """What the call flow does with forwarded calls."""
 
     def test_granted_to_the_party(self) -> None:
         """33 sent an outsider on: its grant allows, the record names it, and the legs of the Dial inherit it."""
@@ -1133,7 +1137,7 @@ class SentOn(FlowCase):
         self.assertEqual(
             self.run_call("21", caller="0600112233", answers=answers),
             [
-                f"SET VARIABLE __PBXROUTER_SENT_ON_BY {SimulatedCall('21').uniqueid}&PJSIP/33",
+                f"SET VARIABLE __PBXROUTER_FORWARDED_BY {SimulatedCall('21').uniqueid}&PJSIP/33",
                 *driving("2X", "dial"),
                 "EXEC Dial PJSIP/21,60,i",
                 *DIAL_ENDED,
@@ -1144,11 +1148,11 @@ class SentOn(FlowCase):
         self.assertEqual((decision.granted_by, decision.extension, decision.forwarded_by), ("33", "33", "PJSIP/33"))
 
     def test_leftover(self) -> None:
-        """A phone's channel that was dialled for a call that 22 sent on, and now calls for itself: 22 is forgotten."""
+        """A phone that was dialled for a call that 22 forwarded, and now calls for itself: 22 is forgotten."""
         answers: Answers = {"GET FULL VARIABLE": "200 result=1 (,,,,1.1&PJSIP/22)", **DIAL_BUSY}
         self.assertEqual(
             self.run_call("21", answers=answers)[:2],
-            ['SET VARIABLE __PBXROUTER_SENT_ON_BY ""', *driving("2X", "dial")[:1]],
+            ['SET VARIABLE __PBXROUTER_FORWARDED_BY ""', *driving("2X", "dial")[:1]],
         )
         decision = self.reports.records[-1].decision
         assert decision is not None

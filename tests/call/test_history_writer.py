@@ -40,7 +40,7 @@ class FakeStore:
         self.works = 0
 
     def run(self, work: Callable[[sqlite3.Connection], Any]) -> Deferred[Any]:
-        """See database.Store."""
+        """Run work on the connection, or fail while the database is away."""
         self.works += 1
         return fail(StoreError("away")) if self.away else succeed(work(self.connection))
 
@@ -62,7 +62,7 @@ class HistoryCase(SynchronousTestCase):
     """A HistoryWriter on a real database, with a clock of the test's."""
 
     def setUp(self) -> None:
-        """Start it."""
+        """Create a database, and a HistoryWriter on a clock."""
         path = pathlib.Path(self.mktemp())
         database.create(path)
         self.connection = database.connect(path)
@@ -79,7 +79,7 @@ class HistoryCase(SynchronousTestCase):
 
 
 class Writing(HistoryCase):
-    """report and write."""
+    """Writing finished calls to the history."""
 
     def test_batch(self) -> None:
         """Calls are written at the next second, all in one transaction."""

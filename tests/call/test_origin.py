@@ -1,4 +1,4 @@
-"""By which endpoint a call came and who sent it on, as Asterisk's variables tell."""
+"""By which endpoint a call came and who forwarded it, as Asterisk's variables tell."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.call.origin import Origin, inherited, origin_of
-from pbxrouter.rules import Party
+from pbxrouter.rules import Forwarder
 from pbxrouter.simulator import SimulatedCall
 from tests.fakes import Answers, FakeChannel
 
-OWN = "${BLINDTRANSFER},${TRANSFERERNAME},${FORWARDERNAME},${PARKER},${PBXROUTER_SENT_ON_BY}"
+OWN = "${BLINDTRANSFER},${TRANSFERERNAME},${FORWARDERNAME},${PARKER},${PBXROUTER_FORWARDED_BY}"
 HOPS = "${CHANNEL(max_forwards)}"
 FULL = "GET FULL VARIABLE"
 LOCAL = "Local/600@pbxrouter-00000001;2"
@@ -26,9 +26,9 @@ class Origins(SynchronousTestCase):
         fake = FakeChannel(SimulatedCall("600", caller="33", channel=channel, rdnis=rdnis, uniqueid="9.1"), answers)
         return self.successResultOf(Deferred.fromCoroutine(origin_of(fake, TRUNKS))), fake.commands
 
-    def sent_on_by(self, channel: str, *replies: str) -> list[str]:
-        """The endpoints that sent a call on."""
-        return [party.endpoint for party in self.origin(channel, *replies)[0].sent_on_by]
+    def forwarders(self, channel: str, *replies: str) -> list[str]:
+        """The endpoints that forwarded a call."""
+        return [forwarder.endpoint for forwarder in self.origin(channel, *replies)[0].forwarders]
 
     def test_plain_call(self) -> None:
         """A plain call is asked for its endpoint with one command."""
@@ -40,8 +40,8 @@ class Origins(SynchronousTestCase):
             self.origin("PJSIP/trunk-00000001", "200 result=1 (,,,,)")[0], Origin("PJSIP/trunk", by_trunk=True)
         )
 
-    def test_sent_on(self) -> None:
-        """Each of Asterisk's variables, and the one that the legs of our own Dial inherit, names who sent a call on."""
+    def test_forwarded(self) -> None:
+        """Each of Asterisk's variables, and the one that the legs of our own Dial inherit, names the forwarder."""
         for values, endpoints in (
             ("PJSIP/21-00000003,,,,", ["PJSIP/21"]),
             (",PJSIP/21-00000003,,,", ["PJSIP/21"]),
@@ -55,10 +55,10 @@ class Origins(SynchronousTestCase):
             ("Local/21@x-00000001;1,,,,", ["unknown"]),
             ("PJSIP/2 1-00000003,,,,", ["unknown"]),
         ):
-            self.assertEqual(self.sent_on_by("PJSIP/33-00000001", f"200 result=1 ({values})"), endpoints, values)
+            self.assertEqual(self.forwarders("PJSIP/33-00000001", f"200 result=1 ({values})"), endpoints, values)
 
     def test_last_party_counts(self) -> None:
-        """Of several variables the one that Asterisk clears first is the newest, and alone names the party."""
+        """Of several variables the one that Asterisk clears first is the newest, and alone names the forwarder."""
         for values, endpoint in (
             ("PJSIP/21-00000003,PJSIP/33-00000004,PJSIP/34-00000005,PJSIP/22,9.1&PJSIP/35", "PJSIP/21"),
             (",PJSIP/33-00000004,PJSIP/34-00000005,PJSIP/22,9.1&PJSIP/35", "PJSIP/22"),
@@ -66,7 +66,7 @@ class Origins(SynchronousTestCase):
             (",PJSIP/33-00000004,,,9.1&PJSIP/35", "PJSIP/33"),
             (",,,,9.1&PJSIP/35", "PJSIP/35"),
         ):
-            self.assertEqual(self.sent_on_by("PJSIP/36-00000001", f"200 result=1 ({values})"), [endpoint], values)
+            self.assertEqual(self.forwarders("PJSIP/36-00000001", f"200 result=1 ({values})"), [endpoint], values)
 
     def test_left_by_the_call_before(self) -> None:
         """What a called phone's channel inherited counts for the call that it was dialled for, not for its own."""
@@ -76,18 +76,18 @@ class Origins(SynchronousTestCase):
     def test_trunk_sends_on(self) -> None:
         """A trunk that transfers is recognised as a trunk."""
         origin = self.origin("PJSIP/33-00000001", "200 result=1 (PJSIP/trunk-0000000a,,,,)")[0]
-        self.assertEqual(origin, Origin("PJSIP/33", sent_on_by=(Party("PJSIP/trunk", is_trunk=True),)))
+        self.assertEqual(origin, Origin("PJSIP/33", forwarders=(Forwarder("PJSIP/trunk", is_trunk=True),)))
 
     def test_values_that_cannot_be_told_apart(self) -> None:
-        """A channel name with a comma in it stands for a party without grants."""
-        self.assertEqual(self.sent_on_by("PJSIP/33-00000001", "200 result=1 (PJSIP/2,1-00000003,,,,)"), ["unknown"])
+        """A channel name with a comma in it stands for a forwarder without grants."""
+        self.assertEqual(self.forwarders("PJSIP/33-00000001", "200 result=1 (PJSIP/2,1-00000003,,,,)"), ["unknown"])
 
     def test_local_channel(self) -> None:
-        """A Local channel inherits the endpoint, and who sent the call on, of the call's first channel."""
+        """A Local channel inherits the endpoint, and who forwarded the call, of the call's first channel."""
         origin, commands = self.origin(
             LOCAL, "200 result=1 (,,,,,7.0,19)", "200 result=1 (PJSIP/trunk-00000001,33,20,PJSIP/21-00000003,,,,)"
         )
-        self.assertEqual(origin, Origin("PJSIP/trunk", True, (Party("PJSIP/21"),)))
+        self.assertEqual(origin, Origin("PJSIP/trunk", True, (Forwarder("PJSIP/21"),)))
         self.assertEqual(
             commands,
             [
@@ -97,7 +97,7 @@ class Origins(SynchronousTestCase):
         )
 
     def test_leg_of_our_dial(self) -> None:
-        """A leg inherits from the channel that dialled it, which may have been sent on again since."""
+        """A leg inherits from the channel that dialled it, which may have been forwarded again since."""
         for inherited_, maker, endpoints in (
             ("8.0&PJSIP/22", "PJSIP/33-00000001,33,19,,,,,8.0&PJSIP/22", ["PJSIP/22"]),
             ("8.0&PJSIP/22&PJSIP/35", "PJSIP/33-00000001,33,19,,,,,", ["PJSIP/22", "PJSIP/35"]),
@@ -107,9 +107,9 @@ class Origins(SynchronousTestCase):
             ("8.0&PJSIP/22", "PJSIP/33-00000001,3,3,19,,,,,8.0&PJSIP/22", ["unknown"]),
         ):
             origin, commands = self.origin(LOCAL, f"200 result=1 (,,,,{inherited_},7.0,18)", f"200 result=1 ({maker})")
-            self.assertEqual([party.endpoint for party in origin.sent_on_by], endpoints, maker)
+            self.assertEqual([forwarder.endpoint for forwarder in origin.forwarders], endpoints, maker)
             self.assertEqual(commands[1].rpartition(" ")[2], "8.0")
-        self.assertEqual(self.sent_on_by(LOCAL, "200 result=1 (,,,,8.0&PJSIP/22,7.0,18)", "200 result=0"), ["unknown"])
+        self.assertEqual(self.forwarders(LOCAL, "200 result=1 (,,,,8.0&PJSIP/22,7.0,18)", "200 result=0"), ["unknown"])
 
     def test_leg_of_another_channel(self) -> None:
         """A first channel with another number did not make the leg: who sent that channel's call on proves nothing."""
@@ -122,11 +122,11 @@ class Origins(SynchronousTestCase):
             ("PJSIP/21-00000001,21,19,,,,,", []),
         ):
             self.assertEqual(
-                self.sent_on_by(LOCAL, "200 result=1 (,,,,,7.0,19)", f"200 result=1 ({first})"), endpoints, first
+                self.forwarders(LOCAL, "200 result=1 (,,,,,7.0,19)", f"200 result=1 ({first})"), endpoints, first
             )
 
     def test_further_leg_of_a_redirected_call(self) -> None:
-        """With a leg between that may be of a forward, neither first channel nor SENT_ON_BY tells who sent it on."""
+        """With a leg between that may be of a forward, neither first channel nor FORWARDED_BY names the forwarder."""
         for left, hops, makers_hops, rdnis, endpoints, claimed in (
             ("", "19", "20", "21", [], "21"),
             ("", "18", "20", "21", ["unknown"], None),
@@ -145,7 +145,10 @@ class Origins(SynchronousTestCase):
                 f"200 result=1 (PJSIP/33-00000001,33,{makers_hops},,,,,)",
                 rdnis=rdnis,
             )
-            found = ([party.endpoint for party in origin.sent_on_by], origin.claimed and origin.claimed.number)
+            found = (
+                [forwarder.endpoint for forwarder in origin.forwarders],
+                origin.claimed_forwarder and origin.claimed_forwarder.number,
+            )
             self.assertEqual(found, (endpoints, claimed), (left, hops, makers_hops, rdnis))
 
     def test_leg_without_a_number(self) -> None:
@@ -156,12 +159,12 @@ class Origins(SynchronousTestCase):
         for caller in (None, "unknown"):
             fake = FakeChannel(SimulatedCall("600", caller=caller, channel=LOCAL, uniqueid="9.1"), answers)
             origin = self.successResultOf(Deferred.fromCoroutine(origin_of(fake, TRUNKS)))
-            self.assertEqual(origin.sent_on_by, (Party("PJSIP/21"),))
+            self.assertEqual(origin.forwarders, (Forwarder("PJSIP/21"),))
 
     def test_forwarded_leg(self) -> None:
-        """The leg of a forward was sent on by the phone that forwards, not by a party of the first channel."""
+        """The leg of a forward was forwarded by the phone that forwards, not by a party of the first channel."""
         origin, commands = self.origin(LOCAL, "200 result=1 (,,PJSIP/22-00000005,,8.0&PJSIP/35,7.0,19)")
-        self.assertEqual((origin.sent_on_by, len(commands)), ((Party("PJSIP/22"),), 1))
+        self.assertEqual((origin.forwarders, len(commands)), ((Forwarder("PJSIP/22"),), 1))
 
     def test_local_channel_alone(self) -> None:
         """Without another first channel the endpoint is not known."""
@@ -176,18 +179,18 @@ class Origins(SynchronousTestCase):
     def test_first_channel_gone(self) -> None:
         """Of a Local channel that outlived the call's first one it is not known who made it: that narrows."""
         for reply in ("200 result=0", "200 result=1 (,,,,,,,)"):
-            self.assertEqual(self.sent_on_by(LOCAL, "200 result=1 (,,,,,7.0,19)", reply), ["unknown"])
+            self.assertEqual(self.forwarders(LOCAL, "200 result=1 (,,,,,7.0,19)", reply), ["unknown"])
 
     def test_claim(self) -> None:
-        """agi_rdnis is a claim, and counts only if Asterisk itself names no party."""
+        """agi_rdnis is a claim, and counts only if Asterisk itself names no forwarder."""
         self.assertEqual(
             self.origin("PJSIP/trunk-00000001", "200 result=1 (,,,,)", rdnis="22")[0],
-            Origin("PJSIP/trunk", True, claimed=Party(number="22")),
+            Origin("PJSIP/trunk", True, claimed_forwarder=Forwarder(number="22")),
         )
         origin = self.origin(LOCAL, "200 result=1 (,,PJSIP/21-00000003,,,9.1,20)", rdnis="21")[0]
-        self.assertEqual(origin, Origin(sent_on_by=(Party("PJSIP/21"),)))
+        self.assertEqual(origin, Origin(forwarders=(Forwarder("PJSIP/21"),)))
 
     def test_inherited(self) -> None:
         """The legs of a Dial inherit readable endpoints only."""
-        self.assertEqual(inherited("7.0", [Party("PJSIP/21"), Party("PJSIP/22")]), "7.0&PJSIP/21&PJSIP/22")
-        self.assertEqual(inherited("7.0", [Party("a&b"), Party("")]), "7.0&unknown")
+        self.assertEqual(inherited("7.0", [Forwarder("PJSIP/21"), Forwarder("PJSIP/22")]), "7.0&PJSIP/21&PJSIP/22")
+        self.assertEqual(inherited("7.0", [Forwarder("a&b"), Forwarder("")]), "7.0&unknown")

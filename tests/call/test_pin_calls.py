@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -19,7 +19,7 @@ class PinCallsCase(SynchronousTestCase):
     """Has a database, and counts of several gateways on it."""
 
     def setUp(self) -> None:
-        """Make the database."""
+        """Create the database and connect to it."""
         self.now = 1_000_000.0
         path = Path(self.mktemp())
         database.create(path)
@@ -135,3 +135,23 @@ class SeveralGatewaysTests(PinCallsCase):
         store.away = False
         self.successResultOf(calls.write())
         self.assertEqual(self.rows(), [("ana", 1)])
+
+
+class FailingStore:
+    """A store whose work fails otherwise than with a StoreError."""
+
+    def run(self, work: Any) -> Deferred[Any]:
+        """Fail, whatever the work is."""
+        return fail(RuntimeError("unexpected"))
+
+
+class FailureTests(PinCallsCase):
+    """Failures that are no StoreError."""
+
+    def test_nothing_is_counted(self) -> None:
+        """They are raised, and leave no call counted."""
+        store: Any = FailingStore()
+        calls = PinCalls(store, lambda: self.now)
+        for _ in range(3):
+            self.failureResultOf(Deferred.fromCoroutine(calls.begin("ana", 1)), RuntimeError)
+        self.assertEqual(dict(calls._counts), {})

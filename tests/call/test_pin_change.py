@@ -52,7 +52,7 @@ class LateWriter:
         self._pin_hash = pin_hash
 
     def run(self, work: Callable[[sqlite3.Connection], T]) -> Deferred[T]:
-        """See Store.run."""
+        """Run work; before the chosen piece another user gets the PIN."""
         self._left -= 1
         if not self._left:
             self._store.run(self._write)
@@ -67,7 +67,7 @@ class ChangePinTests(TestCase):
     """Ana has OLD, Eva has TAKEN; 33 may dial *99."""
 
     async def setUp(self) -> None:  # type: ignore[override]  # trial waits for it
-        """Make a gateway."""
+        """Create a gateway with users and PINs."""
         self.now = 1_000_000.0
         self.path = pathlib.Path(self.mktemp())
         database.create(self.path)
@@ -86,7 +86,7 @@ class ChangePinTests(TestCase):
         self.engine = RulesEngine(["changepin"])
         self.reloader = RulesReloader(store, self.engine, reactor)
         await self.reloader.poll()
-        self.guard = PinGuard(store, (), lambda: self.now)
+        self.guard = PinGuard(store, (), lambda: self.now, seconds=lambda: self.now)
         self.reports = Reports()
         changes = PinChanges(store, self.guard, hash_pin, self.reloader.reload, lambda: self.now)
         self.flow = CallFlow(

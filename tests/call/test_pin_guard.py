@@ -18,7 +18,7 @@ from pbxrouter.call import pin_guard
 from pbxrouter.call.pin_guard import PinAttempt, PinGuard
 from pbxrouter.database import Store
 from pbxrouter.security import GuessKey
-from pbxrouter.security.guess_limits import FREE_GUESSES, MAPPING_GUESSES
+from pbxrouter.security.guess_limits import FREE_GUESSES, MAPPING_GUESSES, QUEUE_STEP_S
 from pbxrouter.simulator import SimulatedCall
 from tests.fakes import hash_pin, request_of
 from tests.paths import ROOT
@@ -28,7 +28,7 @@ class GuardCase(TestCase):
     """Has a database, and guards of several gateways on it."""
 
     def setUp(self) -> None:
-        """Make the database."""
+        """Create the database, and collect logs and alarms."""
         self.now = 1_000_000.0
         self.path = pathlib.Path(self.mktemp())
         database.create(self.path)
@@ -42,7 +42,7 @@ class GuardCase(TestCase):
         """Make the guard of a further gateway on the database."""
         store = Store(self.path, hash_pin, reactor)
         self.addCleanup(store.close)
-        return PinGuard(store, trunks, lambda: self.now, self.alarms.append)
+        return PinGuard(store, trunks, lambda: self.now, self.alarms.append, lambda: self.now)
 
     def request(self, endpoint: str = "PJSIP/33", caller: str = "33") -> AGIRequest:
         """The request of a call."""
@@ -160,7 +160,8 @@ class PinGuardTests(GuardCase):
         self.assertFalse((await self.guess(guard, request)).is_checked)
         honest = self.request("PJSIP/out", "600")
         attempt = await guard.admit(honest, 1)
-        self.assertEqual((attempt.is_checked, attempt.ruling.delay_s), (True, 0.0))
+        # A number of which nothing is known waits its turn among those of the trunk.
+        self.assertEqual((attempt.is_checked, attempt.ruling.delay_s), (True, QUEUE_STEP_S))
         inside = await guard.admit(self.request(), 1)
         self.assertEqual((inside.is_checked, inside.ruling.delay_s), (True, 0.0))
 
@@ -169,9 +170,23 @@ class InMemoryTests(GuardCase):
     """The guard without a database, at a fixed time."""
 
     def setUp(self) -> None:
-        """Make the guard."""
+        """Create a guard that has no database."""
         super().setUp()
-        self.memory = PinGuard(None, ["PJSIP/provider"], lambda: self.now)
+        self.set_by_s = 0.0
+        self.memory = PinGuard(None, ["PJSIP/provider"], lambda: self.now + self.set_by_s, seconds=lambda: self.now)
+
+    def test_clock_set(self) -> None:
+        """A clock that is set forgives nothing that is remembered, and holds nothing against a caller."""
+        for _ in range(FREE_GUESSES):
+            self.assertTrue(self.key().is_checked)
+        for self.set_by_s in (3600.0, -3600.0):
+            ruling = self.key().ruling
+            self.assertEqual(ruling.locked_until, self.now + self.set_by_s + 360)
+        other = self.request("PJSIP/34", "34")
+        for self.set_by_s in (3600.0, 0.0, -3600.0):
+            attempt = self.successResultOf(Deferred.fromCoroutine(self.memory.admit(other, 2)))
+            self.assertEqual((attempt.is_checked, attempt.ruling.delay_s), (True, 0.0))
+            self.successResultOf(Deferred.fromCoroutine(self.memory.right(attempt)))
 
     def key(self, request: AGIRequest | None = None, peer: str = "192.0.2.1") -> PinAttempt:
         """Key a wrong PIN."""
@@ -266,7 +281,8 @@ class InMemoryTests(GuardCase):
             self.assertTrue(line.isprintable(), line)
             self.assertIn("from ?,", line)
         self.key(AGIRequest({"channel": "PJSIP/9-0000001a"}), peer="x\ny")
-        self.assertIn("from x\\ny, channel PJSIP/9-0000001a, caller unknown, number 34", self.said(LogLevel.info)[-1])
+        line = self.said(LogLevel.info)[-1]
+        self.assertIn('from "x\\ny", channel PJSIP/9-0000001a, caller unknown, number 34', line)
 
     def test_alarms(self) -> None:
         """An attacked mapping raises one alarm while the attack lasts, and another after a quiet time."""
@@ -290,20 +306,19 @@ class InMemoryTests(GuardCase):
         self.assertEqual(self.memory.statistics.alarmed_until, self.now + 60.0)
 
     def test_memory_is_bounded(self) -> None:
-        """The memory is bounded: callers who guessed longest ago are forgotten first."""
+        """The memory is bounded: what is forgiven first is forgotten first, so a flood takes no lock-out away."""
         self.patch(pin_guard, "MAX_IN_MEMORY", 12)
         old, kept = self.request("PJSIP/old", "1"), self.request("PJSIP/kept", "2")
-        for _ in range(FREE_GUESSES):
-            self.key(old)
-        for _ in range(FREE_GUESSES):
-            self.key(kept)
+        for request in (old, kept):
+            for _ in range(FREE_GUESSES):
+                self.key(request)
+        for number in range(200):
+            self.key(self.request(f"PJSIP/x{number}", f"x{number}"))
+            self.assertLessEqual(len(self.memory._memory), 12)
         self.assertFalse(self.key(old).is_checked)
         self.assertFalse(self.key(kept).is_checked)
-        for number in range(3):
-            self.key(self.request(f"PJSIP/x{number}", f"x{number}"))
-        self.assertFalse(self.key(kept).is_checked)
-        self.key(self.request("PJSIP/x4", "x4"))
-        self.assertTrue(self.key(old).is_checked)
+        for place in range(2):  # the flood's own names were forgotten
+            self.assertNotIn(GuessKey("endpoint", f"PJSIP/x{place}"), self.memory._memory)
 
     def test_who_guesses_again_is_remembered(self) -> None:
         """A caller counts as of the last guess, not of the first, when others are forgotten."""

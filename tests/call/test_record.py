@@ -19,7 +19,7 @@ from pbxrouter.text import sentence
 
 
 class RecordTests(SynchronousTestCase):
-    """CallRecord."""
+    """CallRecord: what is kept of a call."""
 
     def test_equality(self) -> None:
         """Records with other times and notes are compared by call and outcome."""

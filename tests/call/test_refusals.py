@@ -25,7 +25,7 @@ class RefusalTests(SynchronousTestCase):
     """Refused calls, on a fixed clock."""
 
     def setUp(self) -> None:
-        """Make Refusals."""
+        """Create Refusals on a clock."""
         self.time = 1000.0
         self.alarms: list[Alarm] = []
         self.reports, self.records = Reports(), fakes.Reports()
@@ -67,7 +67,7 @@ class RefusalTests(SynchronousTestCase):
         """A rising number is an alarm, which is raised anew each time it has doubled."""
         self.assertEqual(self.refuse(ALARM_CALLS - 1), [])
         (line,) = self.refuse(1)
-        for text in (f"ALARM: {ALARM_CALLS} calls", "192.0.2.7", "IAX2/peer-1", "1795.7"):
+        for text in (f"calls: ALARM: {ALARM_CALLS} refused", "192.0.2.7", "IAX2/peer-1", "1795.7"):
             self.assertIn(text, line)
         (alarm,) = self.alarms
         self.assertEqual(
@@ -76,7 +76,7 @@ class RefusalTests(SynchronousTestCase):
         self.assertEqual(alarm.details, {"peer": "192.0.2.7", "channel": "IAX2/peer-1", "uniqueid": "1795.7"})
         self.assertEqual(self.refuse(ALARM_CALLS - 1), [])
         (line,) = self.refuse(1)
-        self.assertIn(f"ALARM: {2 * ALARM_CALLS} calls", line)
+        self.assertIn(f"calls: ALARM: {2 * ALARM_CALLS} refused", line)
 
     def test_alarm_of_what_is_not_known(self) -> None:
         """An alarm about connections that named no call, by a peer that is not known, says so."""
@@ -84,7 +84,7 @@ class RefusalTests(SynchronousTestCase):
         (line,) = self.refuse(ALARM_CALLS, AGIRequest({}))
         self.assertEqual(
             line,
-            f"ALARM: {ALARM_CALLS} calls refused as forged within {ALARM_S / 60:.0f} minutes; the last by (unknown),"
+            f"calls: ALARM: {ALARM_CALLS} refused as forged within {ALARM_S / 60:.0f} minutes; the last by (unknown),"
             " channel (unknown), call (unknown)",
         )
 
@@ -139,7 +139,7 @@ class RefusalTests(SynchronousTestCase):
         self.refusals = Refusals(self.reports, lambda: self.time)
         self.reports.add(self.refusals.report)
         alarms = self.refuse(200)
-        self.assertEqual([alarm.split()[1] for alarm in alarms], ["5", "10", "20"])
+        self.assertEqual([alarm.split()[2] for alarm in alarms], ["5", "10", "20"])
         self.assertEqual(self.refusals.total, 200)
 
     def test_time_of_the_record(self) -> None:

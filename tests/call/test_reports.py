@@ -13,7 +13,7 @@ from tests.fakes import request_of
 
 
 class ReportsTests(SynchronousTestCase):
-    """Reports."""
+    """Reports tells its listeners of finished calls."""
 
     def test_all_are_told(self) -> None:
         """All listeners are called; the exception of one is logged and does not keep the record from the others."""

@@ -13,7 +13,7 @@ from tests.needs import PATIENCE_S
 
 
 class AlarmTests(SynchronousTestCase):
-    """Settings with a command."""
+    """The command `pbxrouter alarm`, with a command in the settings."""
 
     def alarm(self, settings: str) -> tuple[int, str, str]:
         """Run the command; returns status, output and errors."""

@@ -61,10 +61,10 @@ def start(*arguments: str, cwd: str | pathlib.Path = ".", **how: object) -> "sub
 
 
 class CommandTestCase(SynchronousTestCase):
-    """Has a directory with settings."""
+    """Test case with a directory and settings."""
 
     def setUp(self) -> None:
-        """Make the directory."""
+        """Create a directory with settings."""
         self.directory = pathlib.Path(self.mktemp()).absolute()
         self.directory.mkdir(parents=True)
         self.database = self.directory / "rules.sqlite"
@@ -73,7 +73,7 @@ class CommandTestCase(SynchronousTestCase):
         self.write('database = "rules.sqlite"\n')
 
     def write(self, settings: str) -> None:
-        """Write the settings."""
+        """Write the settings file."""
         pathlib.Path(self.config).write_text(settings, encoding="utf-8")
 
     def good(self, *arguments: str, stdin: str = "") -> str:
@@ -186,7 +186,7 @@ class FrameTests(CommandTestCase):
 
 
 class InitTests(CommandTestCase):
-    """pbxrouter init."""
+    """The command `pbxrouter init`."""
 
     def test_new(self) -> None:
         """Database and key are created, readable by their owner only."""
@@ -345,7 +345,7 @@ class InitTests(CommandTestCase):
 
 
 class EndpointTests(CommandTestCase):
-    """`pbxrouter endpoint`."""
+    """The command `pbxrouter endpoint`."""
 
     def setUp(self) -> None:
         """Make the workshop's database."""
@@ -445,12 +445,12 @@ class ExplainTests(CommandTestCase):
         for caller in ("unknown", ""):
             self.assertIsNone(self.explained("21", "--from", caller)["caller"])
 
-    def test_sent_on(self) -> None:
-        """The party that sent the call on answers for it, extension or endpoint; the output names both parties."""
+    def test_forwarded(self) -> None:
+        """The forwarder answers for the call, extension or endpoint; the output names caller and forwarder."""
         self.assertEqual(
             self.good("explain", "21", "--from", "0600112233", "--forwarded-by", "33"),
-            "allowed: 0600112233, sent on by 33, dials 21, which runs dial SIP\n  21 matches 2X: dial SIP\n"
-            "  33 sent the call on and answers for it in place of the caller\n  33 may use 2X by its own grant\n",
+            "allowed: 0600112233, forwarded by 33, dials 21, which runs dial SIP\n  21 matches 2X: dial SIP\n"
+            "  33 forwarded the call and answers for it in place of the caller\n  33 may use 2X by its own grant\n",
         )
         found = self.explained("21", "--from", "33", "--forwarded-by", "pjsip/44")
         self.assertEqual((found["decision"], found["caller"], found["forwarded_by"]), ("pin", "33", "PJSIP/44"))
@@ -458,13 +458,13 @@ class ExplainTests(CommandTestCase):
         self.assertEqual((found["decision"], found["granted_by"], found["forwarded_by"]), ("allow", "33", "PJSIP/33"))
 
     def test_claimed(self) -> None:
-        """A claim only narrows: caller and party must be allowed."""
-        for caller, party, decision in (("33", "99", "pin"), ("44", "33", "pin"), ("33", "33", "allow")):
-            found = self.explained("21", "--from", caller, "--claimed-by", party)
-            self.assertEqual((found["decision"], found["forwarded_by"]), (decision, party))
+        """A claim only narrows: caller and forwarder must be allowed."""
+        for caller, forwarder, decision in (("33", "99", "pin"), ("44", "33", "pin"), ("33", "33", "allow")):
+            found = self.explained("21", "--from", caller, "--claimed-forwarder", forwarder)
+            self.assertEqual((found["decision"], found["forwarded_by"]), (decision, forwarder))
         self.assertIn(
-            "  the call claims that 99 sent it on, without proof: caller and 99 must be allowed\n",
-            self.good("explain", "21", "--from", "33", "--claimed-by", "99"),
+            "  the call claims that 99 forwarded it, without proof: caller and 99 must be allowed\n",
+            self.good("explain", "21", "--from", "33", "--claimed-forwarder", "99"),
         )
 
     def test_endpoint(self) -> None:
@@ -508,12 +508,12 @@ class ExplainTests(CommandTestCase):
                 "--endpoint: PJSIP/33-0000001a is a channel; accepted is its endpoint, PJSIP/33",
             ),
             (
-                ("--claimed-by", "PJSIP/33"),
-                "--claimed-by: PJSIP/33 is not a number that a call can claim; accepted is a number, such as 33",
+                ("--claimed-forwarder", "PJSIP/33"),
+                "--claimed-forwarder: PJSIP/33 is not a number that a call can claim; accepted is a number, such as 33",
             ),
             (
-                ("--claimed-by", "22", "--forwarded-by", "33"),
-                "--claimed-by: accepted is a party that sent the call on, or one that the call claims, not both",
+                ("--claimed-forwarder", "22", "--forwarded-by", "33"),
+                "--claimed-forwarder: accepted is a forwarder, or a claimed forwarder, not both",
             ),
         ):
             self.assertIn(f"invalid value for {said}", self.bad("explain", "21", "--from", "33", *arguments))
@@ -587,7 +587,7 @@ class ExplainTests(CommandTestCase):
 
 
 class PinTests(CommandTestCase):
-    """pbxrouter pin."""
+    """The command `pbxrouter pin`."""
 
     def setUp(self) -> None:
         """Make the workshop's database."""
@@ -680,7 +680,7 @@ class PinTests(CommandTestCase):
 
 
 class ImportTests(CommandTestCase):
-    """pbxrouter import."""
+    """The command `pbxrouter import`."""
 
     def setUp(self) -> None:
         """Make an empty database and a workshop's file."""

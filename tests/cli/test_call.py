@@ -69,7 +69,7 @@ def call(behaviour: Gateway, *arguments: str) -> Result:
 
 
 class AddressTests(SynchronousTestCase):
-    """Addresses of gateways."""
+    """Addresses of gateways that `pbxrouter call` connects to."""
 
     def test_endpoints(self) -> None:
         """Endpoint strings for servers become addresses for clients."""

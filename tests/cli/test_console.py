@@ -10,9 +10,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter import database
 from pbxrouter.cli.app import pbxrouter
+from pbxrouter.database.access.console_users import add_console_user, update_console_user
+from pbxrouter.database.access.sessions import is_setup_link
 from pbxrouter.database.audit import Actor
-from pbxrouter.database.people.console_users import add_console_user, update_console_user
-from pbxrouter.database.people.sessions import is_setup_link
 from pbxrouter.security.roles import Role
 from pbxrouter.security.tokens import hash_token
 

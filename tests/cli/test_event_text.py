@@ -18,7 +18,7 @@ PIN = "824593"
 
 
 def event(name: str, *headers: str) -> AMIMessage:
-    """An event."""
+    """An AMI event with the given headers."""
     return AMIMessage("\r\n".join([f"Event: {name}", *headers]).encode("utf-8", "surrogateescape"))
 
 

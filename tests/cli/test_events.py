@@ -84,7 +84,7 @@ class PlayedAmi:
             action = {}
 
     def close(self) -> None:
-        """Close the server."""
+        """Close the server and its connections."""
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -92,7 +92,7 @@ class PlayedAmi:
 
 
 class CommandCase(SynchronousTestCase):
-    """Has a directory with settings."""
+    """Test case with a directory and settings."""
 
     def setUp(self) -> None:
         """Make the directory and the secret."""
@@ -109,7 +109,7 @@ class CommandCase(SynchronousTestCase):
         return ami
 
     def settings(self, port: int, more: str = "") -> None:
-        """Write the settings."""
+        """Write settings with one Asterisk."""
         (self.folder / "pbxrouter.toml").write_text(
             f'[[asterisk]]\nname = "lab"\nami = "tcp:127.0.0.1:{port}"\nusername = "gateway"\n'
             f'secret_file = "secret"\n{more}'
@@ -150,7 +150,7 @@ class CommandCase(SynchronousTestCase):
 
 
 class EventsTests(CommandCase):
-    """`pbxrouter events`."""
+    """The command `pbxrouter events`."""
 
     def test_all(self) -> None:
         """All events of all classes are printed as they come; Ctrl-C ends the command silently."""
@@ -213,7 +213,7 @@ class EventsTests(CommandCase):
             self.assert_one_line(self.command("events"), words)
 
     def test_settings(self) -> None:
-        """No Asterisk, several, none of that name, no secret, an odd endpoint or filter."""
+        """No Asterisk, several, none of that name, no secret, an invalid endpoint or filter."""
         for text, arguments, words in (
             ("", [], "no Asterisk is configured"),
             ('[[asterisk]]\nname="a"\n[[asterisk]]\nname="b"\n', [], "choose one of these Asterisks: a, b"),
@@ -231,7 +231,7 @@ class EventsTests(CommandCase):
 
 
 class DoctorTests(CommandCase):
-    """`pbxrouter doctor`."""
+    """The command `pbxrouter doctor`."""
 
     def test_refused(self) -> None:
         """Every problem is listed with what to do, and none stops the other checks; the secret is not shown."""
@@ -256,7 +256,7 @@ class DoctorTests(CommandCase):
         process = self.command("doctor", "--json")
         out, _ = process.communicate(timeout=PATIENCE_S)
         report = json.loads(out)
-        self.assertEqual((process.returncode, report["well"]), (1, False))
+        self.assertEqual((process.returncode, report["ok"]), (1, False))
         self.assertEqual(set(report["findings"][0]), {"area", "state", "what", "todo"})
 
     def test_silent_ami(self) -> None:

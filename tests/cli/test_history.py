@@ -1,4 +1,4 @@
-"""`pbxrouter history`."""
+"""Tests of the command `pbxrouter history`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class HistoryCommand(SynchronousTestCase):
     """`pbxrouter history` with three calls."""
 
     def setUp(self) -> None:
-        """Write the calls."""
+        """Create a database with a few calls."""
         self.path = pathlib.Path(self.mktemp()).absolute()
         database.create(self.path)
         connection = database.connect(self.path)
@@ -37,7 +37,7 @@ class HistoryCommand(SynchronousTestCase):
         connection.close()
 
     def history(self, *arguments: str) -> Result:
-        """Run the command."""
+        """Run `pbxrouter history` and return what it prints."""
         return CliRunner().invoke(pbxrouter, ["history", *arguments, "--database", str(self.path)])
 
     def test_list(self) -> None:
@@ -45,7 +45,7 @@ class HistoryCommand(SynchronousTestCase):
         lines = self.history().output.splitlines()
         self.assertEqual(len(lines), 3)
         self.assertIn("33 -> 34  dial SIP  DENIED", lines[0])
-        self.assertIn("=1+1 sent on by PJSIP/21 -> +52  dial SIP  BUSY", lines[1])
+        self.assertIn("=1+1 forwarded by PJSIP/21 -> +52  dial SIP  BUSY", lines[1])
         self.assertIn("33 -> 21  dial SIP  ANSWER, 5 s of talk", lines[2])
 
     def test_trace(self) -> None:

@@ -1,4 +1,4 @@
-"""`pbxrouter lockouts`."""
+"""Tests of the command `pbxrouter lockouts`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class LockoutsTests(CommandTestCase):
     """`pbxrouter lockouts`, on a database with wrong PINs."""
 
     def setUp(self) -> None:
-        """Make the database."""
+        """Create the database."""
         super().setUp()
         database.create(self.database)
 

@@ -73,7 +73,7 @@ class SocketCase(SynchronousTestCase):
 
 
 class OriginateTests(SocketCase):
-    """`pbxrouter originate`."""
+    """The command `pbxrouter originate`."""
 
     ARGUMENTS = ("originate", "PJSIP/33", "--to", "21", "--context", "phones")
 
@@ -84,8 +84,8 @@ class OriginateTests(SocketCase):
         self.assertEqual((result.exit_code, result.stderr), (0, ""))
         self.assertEqual(result.stdout, "ringing: the phone rings\nanswered: the phone was answered\n")
         gateway.join()
-        wish = {"channel": "PJSIP/33", "to": "21", "context": "phones", "ring": 9, "wait": False}
-        self.assertEqual(gateway.asked, {"originate": {**wish, "asterisk": None}})
+        request = {"channel": "PJSIP/33", "to": "21", "context": "phones", "ring": 9, "wait": False}
+        self.assertEqual(gateway.asked, {"originate": {**request, "asterisk": None}})
 
     def test_json(self) -> None:
         """--json prints the answers as they came, without the count of answers left out."""
@@ -141,7 +141,7 @@ class OriginateTests(SocketCase):
 
 
 class DebugTests(SocketCase):
-    """`pbxrouter debug`."""
+    """The command `pbxrouter debug`."""
 
     def test_lines(self) -> None:
         """Each line is printed; lines that were left out are counted, and the gateway's end is reported."""

@@ -10,8 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from pbxrouter import database
 from pbxrouter.cli.app import pbxrouter
 from pbxrouter.cli.token import SCOPES
+from pbxrouter.database.access.tokens import find_token, note_use
 from pbxrouter.database.audit import find_entries
-from pbxrouter.database.people.tokens import find_token, note_use
 from pbxrouter.security.tokens import Scope, hash_token
 
 
@@ -19,7 +19,7 @@ class TokenCommand(SynchronousTestCase):
     """`pbxrouter token` on a new database."""
 
     def setUp(self) -> None:
-        """Make the database."""
+        """Create the database."""
         self.path = pathlib.Path(self.mktemp()).absolute()
         database.create(self.path)
 

@@ -39,7 +39,7 @@ class DeriveTests(SynchronousTestCase):
 
 
 class LinkTests(SynchronousTestCase):
-    """Signed links."""
+    """Signed links: checked, expired, void."""
 
     def setUp(self) -> None:
         """Sign a link that holds for a minute."""
@@ -101,12 +101,12 @@ class LinkTests(SynchronousTestCase):
 
 
 class FormTests(SynchronousTestCase):
-    """Signed forms."""
+    """Signed forms: checked, expired, of another link."""
 
     def test_an_hour(self) -> None:
         """A form is valid for its page and its visitor's address, for an hour."""
         form = signer.form(7, "192.0.2.1", NOW)
-        for link_id, who, now, standing in (
+        for link_id, who, now, state in (
             (7, "192.0.2.1", NOW, LinkState.VALID),
             (7, "192.0.2.1", NOW + FORM_S - 1, LinkState.VALID),
             (7, "192.0.2.1", NOW + FORM_S, LinkState.EXPIRED),
@@ -114,7 +114,7 @@ class FormTests(SynchronousTestCase):
             (7, "192.0.2.2", NOW, LinkState.FORGED),
             (8, "192.0.2.1", NOW, LinkState.FORGED),
         ):
-            self.assertEqual(signer.check_form(link_id, who, form, now), standing)
+            self.assertEqual(signer.check_form(link_id, who, form, now), state)
 
     def test_each_is_another(self) -> None:
         """Two forms of the same moment differ; a form is no link, and a link no form."""

@@ -59,7 +59,7 @@ class Call:
 
     @property
     def agi(self) -> Any:
-        """What the handler got."""
+        """The protocol object that the handler got."""
         return self.calls[0]
 
     def says(self, text: str) -> None:
@@ -84,7 +84,7 @@ class Call:
 
 
 class CompatTest(SynchronousTestCase):
-    """Has one call."""
+    """Test case with one call, served by a StarPy program."""
 
     def setUp(self) -> None:
         """Begin a call whose handler does nothing; the test uses its protocol."""
@@ -253,7 +253,7 @@ class ResultTests(CompatTest):
 
 
 class FailureTests(CompatTest):
-    """Failures of commands."""
+    """How failures of commands reach a StarPy program."""
 
     def test_refusals(self) -> None:
         """A failure has AGI's code and words; the lines of a 520 are one reply, and the call goes on."""
@@ -501,7 +501,7 @@ class DifferenceTests(CompatTest):
 
 
 class SequenceTests(CompatTest):
-    """InSequence."""
+    """InSequence runs functions one after the other."""
 
     def test_order(self) -> None:
         """Functions run one after the other, and all results are given."""

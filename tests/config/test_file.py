@@ -15,7 +15,7 @@ class Reading(SynchronousTestCase):
     """Has a working directory of its own."""
 
     def setUp(self) -> None:
-        """Enter it."""
+        """Create a folder and change to it."""
         self.here = Path(self.mktemp()).absolute()
         self.here.mkdir()
         self.addCleanup(os.chdir, os.getcwd())

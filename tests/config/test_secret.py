@@ -12,7 +12,7 @@ from pbxrouter.errors import ConfigError
 
 
 class SecretTests(SynchronousTestCase):
-    """read_fastagi_secret."""
+    """read_fastagi_secret reads and checks the secret's file."""
 
     def setUp(self) -> None:
         """Name a file in the settings."""

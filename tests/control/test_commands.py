@@ -20,13 +20,13 @@ class FakeOriginator:
     """An Originator that does as the test says."""
 
     def __init__(self) -> None:
-        self.wishes: list[CallRequest] = []
+        self.requests: list[CallRequest] = []
         self.done: Deferred[None] = Deferred()
         self.tell: Callable[[Progress], object] = lambda progress: None
 
-    async def originate(self, wish: CallRequest, tell: Callable[[Progress], object]) -> None:
-        """See Originator."""
-        self.wishes.append(wish)
+    async def originate(self, request: CallRequest, tell: Callable[[Progress], object]) -> None:
+        """Keep the request, and wait until the test ends the call."""
+        self.requests.append(request)
         self.tell = tell
         await self.done
 
@@ -64,7 +64,7 @@ class OriginateTests(SynchronousTestCase):
     def setUp(self) -> None:
         """Set up a control server for a single Asterisk."""
         self.originator = FakeOriginator()
-        self.wish = OriginateCommand({"lab": cast(Originator, self.originator)})
+        self.command = OriginateCommand({"lab": cast(Originator, self.originator)})
         self.answers: list[JsonObject] = []
         self.ends = 0
 
@@ -74,17 +74,17 @@ class OriginateTests(SynchronousTestCase):
     def ask(self, **more: Any) -> Callable[[], None]:
         """Ask for a call."""
         asked = {"channel": "PJSIP/33", "to": "21", "context": "phones", **more}
-        return self.wish(asked, self.answers.append, self._end)
+        return self.command(asked, self.answers.append, self._end)
 
     def goes(self, *states: str) -> None:
-        """Finish the call."""
+        """Finish the call that is being originated."""
         for state in states:
             self.originator.tell(Progress(state, Sentence(f"it is {state}"), "id-1"))
 
-    def test_wish(self) -> None:
+    def test_request(self) -> None:
         """The request reaches the originator as it was given."""
         self.ask()
-        self.assertEqual(self.originator.wishes, [CallRequest("PJSIP/33", "21", "phones")])
+        self.assertEqual(self.originator.requests, [CallRequest("PJSIP/33", "21", "phones")])
         self.assertEqual((self.answers, self.ends), ([], 0))
 
     def test_until_answered(self) -> None:
@@ -135,12 +135,12 @@ class OriginateTests(SynchronousTestCase):
         for name in ("channel", "to", "context", "asterisk"):
             error = self.assertRaises(ControlRefused, self.ask, **{name: 21})
             self.assertEqual(str(error), f"{name}: accepted is text")
-        self.assertEqual(self.originator.wishes, [])
+        self.assertEqual(self.originator.requests, [])
 
     def test_ring(self) -> None:
         """The ring time must be a whole number."""
         self.ask(ring=5)
-        self.assertEqual(self.originator.wishes[0].ring_s, 5)
+        self.assertEqual(self.originator.requests[0].ring_s, 5)
         values: list[Any] = [True, 1.5, "5", [], {}]
         for value in values:
             error = self.assertRaises(ControlRefused, self.ask, ring=value)
@@ -148,8 +148,8 @@ class OriginateTests(SynchronousTestCase):
 
     def test_nothing_said(self) -> None:
         """Missing values are refused by the check of the request."""
-        self.wish({}, self.answers.append, self._end)
-        self.assertEqual(self.originator.wishes, [CallRequest("", "", "")])
+        self.command({}, self.answers.append, self._end)
+        self.assertEqual(self.originator.requests, [CallRequest("", "", "")])
 
     def test_goes_away(self) -> None:
         """If the client disconnects the call goes on, and its progress is dropped."""

@@ -1,6 +1,6 @@
 """The control socket: commands, answers, and slow clients.
 
-Of what can be wished (control.commands) only watching is here.
+Of the commands (control.commands) only watching is here.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class FakeCommand:
     def __call__(
         self, arguments: JsonObject, send: Callable[[JsonObject], None], end: Callable[[], None]
     ) -> Callable[[], None]:
-        """See ControlCommand."""
+        """Keep the arguments, or refuse them."""
         if "refuse" in arguments:
             raise ControlRefused("not that")
         self.asked.append(arguments)
@@ -57,10 +57,10 @@ class FakeCommand:
 
 
 class ProtocolCase(SynchronousTestCase):
-    """Has a connection in memory."""
+    """Test case with a connection in memory."""
 
     def setUp(self) -> None:
-        """Connect a client."""
+        """Connect a client to the control socket's protocol."""
         self.command = FakeCommand()
         self.watch = DialogueWatch()
         self.protocol = ControlProtocol({"fake": self.command, "watch": WatchCommand(self.watch)})
@@ -68,7 +68,7 @@ class ProtocolCase(SynchronousTestCase):
         self.protocol.makeConnection(self.transport)
 
     def says(self, line: bytes) -> None:
-        """Receive a line."""
+        """Receive a line from the client."""
         self.protocol.dataReceived(line + b"\n")
 
     def hears(self) -> list[Any]:
@@ -82,7 +82,7 @@ class ProtocolCase(SynchronousTestCase):
         self.protocol.connectionLost(Failure(ConnectionDone()))
 
 
-class Wishing(ProtocolCase):
+class CommandTests(ProtocolCase):
     """The control server takes one command on each connection."""
 
     def test_granted(self) -> None:
@@ -103,7 +103,7 @@ class Wishing(ProtocolCase):
             self.protocol.dataReceived(bytes([byte]))
         self.assertEqual(self.command.asked, [{}])
 
-    def test_second_wish(self) -> None:
+    def test_second_command(self) -> None:
         """A second command on a connection is ignored."""
         self.protocol.dataReceived(b'{"fake": {}}\n{"fake": {}}\n')
         self.assertEqual(len(self.command.asked), 1)
@@ -136,7 +136,7 @@ class Wishing(ProtocolCase):
         self.protocol.dataReceived(b"x" * 5000)
         self.assertTrue(self.transport.disconnecting)
         self.protocol.dataReceived(b"x" * 5000)
-        self.assertEqual(self.hears(), [{"error": "a wish may have 4096 bytes"}])
+        self.assertEqual(self.hears(), [{"error": "a command may have 4096 bytes"}])
         self.setUp()
         self.says(b'{"fake": {}}')
         self.protocol.dataReceived(b"x" * 5000)

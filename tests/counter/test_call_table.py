@@ -24,15 +24,15 @@ class Told(CallListener):
         self.ended = 0.0
 
     def started(self, call: LiveCall) -> None:
-        """See CallListener."""
+        """Keep that a call has started."""
         self.words.append(f"{call.linkedid} started")
 
     def answered(self, call: LiveCall) -> None:
-        """See CallListener."""
+        """Keep that a call was answered."""
         self.words.append(f"{call.linkedid} answered")
 
     def finished(self, call: LiveCall, ended: float, cause: str) -> None:
-        """See CallListener."""
+        """Keep that a call has finished, when and why."""
         self.words.append(f"{call.linkedid} finished {cause}".rstrip())
         self.ended = ended
 
@@ -45,7 +45,7 @@ class TableCase(SynchronousTestCase):
     """Has a CallTable and its listener."""
 
     def setUp(self) -> None:
-        """Make both."""
+        """Create a CallTable and its listener."""
         self.told = Told()
         self.table = CallTable(self.told)
         self.now = 1000.0
@@ -61,7 +61,7 @@ class TableCase(SynchronousTestCase):
         self.event("BridgeEnter", uniqueid, linkedid, BridgeUniqueid=bridge)
 
     def dial_end(self, status: str, caller: str = "", callee: str = "") -> None:
-        """End a Dial."""
+        """Tell the table of a DialEnd."""
         headers = {"Uniqueid": caller, "DestUniqueid": callee, "DialStatus": status}
         self.table.event("DialEnd", lambda header: headers.get(header, ""), self.now)
 
@@ -71,7 +71,7 @@ class TableCase(SynchronousTestCase):
 
 
 class RuleTests(TableCase):
-    """The table's rules."""
+    """Which events begin, answer and end a call."""
 
     def test_a_call(self) -> None:
         """Two channels of one Linkedid are one call, answered when both are in a bridge."""
@@ -339,7 +339,7 @@ class RuleTests(TableCase):
 
 
 class ResyncTests(TableCase):
-    """After a time without events."""
+    """What the table does after a time without events."""
 
     def test_ended_unseen(self) -> None:
         """What was known and is not listed has ended, at a time that is told."""

@@ -36,7 +36,7 @@ class CountingTests(SynchronousTestCase):
     """CallCounts, fed with calls."""
 
     def setUp(self) -> None:
-        """Make CallCounts."""
+        """Create an empty CallCounts."""
         self.counting = CallCounts()
 
     def test_each_in_its_minute(self) -> None:

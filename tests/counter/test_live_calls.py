@@ -95,8 +95,8 @@ class ViewTests(ActiveCallsCase):
         self.counter.call("1.1", 9, caller="\x07" + "4" * 5000, number="\x07" + "6" * 5000)
         self.began("s", caller=None, uniqueid="1.1")
         (call,) = self.shown()
-        self.assertEqual(call.caller, "\\x07" + "4" * (MAX_TEXT - 1))
-        self.assertEqual(call.number, "\\x07" + "6" * (MAX_TEXT - 1))
+        self.assertEqual(call.caller, "\\x07" + "4" * (MAX_TEXT - 1) + "…")
+        self.assertEqual(call.number, "\\x07" + "6" * (MAX_TEXT - 1) + "…")
         (call,) = live_calls(self.active_calls, (), 10).calls
         self.assertEqual((call.caller, call.number), ("", ""))
 
@@ -106,7 +106,7 @@ class ViewTests(ActiveCallsCase):
         self.counter.table.live["1.1"].labels = {("mapping", "\x07" + "X" * 5000), ("user", "a")}
         (call,) = self.shown()
         for text, letter in ((call.caller, "4"), (call.number, "6"), (call.pattern, "X")):
-            self.assertEqual(text, "\\x07" + letter * (MAX_TEXT - 1))
+            self.assertEqual(text, "\\x07" + letter * (MAX_TEXT - 1) + "…")
 
     def test_several_mappings(self) -> None:
         """Of several mappings of one call always the same is shown; users and extensions are none."""

@@ -19,7 +19,7 @@ class ReadingCase(DatabaseCase):
     """Has rows that were written by batches."""
 
     def write(self, asterisk: str = "x", **batch: Any) -> None:
-        """Write a batch."""
+        """Write a batch of counts to the database."""
         storage.write(self.connection, Batch(asterisk, **batch))
 
     def counted(self, asterisk: str = "x", **batch: Any) -> None:
@@ -28,7 +28,7 @@ class ReadingCase(DatabaseCase):
         self.write(asterisk, seen=NOW + 300, **batch)
 
     def read(self, *names: str, now: float = NOW + 301, only_all: bool = False) -> Report:
-        """Read five minutes."""
+        """Read the report of five minutes."""
         return report.read(self.connection, names or ["x"], NOW, NOW + 300, now, only_all)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import sqlite3
+import pathlib
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -26,7 +26,7 @@ from pbxrouter.counter.counts import ALL, Counts
 from pbxrouter.counter.service import CONFIRM_S, POLL_S, RESYNC_S, CallCounter
 from pbxrouter.counter.storage import Batch
 from pbxrouter.drivers import Outcome
-from pbxrouter.errors import ActionFailed, ManagerError
+from pbxrouter.errors import ActionFailed, ManagerError, StoreError
 from pbxrouter.rules.model import Facts
 from pbxrouter.simulator import SimulatedCall
 from tests.cli.test_app import CommandTestCase
@@ -86,6 +86,17 @@ class ClockTests(SynchronousTestCase):
         clock.compare(f"{NOW}", NOW, NOW)
         self.assertEqual(clock.ahead_s, 0.0)
 
+    def test_set(self) -> None:
+        """After the gateway's clock was set events are as of now, until the clocks are compared again."""
+        clock = AsteriskClock()
+        clock.compare(f"{NOW + 60}", NOW, NOW)
+        clock.was_set()
+        self.assertEqual(clock.to_local(f"{NOW + 55}", NOW), NOW)
+        clock.compare(f"{NOW + 60}", NOW, NOW - 30)
+        self.assertEqual(clock.to_local(f"{NOW + 55}", NOW), NOW)
+        clock.compare(f"{NOW + 30}", NOW, NOW)
+        self.assertEqual(clock.to_local(f"{NOW + 25}", NOW), NOW - 5)
+
     def test_bounds(self) -> None:
         """Times of less than five minutes ago and less than two seconds ahead are believed."""
         clock = AsteriskClock()
@@ -133,7 +144,7 @@ class RowTests(DatabaseCase):
         storage.write(self.connection, Batch("y", live=rows))
         storage.write(self.connection, Batch("x", gone=["z"]))
         (kept,) = storage.load(self.connection, "x").live
-        call.number, call.certain = "22?", False
+        call.number, call.certain = "22\\udcff", False
         self.assertEqual(kept, call)
         storage.write(self.connection, Batch("x", all_live=True))
         self.assertEqual(storage.load(self.connection, "x").live, ())
@@ -154,9 +165,23 @@ class RowTests(DatabaseCase):
 
     def test_whole_or_not(self) -> None:
         """A batch that fails in the middle leaves nothing."""
-        batch = Batch("x", {(NOW, *ALL): Counts(started=1)}, gaps=[(None, 1)])  # type: ignore[list-item]
-        self.assertRaises(sqlite3.IntegrityError, storage.write, self.connection, batch)
+        batch = Batch("x", {(NOW, *ALL): Counts(started=1)}, seen=1.0)
+        self.connection.execute("ALTER TABLE counter_asterisks RENAME TO away")
+        self.assertRaises(StoreError, storage.write, self.connection, batch)
         self.assertEqual(self.rows("SELECT * FROM counter_minutes"), [])
+
+    def test_row_that_cannot_be_written(self) -> None:
+        """A row that the database does not take is set aside alone, in a file beside it; the others are written."""
+        gaps = [(1.0, 2.0), (None, 3.0), (4.0, 5.0)]
+        batch = Batch("x", {(NOW, *ALL): Counts(started=1)}, gaps=gaps)  # type: ignore[arg-type]
+        (row,) = storage.write(self.connection, batch)
+        self.assertEqual((row.place, row.why), (1, "NOT NULL constraint failed: counter_gaps.began"))
+        self.assertEqual(self.rows("SELECT began FROM counter_gaps"), [(1.0,), (4.0,)])
+        self.assertEqual(self.rows("SELECT started FROM counter_minutes"), [(1,)])
+        self.assertEqual(
+            json.loads(pathlib.Path(row.file).read_text()),
+            {"table": "counter_gaps", "why": row.why, "row": ["x", None, 3.0]},
+        )
 
     def test_forget(self) -> None:
         """Rows that are too old are deleted."""
@@ -172,7 +197,7 @@ class ReportTests(DatabaseCase):
     """Reports from the rows."""
 
     def write(self, asterisk: str = "x", **batch: Any) -> None:
-        """Write a batch."""
+        """Write a batch of counts to the database."""
         storage.write(self.connection, Batch(asterisk, **batch))
 
     def read(self, *names: str, began: int = NOW, ended: int = NOW + 300) -> counter_report.Report:
@@ -231,23 +256,31 @@ class ServiceTests(DatabaseCase):
     """A CallCounter on a fake store and a fake AMI connection."""
 
     def setUp(self) -> None:
-        """Start it, without a connection."""
+        """Create the counter's service, not yet connected."""
         super().setUp()
         self.clock = Clock()
         self.clock.advance(NOW)
+        self.set_by_s = 0.0
         self.store = FakeStore(self.connection)
         self.counter = self.begin()
 
     def begin(self) -> CallCounter:
-        """Start a gateway."""
+        """Start the counter's service."""
         self.manager = FakeAMIConnection()
-        counter = CallCounter(self.manager, self.store, self.clock, 30)  # type: ignore[arg-type]
+        counter = CallCounter(
+            self.manager,  # type: ignore[arg-type]
+            self.store,
+            self.clock,
+            30,
+            lambda: self.clock.seconds() + self.set_by_s,
+            self.clock.seconds,
+        )
         counter.startService()
         self.addCleanup(counter.stopService)
         return counter
 
     def wait(self, seconds: float = 1) -> None:
-        """Let time pass."""
+        """Advance the clock."""
         self.clock.pump([0.5] * int(seconds * 2))
 
     def total(self) -> tuple[int, int, int]:
@@ -257,7 +290,7 @@ class ServiceTests(DatabaseCase):
         return int(started), int(answered), int(finished)
 
     def call(self, uniqueid: str = "a") -> None:
-        """Begin a call."""
+        """Begin a call, as AMI's Newchannel tells it."""
         self.manager.says("Newchannel", uniqueid, uniqueid)
 
     def listed(self, uniqueid: str, duration: str = "00:00:07", **headers: str) -> AMIMessage:
@@ -291,6 +324,43 @@ class ServiceTests(DatabaseCase):
         self.manager.error = ManagerError("silent")
         self.wait(10)
         self.assertEqual(self.rows("SELECT last_seen FROM counter_asterisks"), [(NOW + 2,)])
+
+    def test_clock_set(self) -> None:
+        """When the clock is set no call lasts longer or shorter, nothing is counted twice, and no gap appears."""
+        self.manager.up()
+        self.set_by_s = 0.0
+        for talked, step_s in enumerate((3600.0, -3600.0, 30.0, -30.0), 1):
+            began = self.clock.seconds() + self.set_by_s
+            uniqueid = f"a{talked}"
+            self.call(uniqueid)
+            for channel in (uniqueid, f"b{talked}"):
+                self.manager.says("Newchannel", channel, uniqueid)
+                self.manager.says("BridgeEnter", channel, uniqueid, BridgeUniqueid="x")
+            self.wait(3)
+            self.set_by_s += step_s
+            self.wait(3)
+            for channel in (uniqueid, f"b{talked}"):
+                self.manager.says("Hangup", channel, uniqueid, Cause="16")
+            self.wait(1)
+            self.assertEqual(self.total(), (talked, talked, talked))
+            self.assertEqual(
+                self.rows("SELECT total(talk_seconds) FROM counter_minutes WHERE kind = 'all'"), [(6.0 * talked,)]
+            )
+            started = self.rows("SELECT minute, started FROM counter_minutes WHERE kind = 'all' AND started > 0")
+            self.assertIn(int(began // 60 * 60), [minute for minute, _ in started])
+            ended = self.rows("SELECT minute FROM counter_minutes WHERE kind = 'all' AND finished > 0")
+            self.assertIn((int((began + 6 + step_s) // 60 * 60),), ended)
+        self.assertEqual(self.rows("SELECT * FROM counter_gaps"), [])
+        self.assertEqual((self.counter.unknown_s, self.counter.in_sync), (0.0, True))
+
+    def test_clock_set_back_while_calls_go_on(self) -> None:
+        """Asterisk is asked, and ``seen`` moves, while the clock is behind what it was."""
+        self.manager.up()
+        self.wait(3)
+        self.set_by_s = -3600.0
+        self.wait(4)
+        (seen,) = self.rows("SELECT last_seen FROM counter_asterisks")[0]
+        self.assertEqual(seen, NOW + 6 - 3600)
 
     def test_gap(self) -> None:
         """A lost connection is a gap; calls are reconciled."""
@@ -1125,7 +1195,7 @@ class ServiceTests(DatabaseCase):
 
 
 class CommandTests(CommandTestCase):
-    """`pbxrouter counter`."""
+    """The command `pbxrouter counter`."""
 
     def setUp(self) -> None:
         """Make a database in which the last minutes are known."""
@@ -1142,7 +1212,7 @@ class CommandTests(CommandTestCase):
         )
 
     def batch(self, asterisk: str, **what: Any) -> None:
-        """Write a batch."""
+        """Write a batch of counts to the database."""
         with closing(database.connect(self.database)) as connection:
             storage.write(connection, Batch(asterisk, **what))
 

@@ -14,7 +14,7 @@ class ColumnTests(DatabaseCase):
     """Which value is in which column."""
 
     def write(self, asterisk: str = "x", **batch: object) -> None:
-        """Write a batch."""
+        """Write a batch of counts to the database."""
         storage.write(self.connection, Batch(asterisk, **batch))  # type: ignore[arg-type]
 
     def test_minutes(self) -> None:
@@ -68,10 +68,13 @@ class ColumnTests(DatabaseCase):
         self.assertEqual(row[7], '[["extension", "33"], ["mapping", "2X"], ["user", "pepe"]]')
 
     def test_bytes_that_are_no_text(self) -> None:
-        """Bytes that are not UTF-8 are replaced in every text that a caller can send."""
+        """Bytes that are not UTF-8 are escaped in every text that a caller can send."""
         row = storage.live_row(LiveCall("a", 1.0, caller="3\udcff", number="2\udcfe", dial_status="B\udcfd"))
         self.write(live={"a": row})
-        self.assertEqual(self.rows("SELECT caller, number, dial_status FROM counter_live"), [("3?", "2?", "B?")])
+        self.assertEqual(
+            self.rows("SELECT caller, number, dial_status FROM counter_live"),
+            [("3\\udcff", "2\\udcfe", "B\\udcfd")],
+        )
 
     def test_gone(self) -> None:
         """Rows of calls that are gone are deleted for this Asterisk only."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.logger import LogLevel, capturedLogs
 
 from pbxrouter.counter import storage
@@ -34,7 +34,7 @@ class WriterTests(DatabaseCase):
         self.table.event(name, lambda key: all_headers.get(key, ""), NOW)
 
     def begin_writing(self, last: bool = False) -> Deferred[None]:
-        """Begin to write."""
+        """Begin to write what has been counted."""
         return Deferred.fromCoroutine(self.writer.write(last))
 
     def write(self, last: bool = False) -> None:
@@ -225,14 +225,24 @@ class WriterTests(DatabaseCase):
             self.assertEqual(self.levels(), expected)
 
     def test_any_failure(self) -> None:
-        """If a write raises anything, also for a row that the database refuses, its counts are kept."""
-        self.writer.gaps.append((None, 1.0))  # type: ignore[arg-type]
+        """If a write raises anything, its counts are kept."""
+        run, self.store.run = self.store.run, lambda work: fail(RuntimeError("anything"))  # type: ignore[method-assign]
         self.event("Newchannel", "a")
         self.write()
         self.assertIsNotNone(self.writer.outage.away_since)
-        self.writer.gaps.clear()
+        self.store.run = run  # type: ignore[method-assign]
         self.write()
         self.assertEqual(self.rows("SELECT started FROM counter_minutes"), [(1,)])
+
+    def test_row_that_the_database_refuses(self) -> None:
+        """A row that the database refuses is left out alone, counted, and named in the log; all else is written."""
+        self.writer.gaps.append((None, 1.0))  # type: ignore[arg-type]
+        self.event("Newchannel", "a")
+        self.write()
+        self.assertIsNone(self.writer.outage.away_since)
+        self.assertEqual((self.writer.set_aside, self.writer.gaps), (1, []))
+        self.assertEqual(self.rows("SELECT started FROM counter_minutes"), [(1,)])
+        self.assertIn("counter_gaps.began", self.logs[-1]["why"])
 
     def test_forget(self) -> None:
         """Old rows are deleted; while the database is away nothing is logged, and it is tried again later."""

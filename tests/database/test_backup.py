@@ -32,7 +32,7 @@ class BackupCase(SynchronousTestCase):
 
 
 class BackupTests(BackupCase):
-    """back_up."""
+    """back_up copies the database to a file beside it."""
 
     def failed(self, why: str) -> None:
         """Check that the backup fails with this sentence."""

@@ -61,7 +61,7 @@ class DatabaseCase(SynchronousTestCase):
     """Has a path for a database."""
 
     def setUp(self) -> None:
-        """Choose the path."""
+        """Create a directory and choose the database's path."""
         directory = Path(self.mktemp())
         directory.mkdir()
         self.path = directory / "pbxrouter.sqlite"
@@ -92,7 +92,7 @@ class DatabaseCase(SynchronousTestCase):
 
 
 class SchemaTests(DatabaseCase):
-    """schema.sql by itself."""
+    """schema.sql by itself, in an empty database."""
 
     def test_the_workshops_inserts_work(self) -> None:
         """The workshop's INSERT statements, which name no columns, work: the tables have the same columns."""
@@ -188,7 +188,7 @@ class SchemaTests(DatabaseCase):
 
 
 class CreateTests(DatabaseCase):
-    """Making a database."""
+    """Creating a database file."""
 
     def test_for_its_owner_only(self) -> None:
         """The database, which has hashes of PINs, and SQLite's files beside it are readable by their owner only."""
@@ -638,7 +638,7 @@ class UpgradeTests(DatabaseCase):
 
 
 class RowTests(DatabaseCase):
-    """Rules from rows."""
+    """Which rows become rules."""
 
     def test_the_sample(self) -> None:
         """The sample is the workshop's rules, with its numbers."""

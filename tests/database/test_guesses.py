@@ -8,15 +8,20 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter import database
+from pbxrouter.database import guesses as guesses_module
 from pbxrouter.database.audit import Actor
 from pbxrouter.database.guesses import (
     MAX_LISTED,
+    LockoutFigures,
     WrongGuesses,
     admit_guess,
     forget_guesses,
+    is_known,
     lift_guesses,
     lift_lockout,
     list_guesses,
+    lockout_figures,
+    note_known,
     refund_guess,
 )
 from pbxrouter.errors import NotThere
@@ -34,7 +39,7 @@ class GuessCase(SynchronousTestCase):
     """Has a database without guesses."""
 
     def setUp(self) -> None:
-        """Make it."""
+        """Create the database and connect to it."""
         path = Path(self.mktemp())
         database.create(path)
         self.connection = database.connect(path)
@@ -54,7 +59,7 @@ class GuessCase(SynchronousTestCase):
 
 
 class ChargingTests(GuessCase):
-    """admit_guess and refund_guess."""
+    """admit_guess counts a PIN in advance, refund_guess takes it back."""
 
     def test_each_key_is_charged(self) -> None:
         """A guess is charged to each key of the call, and forgiven after six minutes."""
@@ -99,7 +104,7 @@ class ChargingTests(GuessCase):
         self.assertEqual([row[2:4] for row in self.rows()], [(NOW + 2 * INTERVAL_S, 2), (NOW + INTERVAL_S, 1)])
         for _ in range(3):
             refund_guess(self.connection, (NUMBER,), NOW + 5)
-        self.assertEqual(self.rows()[1], ("number", "33", NOW + 5, 0, 0, NOW))
+        self.assertEqual(self.rows()[1], ("number", "33", NOW, 0, 0, NOW))
         refund_guess(self.connection, (GuessKey("number", "99"),), NOW)
         self.assertEqual(len(self.rows()), 2)
 
@@ -179,11 +184,91 @@ class ListingTests(GuessCase):
             self.assertIn(f"no wrong PINs are held against {key.scope} {key.name}", str(refused))
 
 
+class BoundsTests(GuessCase):
+    """How many rows are kept, and which give way."""
+
+    def test_a_flood_takes_no_lock_out_away(self) -> None:
+        """Above MAX_KEYS those that are forgiven first go: a locked key stays, and so do mapping and gateway."""
+        self.patch(guesses_module, "MAX_KEYS", 20)
+        self.guess(PHONE, times=5)
+        self.guess(GuessKey("mapping", "1"), GuessKey("gateway", ""))
+        for number in range(100):
+            self.guess(GuessKey("number", str(number)), now=NOW + number / 10)
+        forget_guesses(self.connection, NOW + 10)
+        rows = self.rows()
+        self.assertEqual(len(rows), 20)
+        self.assertEqual([row[0] for row in rows].count("number"), 17)
+        self.assertEqual(self.guess(PHONE, now=NOW + 10).locked_by, PHONE)
+        self.assertEqual([row[1] for row in rows if row[0] == "number"], [str(number) for number in range(83, 100)])
+
+    def test_ended_ones_go_first(self) -> None:
+        """Rows whose guesses are forgiven go before those whose are not."""
+        self.patch(guesses_module, "MAX_KEYS", 2)
+        self.guess(NUMBER)
+        self.guess(PHONE, now=NOW + INTERVAL_S)
+        self.guess(GuessKey("number", "34"), now=NOW + INTERVAL_S)
+        forget_guesses(self.connection, NOW + INTERVAL_S)
+        self.assertEqual([row[:2] for row in self.rows()], [("endpoint", "PJSIP/33"), ("number", "34")])
+
+    def test_known_callers(self) -> None:
+        """A caller is known for thirty days after a right PIN; a flood of keys does not change that."""
+        self.patch(guesses_module, "MAX_KEYS", 3)
+        self.patch(guesses_module, "MAX_KNOWN", 2)
+        for place, key in enumerate((PHONE, NUMBER, GuessKey("trunk", "PJSIP/out 555"))):
+            self.assertFalse(is_known(self.connection, key, NOW))
+            note_known(self.connection, key, NOW + place)
+            self.assertTrue(is_known(self.connection, key, NOW))
+        for number in range(10):
+            self.guess(GuessKey("number", str(number)))
+        forget_guesses(self.connection, NOW + 3)
+        known = [is_known(self.connection, key, NOW + 3) for key in (PHONE, NUMBER, GuessKey("trunk", "PJSIP/out 555"))]
+        self.assertEqual(known, [False, True, True])
+        self.assertTrue(is_known(self.connection, NUMBER, NOW + 30 * DAY_S))
+        self.assertFalse(is_known(self.connection, NUMBER, NOW + 30 * DAY_S + 1))
+        forget_guesses(self.connection, NOW + 30 * DAY_S + 2)
+        self.assertEqual([row[0] for row in self.rows()], [])
+
+    def test_not_listed(self) -> None:
+        """Known callers and queues are no lock-outs."""
+        note_known(self.connection, PHONE, NOW)
+        queue = GuessKey("queue", "PJSIP/out")
+        for place in range(31):
+            ruling = self.guess(GuessKey("trunk", f"PJSIP/out {place}"), queue, GuessKey("mapping", "1"))
+        self.assertEqual((ruling.locked_by, ruling.delay_s), (None, 0.0))
+        again = self.guess(GuessKey("trunk", "PJSIP/out 99"), queue, GuessKey("mapping", "1"))
+        self.assertEqual(again.delay_s, 10.0)
+        refund_guess(self.connection, (queue,), NOW)
+        held = self.guess(GuessKey("trunk", "PJSIP/out 98"), queue, GuessKey("mapping", "1"))
+        self.assertEqual(held.delay_s, 20.0)
+        self.assertEqual({row.key.scope for row in list_guesses(self.connection, NOW)}, {"trunk", "mapping"})
+
+
 class ClockTests(GuessCase):
     """A clock that was set back."""
 
-    def test_a_clock_set_back_by_a_day_locks_out_for_one_guess(self) -> None:
-        """A wrong PIN of tomorrow locks out until one guess is forgiven, and not for a day."""
+    def test_a_clock_set_back_by_a_day(self) -> None:
+        """A wrong PIN of tomorrow is one wrong PIN, and five of them lock out until one is forgiven, not for a day."""
         self.guess(PHONE, now=NOW + DAY_S)
+        self.assertIsNone(self.guess(PHONE, now=NOW).locked_by)
+        self.guess(NUMBER, times=5, now=NOW + DAY_S)
+        (listed,) = [row for row in list_guesses(self.connection, NOW) if row.key == NUMBER]
+        self.assertEqual((listed.open, listed.is_locked, listed.forgiven_at), (5, True, NOW + 5 * INTERVAL_S))
+        self.assertEqual(lockout_figures(self.connection, NOW), LockoutFigures(1, False))
+        ruling = self.guess(NUMBER, now=NOW)
+        self.assertEqual((ruling.locked_by, ruling.locked_until), (NUMBER, NOW + INTERVAL_S))
+        self.assertIsNone(self.guess(NUMBER, now=NOW + INTERVAL_S).locked_by)
+
+    def test_right_pins_of_tomorrow(self) -> None:
+        """Right PINs leave nothing that counts when the clock is set back."""
+        for seconds in (0, 1, 500):
+            self.guess(PHONE, now=NOW + DAY_S + seconds)
+            refund_guess(self.connection, (PHONE,), NOW + DAY_S + seconds + 1)
+        self.assertEqual(list_guesses(self.connection, NOW), [])
+        self.assertIsNone(self.guess(PHONE, times=5, now=NOW).locked_by)
         self.assertEqual(self.guess(PHONE, now=NOW).locked_by, PHONE)
-        self.assertIsNone(self.guess(PHONE, now=NOW + INTERVAL_S + 1).locked_by)
+
+    def test_set_back_before_a_right_pin(self) -> None:
+        """A charge of tomorrow is taken back today."""
+        self.guess(PHONE, now=NOW + DAY_S)
+        refund_guess(self.connection, (PHONE,), NOW)
+        self.assertEqual(list_guesses(self.connection, NOW), [])

@@ -18,7 +18,7 @@ class GuessesTests(SynchronousTestCase):
     """Guesses in a database."""
 
     def setUp(self) -> None:
-        """Make the database."""
+        """Create the database and connect to it."""
         path = pathlib.Path(self.mktemp())
         database.create(path)
         self.connection = database.connect(path)

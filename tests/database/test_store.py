@@ -12,17 +12,21 @@ from pathlib import Path
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
-from twisted.trial.unittest import TestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from pbxrouter import database
 from pbxrouter.database.rules.loader import read_rules
 from pbxrouter.database.rules.sample import add_sample
-from pbxrouter.database.store import Store
+from pbxrouter.database.store import CLOSE_S, LimitedDatabase, Store
 from pbxrouter.errors import DatabaseForeign, DatabaseLocked, DatabaseMissing, NotADatabase, StoreError
 from pbxrouter.rules.model import Facts
 from pbxrouter.rules.ruleset import RuleSet
+from tests.counter_fakes import FakeStore
 from tests.database.older import make_older
+from tests.held_time import HeldTime, until
+from tests.needs import PATIENCE_S
 
 
 def hash_pin(pin: str) -> str:
@@ -39,7 +43,7 @@ class StoreTests(TestCase):
     """A Store on a database with the sample."""
 
     def setUp(self) -> None:
-        """Make both."""
+        """Create a database and open a Store on it."""
         directory = Path(self.mktemp())
         directory.mkdir()
         self.path = directory / "pbxrouter.sqlite"
@@ -340,6 +344,74 @@ class StoreTests(TestCase):
         self.assertIsNone(self.successResultOf(self.store.close()))
         await closing_now
 
+    async def test_hangs_while_closing(self) -> None:
+        """Work that never ends, as on a disk that hangs, is left behind; the log names the database."""
+        clock = HeldTime()
+        store = Store(self.path, hash_pin, clock)
+        begun, may_end = threading.Event(), threading.Event()
+        self.addCleanup(may_end.set)
+
+        def hang(connection: sqlite3.Connection) -> None:
+            begun.set()
+            may_end.wait(PATIENCE_S)
+
+        hanging = store.run(hang)
+        await until(begun.is_set)
+        with capturedLogs() as logs:
+            stopped = store.close()
+            clock.advance(CLOSE_S - 0.1)
+            self.assertNoResult(stopped)
+            clock.advance(0.1)
+            self.successResultOf(stopped)
+        (event,) = logs
+        self.assertIn("pbxrouter.sqlite: does not answer, and is left", formatEvent(event))
+        may_end.set()
+        await hanging
+
     def test_close_unused(self) -> Deferred[None]:
         """A store that was not used closes too."""
         return self.opened().close()
+
+
+class Waiting(SynchronousTestCase):
+    """LimitedDatabase, on a database that answers when the test says so."""
+
+    def setUp(self) -> None:
+        """Create a limited database, whose store the test answers for."""
+        self.connection = sqlite3.connect(":memory:")
+        self.addCleanup(self.connection.close)
+        self.store, self.clock = FakeStore(self.connection), Clock()
+        self.limited = LimitedDatabase(self.store, 3, self.clock)
+        self.done: list[str] = []
+
+    def ask(self, what: str = "1") -> Deferred[object]:
+        """Ask for something."""
+
+        def work(connection: sqlite3.Connection) -> object:
+            self.done.append(what)
+            return connection.execute(f"SELECT {what}").fetchone()[0]
+
+        return self.limited.run(work)
+
+    def test_answers(self) -> None:
+        """Answers and failures come as they are, and no timer stays."""
+        self.assertEqual(self.successResultOf(self.ask()), 1)
+        self.failureResultOf(self.ask("nonsense"), sqlite3.OperationalError)
+        self.store.away = True
+        self.failureResultOf(self.ask(), StoreError)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_too_late(self) -> None:
+        """Without an answer in time it fails; work that had not begun is never done, and later work is."""
+        self.store.slow = True
+        waiting = self.ask()
+        self.clock.advance(2.9)
+        self.assertNoResult(waiting)
+        self.clock.advance(0.1)
+        failure = self.failureResultOf(waiting, StoreError)
+        self.assertEqual(str(failure.value), "the database did not answer within 3 s")
+        (held,) = self.store.held
+        held.callback(None)
+        self.assertEqual(self.done, [])
+        self.store.slow = False
+        self.assertEqual(self.successResultOf(self.ask()), 1)

@@ -11,10 +11,10 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter import database
-from pbxrouter.database import audit, calls, click_to_dial, people, rules
+from pbxrouter.database import access, audit, calls, click_to_dial, rules
+from pbxrouter.database.access.console_users import any_console_user
 from pbxrouter.database.audit.entries import details_of, entries_about
 from pbxrouter.database.click_to_dial import LinkOptions, LinkValues
-from pbxrouter.database.people.console_users import any_console_user
 from pbxrouter.database.rules.grant_lists import totals
 from pbxrouter.errors import DatabaseLocked, StoreError
 from pbxrouter.security import GuessKey, Role, Scope
@@ -46,19 +46,20 @@ READERS: dict[str, Work] = {
     "dial links": lambda db: click_to_dial.list_dial_links(db, "2026-11-29"),
     "a dial link": lambda db: click_to_dial.dial_link(db, 1),
     "wrong guesses": lambda db: database.list_guesses(db, 1.0),
+    "known caller": lambda db: database.is_known(db, KEYS[0], 1.0),
     "figures of lock-outs": lambda db: database.lockout_figures(db, 1.0),
-    "console users": people.list_console_users,
-    "a console user": lambda db: people.console_user(db, 1),
+    "console users": access.list_console_users,
+    "a console user": lambda db: access.console_user(db, 1),
     "any console user": any_console_user,
-    "whether it needs to be set up": people.needs_setup,
-    "credentials": lambda db: people.credentials(db, "ana"),
-    "a session": lambda db: people.session_user(db, "h", 1.0),
-    "sessions": lambda db: people.live_sessions(db, 1.0),
-    "a set-up link": lambda db: people.is_setup_link(db, "h", 1.0),
-    "tokens": people.list_tokens,
-    "a token": lambda db: people.token(db, 1),
-    "a valid token": lambda db: people.valid_token(db, "shop"),
-    "a token by its hash": lambda db: people.find_token(db, "h"),
+    "whether it needs to be set up": access.needs_setup,
+    "credentials": lambda db: access.credentials(db, "ana"),
+    "a session": lambda db: access.session_user(db, "h", 1.0),
+    "sessions": lambda db: access.live_sessions(db, 1.0),
+    "a set-up link": lambda db: access.is_setup_link(db, "h", 1.0),
+    "tokens": access.list_tokens,
+    "a token": lambda db: access.token(db, 1),
+    "a valid token": lambda db: access.valid_token(db, "shop"),
+    "a token by its hash": lambda db: access.find_token(db, "h"),
     "the user of a PIN": lambda db: rules.user_of_pin(db, hash_pin("1234")),
     "the rules": lambda db: rules.read_rules(db, hash_pin),
     "tables of the rules": rules.check_columns,
@@ -90,23 +91,24 @@ WRITERS: dict[str, Work] = {
     "give a call back": lambda db: click_to_dial.give_call_back(db, 1, "2026-11-29"),
     "charge a guess": lambda db: database.admit_guess(db, KEYS, 9.0),
     "refund a guess": lambda db: database.refund_guess(db, KEYS, 9.0),
+    "note a known caller": lambda db: database.note_known(db, KEYS[0], 9.0),
     "lift a lock-out": lambda db: database.lift_lockout(db, ANA, 9.0, KEYS[0]),
     "lift guesses": lambda db: database.lift_guesses(db, KEYS),
     "begin a call by PIN": lambda db: database.begin_pin_call(db, "g", "ana", 1, 2, 9.0),
     "write calls by PIN": lambda db: database.write_pin_calls(db, "g", {"ana": 1}, 9.0),
     "forget guesses": lambda db: database.forget_guesses(db, 9.0),
-    "add a console user": lambda db: people.add_console_user(db, ANA, 9.0, "eva", "h", Role.ADMIN),
-    "change a console user": lambda db: people.update_console_user(db, ANA, 9.0, 1, phone="PJSIP/34"),
-    "set a password": lambda db: people.set_console_password(db, ANA, 9.0, 1, "h"),
-    "delete a console user": lambda db: people.delete_console_user(db, ANA, 9.0, 1),
-    "open a session": lambda db: people.open_session(db, 1, "new", "::1", 9.0),
-    "touch a session": lambda db: people.touch_session(db, "h", 9.0),
-    "close a session": lambda db: people.close_session(db, "h"),
-    "put a set-up link": lambda db: people.put_setup_link(db, "new", 9.0),
-    "use a set-up link": lambda db: people.use_setup_link(db, "h", 9.0, "eva", "h", ANA),
-    "add a token": lambda db: people.add_token(db, ANA, 9.0, "new", "new", [Scope.READ]),
-    "revoke a token": lambda db: people.revoke_token(db, ANA, 9.0, 1),
-    "note the use of a token": lambda db: people.note_use(db, 1),
+    "add a console user": lambda db: access.add_console_user(db, ANA, 9.0, "eva", "h", Role.ADMIN),
+    "change a console user": lambda db: access.update_console_user(db, ANA, 9.0, 1, phone="PJSIP/34"),
+    "set a password": lambda db: access.set_console_password(db, ANA, 9.0, 1, "h"),
+    "delete a console user": lambda db: access.delete_console_user(db, ANA, 9.0, 1),
+    "open a session": lambda db: access.open_session(db, 1, "new", "::1", 9.0),
+    "touch a session": lambda db: access.touch_session(db, "h", 9.0),
+    "close a session": lambda db: access.close_session(db, "h"),
+    "put a set-up link": lambda db: access.put_setup_link(db, "new", 9.0),
+    "use a set-up link": lambda db: access.use_setup_link(db, "h", 9.0, "eva", "h", ANA),
+    "add a token": lambda db: access.add_token(db, ANA, 9.0, "new", "new", [Scope.READ]),
+    "revoke a token": lambda db: access.revoke_token(db, ANA, 9.0, 1),
+    "note the use of a token": lambda db: access.note_use(db, 1),
     "add a mapping": lambda db: rules.add_mapping(db, ANA, 9.0, rules.MappingValues("3X", "dial")),
     "change a mapping": lambda db: rules.update_mapping(db, ANA, 9.0, 1, rules.MappingValues("3X", "dial")),
     "disable a mapping": lambda db: rules.set_enabled(db, ANA, 9.0, 1, False),
@@ -127,8 +129,19 @@ WRITERS: dict[str, Work] = {
     "add the sample": lambda db: rules.add_sample(db, hash_pin),
 }
 
-PARTS = (database, audit, calls, click_to_dial, people, rules)
-WITHIN_OTHERS = {"changing", "note", "path_of", "prepare", "reading", "transaction", "upgrade", "version_of"}
+PARTS = (database, audit, calls, click_to_dial, access, rules)
+WITHIN_OTHERS = {
+    "changing",
+    "keep_aside",
+    "note",
+    "path_of",
+    "prepare",
+    "reading",
+    "transaction",
+    "upgrade",
+    "version_of",
+    "write_rows",
+}
 """What opens connections and transactions, and what runs in a transaction of its caller's: tested with those."""
 
 
@@ -136,7 +149,7 @@ class UnusableTests(SynchronousTestCase):
     """Each function on a database with one row of each kind."""
 
     def setUp(self) -> None:
-        """Make it."""
+        """Create a database with a row in each table."""
         self.path = Path(self.mktemp()).absolute()
         database.create(self.path)
         self.connection = database.connect(self.path, timeout_s=0)
@@ -146,10 +159,10 @@ class UnusableTests(SynchronousTestCase):
         rules.add_user(self.connection, ANA, 1.0, "ana", hash_pin("1234"))
         rules.grant(self.connection, ANA, 1.0, rules.Grant("extension", 1, 1))
         click_to_dial.add_dial_link(self.connection, ANA, 1.0, LINK, PLACES)
-        people.put_setup_link(self.connection, "h", 1.0)
-        people.add_console_user(self.connection, ANA, 1.0, "ana", "h", Role.ADMIN)
-        people.add_token(self.connection, ANA, 1.0, "shop", "h", [Scope.READ])
-        people.open_session(self.connection, 1, "h", "::1", 1.0)
+        access.put_setup_link(self.connection, "h", 1.0)
+        access.add_console_user(self.connection, ANA, 1.0, "ana", "h", Role.ADMIN)
+        access.add_token(self.connection, ANA, 1.0, "shop", "h", [Scope.READ])
+        access.open_session(self.connection, 1, "h", "::1", 1.0)
         database.admit_guess(self.connection, KEYS, 1.0)
 
     def failure(self, kind: type[StoreError], name: str, work: Work) -> str:

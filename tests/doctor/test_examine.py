@@ -12,7 +12,7 @@ from twisted.internet import reactor as the_reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import LoopingCall
-from twisted.trial.unittest import TestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
@@ -22,7 +22,7 @@ from pbxrouter.config import schema as settings
 from pbxrouter.config.schema import Asterisk, Config, FastAGI
 from pbxrouter.database.rules.sample import add_sample
 from pbxrouter.doctor import Finding
-from pbxrouter.doctor.examine import examine
+from pbxrouter.doctor.examine import _proof, examine
 from pbxrouter.security.keyfile import create_key
 from tests.cli.test_events import PlayedAmi
 from tests.fakes import hash_pin
@@ -40,6 +40,15 @@ class Metrics(Resource):
         return b"up 1\n"
 
 
+class Queues(Protocol):
+    """The control socket of a gateway in which nothing waits."""
+
+    def dataReceived(self, data: bytes) -> None:
+        """Tell of one queue in which nothing waits."""
+        assert self.transport is not None
+        self.transport.write(b'{"queues": [{"name": "history", "length": 0}]}\n')
+
+
 class ExamineTests(TestCase):
     """examine, with the sockets and the thread pool of the running reactor."""
 
@@ -51,7 +60,7 @@ class ExamineTests(TestCase):
         web = self.serves(reactor.listenTCP(0, Site(Metrics()), interface="127.0.0.1"))
         # A short path, since a socket's path may not be long.
         control = Path(self.mktemp()).name
-        self.serves(reactor.listenUNIX(control, Factory.forProtocol(Protocol)))
+        self.serves(reactor.listenUNIX(control, Factory.forProtocol(Queues)))
         self.config = parsing.resolved(
             Config(
                 fastagi=FastAGI(listen=f"tcp:{agi.port}:interface=127.0.0.1"),
@@ -89,8 +98,11 @@ class ExamineTests(TestCase):
                     "rules": "ok",
                     "extensions": "unknown",
                     "gateway": "ok",
+                    "queues": "ok",
+                    "descriptors": "ok",
                     "FastAGI": "ok",
                     "web": "ok",
+                    "PINs": "unknown",
                     "AMI": "unknown",
                 },
             )
@@ -145,3 +157,22 @@ class ExamineTests(TestCase):
             self.assertEqual(open_one.area_sentence.translated(lambda text: spanish[text]), "AMI de open")
 
         return Deferred.fromCoroutine(look())
+
+
+class ProofTests(SynchronousTestCase):
+    """Whether calls that key a PIN can be proven to be Asterisk's."""
+
+    def test_each(self) -> None:
+        """It is said unless each Asterisk has an AMI connection, or calls must pass the secret."""
+        connected, silent = Asterisk("pbx", secret_file="ami.secret"), Asterisk("other")
+        said: dict[tuple[Asterisk, ...], bool] = {
+            (): True,
+            (silent,): True,
+            (connected, silent): True,
+            (connected,): False,
+            (connected, connected): False,
+        }
+        for asterisks, is_said in said.items():
+            self.assertEqual([bool(list(_proof(Config(asterisk=asterisks))))], [is_said])
+        with_secret = Config(fastagi=FastAGI(secret_file="fastagi.secret"))
+        self.assertEqual(list(_proof(with_secret)), [])

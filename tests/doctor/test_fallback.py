@@ -58,10 +58,10 @@ class FakeProbe:
 
 
 class FallbackTests(SynchronousTestCase):
-    """check_fallback."""
+    """check_fallback examines what the dialplan dials without the gateway."""
 
     def find(self, probe: Any, *trunks: str) -> list[Finding]:
-        """The findings."""
+        """Run check_fallback and return its findings."""
         return self.successResultOf(
             Deferred.fromCoroutine(check_fallback(probe, Config(trunks=trunks), Sentence("dialplan")))
         )

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import json
 import socket
 import sqlite3
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
@@ -22,7 +25,7 @@ from pbxrouter.config import parsing
 from pbxrouter.config import schema as settings
 from pbxrouter.config.schema import Asterisk, Config
 from pbxrouter.database.rules.sample import add_sample
-from pbxrouter.doctor import Finding
+from pbxrouter.doctor import Finding, running
 from pbxrouter.doctor.asterisk import check_asterisk
 from pbxrouter.doctor.dialplan import check_dialplan
 from pbxrouter.doctor.files import check_database, check_files, check_secret, load_names, tied_extensions
@@ -31,10 +34,12 @@ from pbxrouter.doctor.probe import EVENT_WAIT_S, AsteriskProbe
 from pbxrouter.doctor.running import check_gateway
 from pbxrouter.doctor.sounds import check_sounds
 from pbxrouter.errors import ConfigError
+from pbxrouter.net import QueueFigures
 from pbxrouter.security import keys_of
 from pbxrouter.security.guess_limits import FREE_GUESSES, GATEWAY_GUESSES
 from pbxrouter.security.keyfile import create_key
 from pbxrouter.text.sentences import Sentence
+from tests import needs
 from tests.ami_fakes import new_protocol
 from tests.fakes import hash_pin
 
@@ -46,7 +51,7 @@ class FindingCase(SynchronousTestCase):
     """Has a directory with settings."""
 
     def setUp(self) -> None:
-        """Make both."""
+        """Create a folder, and a configuration in it."""
         self.folder = Path(self.mktemp()).absolute()
         self.folder.mkdir(parents=True)
         self.config = parsing.resolved(Config(trunks=("PJSIP/provider",)), self.folder)
@@ -78,7 +83,7 @@ class InstalledCase(FindingCase):
         create_key(Path(self.config.pin_key_file))
 
     def look(self) -> list[Finding]:
-        """The findings."""
+        """Run check_files and return its findings."""
         return list(check_files(self.config))
 
     def execute(self, *statements: str) -> None:
@@ -90,7 +95,7 @@ class InstalledCase(FindingCase):
 
 
 class FileTests(InstalledCase):
-    """Checks of files."""
+    """Checks of files: settings, database, keys."""
 
     def test_good(self) -> None:
         """A good installation has no problem and is not changed."""
@@ -309,7 +314,7 @@ class EndpointFindingTests(FindingCase):
 
 
 class AlarmFindingTests(FindingCase):
-    """Checks of [alarm]."""
+    """Checks of the settings in [alarm]."""
 
     def alarm(self, **values: object) -> list[tuple[str, str]]:
         """The findings about alarms: state and text."""
@@ -343,7 +348,7 @@ class LockoutFindingTests(FindingCase):
     """Checks of wrong PINs."""
 
     def guess(self, count: int, line: int, map_id: int = 1) -> None:
-        """Key wrong PINs."""
+        """Count wrong PINs on a line."""
         with contextlib.closing(database.connect(Path(self.config.database))) as connection:
             for _ in range(count):
                 keys = keys_of(f"PJSIP/{line}-0000001a", None, map_id, frozenset())
@@ -383,18 +388,18 @@ class FakeSocket:
         self.close()
 
     def settimeout(self, timeout_s: float) -> None:
-        """See socket."""
+        """Accept any time-out."""
 
     def sendall(self, data: bytes) -> None:
-        """See socket."""
+        """Keep the bytes that are sent."""
         self.sent += data
 
     def recv(self, count: int) -> bytes:
-        """See socket."""
+        """Return the answer that the test has set up."""
         return self._answer[:count]
 
     def close(self) -> None:
-        """See socket."""
+        """Note that the socket was closed."""
         self.closed = True
 
 
@@ -411,11 +416,29 @@ class RunningTests(FindingCase):
         self.listener = socket.socket(socket.AF_UNIX)
         self.addCleanup(self.listener.close)
         self.made: list[FakeSocket] = []
+        self.queues: Sequence[QueueFigures] = (QueueFigures("history", 2, 0.5), QueueFigures("counter lab", 0))
+        self.answer: bytes | None = None
 
     def runs(self) -> None:
-        """Open the control socket."""
+        """Open the control socket, and answer there in a thread."""
         self.listener.bind(str(self.control))
         self.listener.listen()
+        thread = threading.Thread(target=self.answers, daemon=True)
+        thread.start()
+        self.addCleanup(thread.join)
+        self.addCleanup(self.listener.shutdown, socket.SHUT_RDWR)
+
+    def answers(self) -> None:
+        """Answer each question with the queues, or with what the test gives."""
+        while True:
+            try:
+                asker, _ = self.listener.accept()
+            except OSError:
+                return
+            with asker:
+                if asker.recv(100) == b'{"queues": {}}\n':
+                    queues = json.dumps({"queues": [dataclasses.asdict(queue) for queue in self.queues]})
+                    asker.sendall(queues.encode() + b"\n" if self.answer is None else self.answer)
 
     def look(self, *answers: bytes | Exception) -> list[Finding]:
         """The findings, with these answers to connections."""
@@ -436,6 +459,45 @@ class RunningTests(FindingCase):
         self.assert_all_well(self.look(b""))
         self.assertEqual([(item.sent, item.closed) for item in self.made], [(b"", True)])
 
+    def test_queues(self) -> None:
+        """A queue that lags, or that has lost or set aside anything, is a finding with its figures."""
+        self.runs()
+        self.assertIn("history, counter lab", next(item.what for item in self.look(b"") if item.area == "queues"))
+        for queue, said in (
+            (QueueFigures("history", 12, 31.4), "history: 12 waiting, the oldest for 31 s"),
+            (QueueFigures("counter lab", 0, 0.0, 3), "counter lab: 3 set aside"),
+            (QueueFigures("alarms hook", 1, 2.0, 0, 4), "alarms hook: 1 waiting, the oldest for 2 s, 4 lost"),
+        ):
+            self.queues = (QueueFigures("other", 0), queue)
+            self.assertEqual(self.the_one(self.look(b"")).what, said)
+
+    def test_queues_not_told(self) -> None:
+        """A gateway that does not tell its queues, or nonsense, makes that unknown."""
+        self.runs()
+        for answer in (
+            b"",
+            b"\n",
+            b"{}\n",
+            b"[" * 100_000 + b"\n",
+            b'{"error": "no"}\n',
+            b'{"queues": [{"name": "x"}]}\n',
+            b'{"queues": [{"name": "x", "length": "y", "oldest_s": "z"}]}\n',
+            b'{"queues": 5}\n',
+            b"\xff\n",
+        ):
+            self.answer = answer
+            self.assertEqual(self.the_one(self.look(b""), "unknown").area, "queues", answer[:40])
+
+    def test_descriptors(self) -> None:
+        """Descriptors of the gateway that are nearly used up are a finding with both numbers."""
+        needs.proc()
+        self.runs()
+        found = [finding.what for finding in self.look(b"") if finding.area == "descriptors"]
+        self.assertEqual(len(found), 1)
+        self.assertRegex(found[0], r"^\d+ of \d+ are in use$")
+        self.patch(running, "FREE_DESCRIPTORS", 1 << 62)
+        self.assertIn("LimitNOFILE", self.the_one(self.look(b"")).todo)
+
     def test_stopped(self) -> None:
         """Without control socket and port both findings say how to start the gateway."""
         found = self.look(ConnectionRefusedError(111, "Connection refused"))
@@ -444,7 +506,7 @@ class RunningTests(FindingCase):
 
     def test_left_behind(self) -> None:
         """A socket file that a killed gateway left is a finding."""
-        self.runs()
+        self.listener.bind(str(self.control))
         self.listener.close()
         self.assertIn("not running", self.look(ConnectionRefusedError(111, "no"))[0].what)
 
@@ -561,7 +623,7 @@ class AmiTests(AsteriskCase):
     """Checks of AMI: classes, version, clock, heartbeat."""
 
     def find(self) -> list[Finding]:
-        """The findings."""
+        """Run check_asterisk and return its findings."""
         return self.look(check_asterisk)
 
     def test_good(self) -> None:
@@ -826,7 +888,7 @@ class HookTests(AsteriskCase):
 
 
 class SoundTests(FindingCase):
-    """Checks of prompts."""
+    """Checks of the prompts' sound files."""
 
     def setUp(self) -> None:
         """Make all in English."""
@@ -836,14 +898,14 @@ class SoundTests(FindingCase):
         self.put("en", *self.names)
 
     def put(self, language: str, *names: str) -> None:
-        """Make sounds."""
+        """Create the sound files of a language."""
         folder = self.sounds / language
         folder.mkdir(parents=True, exist_ok=True)
         for name in names:
             (folder / f"{name}.gsm").touch()
 
     def find(self, folder: Path | None = None) -> list[Finding]:
-        """The findings."""
+        """Run check_sounds and return its findings."""
         return list(check_sounds(self.config, folder or self.sounds, Sentence("sounds")))
 
     def test_good(self) -> None:

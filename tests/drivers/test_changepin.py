@@ -25,12 +25,12 @@ class ScriptedPins:
         self.asked: list[str] = []
 
     async def identify(self, pin: str) -> bool:
-        """See drivers.Pins."""
+        """Keep the PIN; only OLD is right."""
         self.asked.append(f"identify {pin}")
         return pin == OLD
 
     async def change(self, pin: str) -> bool:
-        """See drivers.Pins."""
+        """Keep the PIN; only NEW is accepted."""
         self.asked.append(f"change {pin}")
         return pin == NEW
 

@@ -51,7 +51,7 @@ class DriverCase(SynchronousTestCase):
 
 
 class Dialling(DriverCase):
-    """The driver dial."""
+    """The driver dial and what it sends."""
 
     def test_data(self) -> None:
         """Technologies, templates and several targets become dial strings."""
@@ -139,7 +139,7 @@ class Dialling(DriverCase):
 
 
 class Others(DriverCase):
-    """The other drivers."""
+    """The drivers other than dial."""
 
     def test_voicemail(self) -> None:
         """voicemail opens the caller's mailbox, in the context that the data names."""
@@ -208,7 +208,7 @@ def point(name: str, value: str) -> EntryPoint:
 
 
 class Finding(SynchronousTestCase):
-    """load_drivers."""
+    """load_drivers finds drivers by entry point."""
 
     def test_installed(self) -> None:
         """The built-in drivers are found."""

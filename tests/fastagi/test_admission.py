@@ -38,7 +38,7 @@ class AdmissionCase(SynchronousTestCase):
     """An admission on a clock."""
 
     def setUp(self) -> None:
-        """Make the clock."""
+        """Create the clock."""
         self.clock = Clock()
 
     def allowing(self, *networks: str) -> Admission:
@@ -49,7 +49,7 @@ class AdmissionCase(SynchronousTestCase):
 
 
 class AllowTests(AdmissionCase):
-    """fastagi.allow."""
+    """The setting fastagi.allow: which networks may connect."""
 
     def test_any(self) -> None:
         """Without networks every peer may connect."""
@@ -82,7 +82,7 @@ class AllowTests(AdmissionCase):
         """A peer outside gets no protocol, which closes its connection at once; Asterisk gets one."""
 
         async def serve(channel: Channel) -> None:
-            """Do nothing."""
+            """Serve a call; none comes."""
 
         factory = FastAGIFactory(serve, self.clock, DialogueWatch(), self.allowing("192.0.2.1"))
         self.assertIsNone(factory.buildProtocol(peer("192.0.2.7")))
@@ -94,7 +94,7 @@ SECRET = "0123456789abcdef"
 
 
 class SecretTests(AdmissionCase):
-    """fastagi.secret_file."""
+    """The setting fastagi.secret_file: what each call must pass."""
 
     def setUp(self) -> None:
         """A server that wants a secret, and is watched."""
@@ -180,7 +180,7 @@ class SecretTests(AdmissionCase):
 
 
 class PlaceTests(AdmissionCase):
-    """fastagi.max_connections and fastagi.max_connections_per_peer."""
+    """The settings fastagi.max_connections and fastagi.max_connections_per_peer."""
 
     def setUp(self) -> None:
         """A server for eight connections, six of one peer, whose calls do not end."""
@@ -195,7 +195,7 @@ class PlaceTests(AdmissionCase):
             await channel.execute("ANSWER")
 
     def connect(self, host: str) -> AsteriskEnd:
-        """A connection."""
+        """Open a connection from a host."""
         protocol = self.factory.buildProtocol(peer(host))
         assert protocol is not None
         return AsteriskEnd(protocol)

@@ -29,6 +29,7 @@ from pbxrouter.errors import (
 from pbxrouter.fastagi import protocol as fastagi
 from pbxrouter.fastagi import refusal
 from pbxrouter.fastagi.protocol import FastAGIProtocol
+from pbxrouter.net import GRACE_S
 from pbxrouter.simulator import SimulatedCall
 from tests.fakes import AsteriskEnd, FakeOwner, byte_by_byte, failure_of, in_one, loud, request_of
 
@@ -41,7 +42,7 @@ class ProtocolCase(SynchronousTestCase):
     """A connection in memory."""
 
     def setUp(self) -> None:
-        """Asterisk connects."""
+        """Connect Asterisk to a FastAGIProtocol."""
         self.connect()
 
     def connect(self) -> None:
@@ -51,7 +52,7 @@ class ProtocolCase(SynchronousTestCase):
         self.asterisk = AsteriskEnd(self.call)
 
     def open(self, call: SimulatedCall = CALL) -> None:
-        """The opening block comes."""
+        """Receive the opening block."""
         self.asterisk.says(call.environment())
 
     def begin(self) -> None:
@@ -68,12 +69,12 @@ class ProtocolCase(SynchronousTestCase):
         return waiting
 
     def passes(self, seconds: float) -> None:
-        """Let time pass."""
+        """Advance the clock."""
         self.owner.time.advance(seconds)
 
     def assertOver(self) -> None:
         """Check that the connection gets closed and no timer is left."""
-        self.owner.time.pump([HOUR_S] * 4)
+        self.owner.time.pump([HOUR_S, GRACE_S] * 4)
         self.assertTrue(self.asterisk.is_closed)
         self.asterisk.goes()
         self.assertEqual(self.owner.events[-1], "closed")
@@ -210,8 +211,11 @@ class TCPTransport(StringTransport):
         super().__init__()
         directlyProvides(self, ITCPTransport)
 
+    def getHandle(self) -> None:
+        """It has no socket."""
+
     def setTcpKeepAlive(self, enabled: bool) -> None:
-        """Record the setting."""
+        """Keep the setting of TCP keepalive."""
         self.keeps_alive = enabled
 
 
@@ -434,7 +438,7 @@ class Commands(ProtocolCase):
     """Commands and replies; the contract of every channel is in tests/agi/test_channel.py."""
 
     def setUp(self) -> None:
-        """A call."""
+        """Begin a call."""
         super().setUp()
         self.begin()
 
@@ -686,7 +690,7 @@ class Watching(ProtocolCase):
     """The dialogue as a watcher sees it."""
 
     def setUp(self) -> None:
-        """Add a watcher."""
+        """Begin a call that is watched."""
         super().setUp()
         self.seen: list[DialogueLine] = []
         self.owner.watch.add(self.seen.append)

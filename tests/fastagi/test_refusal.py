@@ -11,7 +11,7 @@ WORDS = [b"SET VARIABLE PBXROUTER refused\n", b"HANGUP\n"]
 
 
 class LastWords(SynchronousTestCase):
-    """ForgedCallEnding."""
+    """ForgedCallEnding: what is sent to a forged call before it is closed."""
 
     def begin(self, asked: bool = False) -> ForgedCallEnding:
         """Begin an ending whose commands and end are recorded."""
@@ -27,7 +27,7 @@ class LastWords(SynchronousTestCase):
         return refusal
 
     def end(self) -> None:
-        """Record the end."""
+        """Count that the connection was ended."""
         self.ends += 1
 
     def test_replies(self) -> None:

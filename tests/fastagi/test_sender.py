@@ -33,7 +33,7 @@ class FakeSocket:
         return len(took)
 
     def setblocking(self, blocks: bool) -> None:
-        """Do nothing."""
+        """Accept any blocking mode."""
 
     def fileno(self) -> int:
         """Return no file descriptor."""
@@ -41,7 +41,7 @@ class FakeSocket:
 
 
 class Sending(SynchronousTestCase):
-    """DirectWriter."""
+    """DirectWriter writes to the socket at once."""
 
     def connect(self, fake: FakeSocket) -> None:
         """Make a connection over this socket."""

@@ -25,7 +25,7 @@ class FactoryCase(SynchronousTestCase):
         """A server without calls."""
         self.clock = Clock()
         self.ended: list[str] = []
-        self.factory = FastAGIFactory(self.serve, self.clock, DialogueWatch())
+        self.factory = FastAGIFactory(self.serve, self.clock, DialogueWatch(), now=self.clock.seconds)
 
     async def serve(self, channel: Channel) -> None:
         """Serve a call with two commands."""
@@ -38,7 +38,7 @@ class FactoryCase(SynchronousTestCase):
             self.ended.append("done")
 
     def connect(self) -> AsteriskEnd:
-        """Asterisk connects."""
+        """Connect Asterisk to the factory."""
         protocol = self.factory.buildProtocol(None)
         assert protocol is not None
         return AsteriskEnd(protocol)
@@ -56,7 +56,7 @@ class FactoryCase(SynchronousTestCase):
 
 
 class Serving(FactoryCase):
-    """Serving calls."""
+    """How FastAGIFactory serves calls."""
 
     def test_conversation(self) -> None:
         """Serving begins when the block is complete; the connection is closed when it ends, and not before."""
@@ -77,6 +77,31 @@ class Serving(FactoryCase):
         asterisk.goes()
         self.assertEqual(self.factory.open_calls, 0)
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_probe(self) -> None:
+        """A dialplan that asks whether the gateway is alive gets its id; no call is served or counted."""
+        for gateway, told in (("a1b2", b"a1b2"), ("", b"00000000")):
+            self.factory = FastAGIFactory(self.serve, self.clock, DialogueWatch(), gateway=gateway)
+            asterisk = self.connect()
+            asterisk.says(SimulatedCall("21", caller="33", arguments=("alive",)).environment())
+            self.assertEqual(asterisk.hears(), b"SET VARIABLE PBXROUTER_ID " + told + b"\n")
+            self.assertFalse(asterisk.is_closed)
+            self.answers(asterisk)
+            self.assertTrue(asterisk.is_closed)
+            self.assertEqual((self.factory.served, self.factory.last_call, self.ended), (0, None, []))
+
+    def test_probe_that_goes(self) -> None:
+        """A dialplan that does not wait for the answer, or refuses it, is no error."""
+        for answer in (b"HANGUP\n", b"510 Invalid or unknown command\n", None):
+            with capturedLogs() as logs:
+                asterisk = self.connect()
+                asterisk.says(SimulatedCall("21", caller="33", arguments=("alive",)).environment())
+                if answer is None:
+                    asterisk.goes()
+                else:
+                    asterisk.says(answer)
+                self.clock.advance(SETTLE_S)
+            self.assertEqual(loud(logs), [])
 
     def test_many_at_once(self) -> None:
         """Calls do not wait for each other."""
@@ -130,7 +155,7 @@ class Serving(FactoryCase):
 
 
 class Draining(FactoryCase):
-    """The gateway stops."""
+    """What happens to calls while the gateway stops."""
 
     def test_no_calls(self) -> None:
         """Without calls it is done at once, and no connection is accepted any more."""

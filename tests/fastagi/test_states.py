@@ -217,7 +217,7 @@ class TableTests(SynchronousTestCase):
 
 
 class DocumentTests(SynchronousTestCase):
-    """docs/protocol.md."""
+    """docs/protocol.md has the states and transitions of the code."""
 
     def section(self) -> str:
         """What it says of the states."""

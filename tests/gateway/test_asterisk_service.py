@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from twisted.application.service import IService, MultiService
 from twisted.internet.defer import Deferred
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import LogLevel, capturedLogs, formatEvent
@@ -18,6 +19,7 @@ from pbxrouter.ami.account import read_secret
 from pbxrouter.config.schema import Asterisk
 from pbxrouter.errors import ConfigError, OriginateRefused
 from pbxrouter.gateway.asterisk_service import LEAVING_S, AsteriskService
+from pbxrouter.gateway.readiness import WhenRouting
 from pbxrouter.originate import CallRequest
 from pbxrouter.rules.engine import RulesEngine
 from tests.ami_fakes import AmiEnd
@@ -40,14 +42,16 @@ mZZScQ==
 
 
 async def serve(channel: Channel) -> None:
-    """Serve no call."""
+    """Serve a call; none comes."""
 
 
 class AsteriskServiceTest(SynchronousTestCase):
     """Has a directory with a secret."""
 
+    has_rules = True
+
     def setUp(self) -> None:
-        """Make both."""
+        """Create a secret file and a reactor in memory."""
         self.folder = Path(self.mktemp())
         self.folder.mkdir()
         self.secret = self.folder / "ami.secret"
@@ -57,7 +61,11 @@ class AsteriskServiceTest(SynchronousTestCase):
     def make(self, **settings: Any) -> AsteriskService:
         """Make the service for these settings."""
         config = Asterisk(**{"secret_file": str(self.secret), **settings})
-        return AsteriskService(config, serve, RulesEngine(()), {}, DialogueWatch(), self.reactor)
+        self.engine = RulesEngine(())
+        service = AsteriskService(config, serve, self.engine, {}, DialogueWatch(), self.reactor)
+        if self.has_rules:
+            self.engine.replace(workshop_rules())
+        return service
 
     def refusal(self, make: Callable[[], object]) -> str:
         """Check that the service cannot be made; returns the one line."""
@@ -71,7 +79,14 @@ class PartsTests(AsteriskServiceTest):
 
     def kinds(self, service: AsteriskService) -> list[str]:
         """The types of its parts."""
-        return [type(part).__name__ for part in service]
+        return [type(part).__name__ for part in self.parts(service)]
+
+    def parts(self, service: MultiService) -> Iterator[IService]:
+        """Its parts and theirs."""
+        for part in service:
+            yield part
+            if isinstance(part, WhenRouting):
+                yield from self.parts(part)
 
     def test_parts(self) -> None:
         """The service has connection, heartbeat and MAGI; the heartbeat can be turned off."""
@@ -131,10 +146,12 @@ class SettingsTests(AsteriskServiceTest):
         """A MAGI call that is refused before it is served is reported with the Asterisk that it came by."""
         refused: list[tuple[str, str]] = []
         settings = Asterisk(name="lab", secret_file=str(self.secret), magi=(CONTEXT,), heartbeat=False)
+        engine = RulesEngine(())
+        engine.replace(workshop_rules())
         service = AsteriskService(
             settings,
             serve,
-            RulesEngine(()),
+            engine,
             {},
             DialogueWatch(),
             self.reactor,
@@ -161,8 +178,39 @@ class SettingsTests(AsteriskServiceTest):
             self.assertEqual(said, [line] if warned else [])
 
 
+class WithoutRules(AsteriskServiceTest):
+    """An Asterisk whose gateway has no rules yet."""
+
+    has_rules = False
+
+    def test_silent(self) -> None:
+        """Heartbeat and MAGI wait for the rules: the dialplan sees no gateway until then."""
+        service = self.make(magi=(CONTEXT,))
+        service.privilegedStartService()
+        service.startService()
+        wrapper: Any = self.reactor.tcpClients[0][2].buildProtocol(None)
+        end = AmiEnd(wrapper)
+        end.logs_in()
+        sent = [action["Action"] for action in end.hears()]
+        self.reactor.pump([1] * 7)
+        end.says("Event: AsyncAGIStart", *snapshot(), f"Env: {quote(block(), safe='')}")
+        sent += [action["Action"] for action in end.hears()]
+        self.assertEqual([name for name in sent if name in ("Setvar", "AGI", "CoreShowChannels", "Status")], [])
+        self.engine.replace(workshop_rules())
+        asked = [action["Action"] for action in end.hears()]
+        self.assertEqual(sorted(asked), ["CoreShowChannels", "Ping"])
+
+    def test_stopped_before(self) -> None:
+        """A stop before the rules have come leaves nothing, and rules that come later start nothing."""
+        service = self.make(magi=(CONTEXT,))
+        service.startService()
+        self.successResultOf(service.stopService())
+        self.engine.replace(workshop_rules())
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+
 class StopTests(AsteriskServiceTest):
-    """Stopping in order."""
+    """The order in which parts stop."""
 
     def connected(self) -> tuple[AsteriskService, AmiEnd]:
         """Log in, and take what was sent since."""

@@ -29,9 +29,9 @@ from pbxrouter.call.refusals import ALARM_CALLS
 from pbxrouter.config import parsing
 from pbxrouter.counter import CallCounter
 from pbxrouter.counter.counts import ALL
+from pbxrouter.database.access import add_console_user
 from pbxrouter.database.audit import Actor
 from pbxrouter.database.calls import CallRow, add_calls
-from pbxrouter.database.people import add_console_user
 from pbxrouter.database.rules.sample import add_sample
 from pbxrouter.drivers import Outcome
 from pbxrouter.gateway import service
@@ -67,7 +67,7 @@ class Caller(Protocol):
         self.transport.write(self._asterisk.environment())
 
     def dataReceived(self, data: bytes) -> None:
-        """Carry out commands."""
+        """Carry out the gateway's commands and send replies."""
         assert self.transport is not None
         answer = self._asterisk.receive(data)
         garbled, self._garbled = self._garbled, False
@@ -82,7 +82,7 @@ class CompositionCase(TestCase):
     """A gateway on the workshop's rules, on Unix sockets with short names."""
 
     def setUp(self) -> None:
-        """Make the database."""
+        """Create a directory with database and PIN key."""
         here = tempfile.TemporaryDirectory(prefix="pbxr-")  # trial's own folder is too long a path for a socket
         self.addCleanup(here.cleanup)
         self.addCleanup(os.chdir, os.getcwd())
@@ -202,7 +202,7 @@ class Client(LineOnlyReceiver):
         self.told: list[dict[str, Any]] = []
 
     def lineReceived(self, line: bytes) -> None:
-        """Keep an answer."""
+        """Keep an answer of the control socket."""
         self.told.append(json.loads(line))
 
 
@@ -268,12 +268,12 @@ class Page(Protocol):
         self.over: Deferred[None] = Deferred()
 
     def connectionMade(self) -> None:
-        """Ask."""
+        """Send the request."""
         assert self.transport is not None
         self.transport.write(f"GET {self._path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
 
     def dataReceived(self, data: bytes) -> None:
-        """Keep the response."""
+        """Keep the bytes of the response."""
         self.came += data
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -365,7 +365,7 @@ class CounterTests(CompositionCase):
         clock.advance(NOW)
         store: Any = FakeStore(self.connection)
         both: Any = [CountedAsterisk(None), asterisk]
-        (counter,) = service.add_counters(settings, both, store, reports, clock)
+        (counter,) = service.add_counters(settings, both, store, reports, clock, clock.seconds, clock.seconds)
         return counter
 
 

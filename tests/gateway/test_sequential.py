@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter.gateway.sequential import SequentialService
+from pbxrouter.gateway.sequential import STOP_S, SequentialService
 
 
 class Part(Service):
@@ -18,7 +20,7 @@ class Part(Service):
         self.stopped: Deferred[None] = Deferred()
 
     def startService(self) -> None:
-        """Record the start."""
+        """Note in the journal that the part has started."""
         super().startService()
         self.journal.append(f"+{self.word}")
 
@@ -33,9 +35,10 @@ class SequentialTests(SynchronousTestCase):
     """A service with two parts."""
 
     def setUp(self) -> None:
-        """Start it."""
+        """Start a SequentialService with two parts."""
         self.journal: list[str] = []
-        self.whole = SequentialService()
+        self.clock = Clock()
+        self.whole = SequentialService(self.clock)
         self.parts = [Part(name, self.journal) for name in ("first", "second")]
         for part in self.parts:
             part.setServiceParent(self.whole)
@@ -51,6 +54,20 @@ class SequentialTests(SynchronousTestCase):
         self.parts[0].stopped.callback(None)
         self.successResultOf(stopped)
         self.assertFalse(self.whole.running)
+
+    def test_hangs(self) -> None:
+        """A part that does not stop is named in the log, and left behind after STOP_S."""
+        stopped = self.whole.stopService()
+        with capturedLogs() as logs:
+            self.clock.advance(STOP_S - 0.1)
+            self.assertEqual(self.journal[-1], "-second")
+            self.clock.advance(0.1)
+        self.assertEqual(self.journal[-1], "-first")
+        (event,) = logs
+        self.assertEqual(formatEvent(event), "gateway: Part did not stop within 15 s; going on without it")
+        self.parts[0].stopped.callback(None)
+        self.successResultOf(stopped)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_failure(self) -> None:
         """A part that fails to stop is logged, and does not keep the others from stopping."""

@@ -37,7 +37,7 @@ from pbxrouter.fastagi.server import FastAGIFactory
 from pbxrouter.gateway import service
 from pbxrouter.gateway.call_log import CallLog, DialogueLog
 from pbxrouter.gateway.service import FORGET_EVERY_S, Banner, FastAGIService
-from pbxrouter.rules.model import Facts, Party
+from pbxrouter.rules.model import Facts, Forwarder
 from pbxrouter.security import keyfile, pins
 from pbxrouter.simulator import Script, SimulatedAsterisk, SimulatedCall
 from tests.fakes import AsteriskEnd, loud, request_of, workshop_rules
@@ -54,7 +54,7 @@ class AsteriskOverASocket(Protocol):
         self.over: Deferred[None] = Deferred()
 
     def connectionMade(self) -> None:
-        """Send the call."""
+        """Send the opening block of the call."""
         assert self.transport is not None
         self.transport.write(self.asterisk.environment())
 
@@ -192,7 +192,7 @@ class Parts(SynchronousTestCase):
         """A port that cannot be opened is an error of one line with setting and endpoint."""
 
         async def serve(channel: Channel) -> None:
-            """Serve no call."""
+            """Serve a call; none comes."""
 
         factory = FastAGIFactory(serve, Clock(), DialogueWatch())
         fastagi = FastAGIService("tcp:4573", factory, Refusing())
@@ -288,15 +288,15 @@ class Parts(SynchronousTestCase):
         self.assertEqual(event["trace"], "nothing decided")
 
     def test_call_log_of_other_parties(self) -> None:
-        """The log names the party that sent a call on, and the reason of a refused call."""
+        """The log names the party that forwarded a call, and the reason of a refused call."""
         request = request_of(SimulatedCall("21", caller="33"))
-        decision = workshop_rules().decide(Facts("33", "21", sent_on_by=(Party("PJSIP/22"),)))
+        decision = workshop_rules().decide(Facts("33", "21", forwarders=(Forwarder("PJSIP/22"),)))
         refused = CallRecord(request, None, Outcome("REFUSED"), note=refusal_note(request, ForgedRequest("so")))
         with capturedLogs() as logs:
             CallLog().report(CallRecord(request, decision, Outcome("BUSY")))
             CallLog().report(refused)
         first, second = (event["line"] for event in logs if event["log_namespace"].startswith("pbxrouter"))
-        self.assertTrue(first.startswith("call 1795409729.6: 33 sent on by PJSIP/22 -> 21: BUSY ("), first)
+        self.assertTrue(first.startswith("call 1795409729.6: 33 forwarded by PJSIP/22 -> 21: BUSY ("), first)
         self.assertEqual(
             second,
             "call 1795409729.6: 33 -> 21: REFUSED (nothing decided; refused as forged: so; "

@@ -127,7 +127,7 @@ class AgreementTests(SynchronousTestCase):
         return "".join(f"agi_{name}: {value}\n" for name, value in values.items()).encode() + b"\n"
 
     def start(self, env: bytes, **changed: str) -> AMIMessage:
-        """An AsyncAGIStart."""
+        """An AsyncAGIStart event with the given environment."""
         return channel(f"Env: {quote(env[:1023], safe='')[:2047]}", **changed)
 
     def test_agrees(self) -> None:

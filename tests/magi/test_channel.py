@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from urllib.parse import quote
 
 from hypothesis import given
@@ -28,7 +29,7 @@ from pbxrouter.errors import (
     ProtocolViolation,
     ReplyTimeout,
 )
-from pbxrouter.magi.channel import BREAK, END_GRACE_S, MAX_ANSWER, MagiChannel
+from pbxrouter.magi.channel import BREAK, END_GRACE_S, MAX_ANSWER, RENEW_S, MagiChannel
 from pbxrouter.simulator import SimulatedCall
 from tests.ami_fakes import refused
 from tests.fakes import loud, request_of
@@ -46,7 +47,7 @@ class Queue:
         self.pipe = b""
 
     def send(self, address: str, line: str, command_id: str) -> Deferred[None]:
-        """Action AGI."""
+        """Receive a command by the action AGI."""
         self.commands.append((address, line, command_id))
         if isinstance(self.answer, ManagerError):
             return fail(self.answer)
@@ -54,7 +55,7 @@ class Queue:
 
     @property
     def lines(self) -> list[str]:
-        """The commands received."""
+        """The commands that were received."""
         return [line for _, line, _ in self.commands]
 
     def result(self, answer: str | bytes, command_id: str | None = None) -> AMIMessage:
@@ -69,10 +70,10 @@ class Queue:
 
 
 class MagiChannelTest(SynchronousTestCase):
-    """Has a call in AGI(agi:async)."""
+    """Test case with a call in AGI(agi:async)."""
 
     def setUp(self) -> None:
-        """Begin the call."""
+        """Begin a call."""
         self.begin()
 
     def begin(self, unread: bool = False) -> None:
@@ -90,7 +91,7 @@ class MagiChannelTest(SynchronousTestCase):
         )
 
     def result(self, answer: str | bytes, command_id: str | None = None) -> None:
-        """Receive a reply."""
+        """Receive the reply to a command."""
         self.call.result_received(self.queue.result(answer, command_id))
 
 
@@ -515,6 +516,119 @@ class LongAnswerTests(MagiChannelTest):
         waiting = self.call.execute("NOOP")
         self.clock.advance(REPLY_TIMEOUT_S)
         self.failureResultOf(waiting, ReplyTimeout)
+
+
+class TimeLimitTests(MagiChannelTest):
+    """TIMEOUT(absolute), which ends the wait of a call whose gateway is gone."""
+
+    SET = 'SET VARIABLE "TIMEOUT(absolute)" '
+
+    def begin(self, unread: bool = False) -> None:
+        """Begin a call whose limit is the gateway's."""
+        super().begin(unread)
+        self.call.request = replace(self.call.request, arguments=("bounded=180",))
+
+    def sent(self) -> list[str]:
+        """The commands sent since the last call."""
+        lines, self.queue.commands[:] = self.queue.lines, []
+        return lines
+
+    def reply(self, answer: str, command: str) -> None:
+        """Receive the reply to a command among those sent."""
+        (command_id,) = [sent for _, line, sent in self.queue.commands if line == command]
+        self.result(answer, command_id)
+
+    def test_renewed(self) -> None:
+        """The limit is set at once, and again each second; variables are set along with it."""
+        self.call.keep_time_limit({"PBXROUTER_ID": "a1b2"})
+        self.assertEqual(self.sent(), [f"{self.SET}3", "SET VARIABLE PBXROUTER_ID a1b2"])
+        self.clock.pump([RENEW_S] * 3)
+        self.assertEqual(self.sent(), [f"{self.SET}3"] * 3)
+        self.call.keep_time_limit()
+        self.assertEqual(self.sent(), [])
+
+    def test_not_ours(self) -> None:
+        """A limit that the dialplan keeps itself, or none, is left alone."""
+        for arguments in ((), ("bounded",), ("x",)):
+            self.call.request = replace(self.call.request, arguments=arguments)
+            self.call.keep_time_limit({"PBXROUTER_ID": "a1b2"})
+            self.call.execute("EXEC Dial PJSIP/21")
+            self.assertEqual(self.sent(), ["EXEC Dial PJSIP/21"])
+            self.begin()
+
+    def test_application(self) -> None:
+        """An application has no limit; what ends the wait behind it is in Asterisk's queue before it begins."""
+        self.call.keep_time_limit()
+        self.sent()
+        waiting = self.call.execute("EXEC Dial PJSIP/21")
+        self.clock.pump([RENEW_S] * 100)
+        self.assertEqual(self.queue.lines, [f"{self.SET}0", "EXEC Dial PJSIP/21", f"{self.SET}3"])
+        self.reply("200 result=0\n", "EXEC Dial PJSIP/21")
+        self.assertEqual(self.successResultOf(waiting).result, "0")
+        self.sent()
+        self.clock.advance(RENEW_S)
+        self.assertEqual(self.sent(), [f"{self.SET}3"])
+
+    def test_talk(self) -> None:
+        """Keys and prompts have what is left of the talk's time, one second at least."""
+        self.call.keep_time_limit()
+        for passed, left in ((30, 150), (100, 50), (60, 1)):
+            self.clock.advance(passed)
+            self.sent()
+            waiting = self.call.execute("GET DATA agent-pass 5000 20")
+            self.assertEqual(self.queue.lines, [f"{self.SET}{left}", "GET DATA agent-pass 5000 20", f"{self.SET}3"])
+            self.reply("200 result=1234\n", "GET DATA agent-pass 5000 20")
+            self.assertEqual(self.successResultOf(waiting).result, "1234")
+
+    def test_talk_without_end(self) -> None:
+        """Without a time for the talk, keys are bounded by their own time-outs."""
+        self.call.request = replace(self.call.request, arguments=("bounded=",))
+        self.call.keep_time_limit()
+        self.sent()
+        self.call.execute("GET DATA agent-pass 5000 20")
+        self.assertEqual(self.sent()[0], f"{self.SET}0")
+
+    def test_quick_commands(self) -> None:
+        """A quick command goes alone; while it is answered the limit is not renewed."""
+        self.call.keep_time_limit()
+        self.sent()
+        waiting = self.call.execute("GET VARIABLE X")
+        self.clock.advance(RENEW_S)
+        self.assertEqual(self.queue.lines, ["GET VARIABLE X"])
+        self.result("200 result=0\n")
+        self.successResultOf(waiting)
+
+    def test_adopted(self) -> None:
+        """What clears the pipe first goes alone."""
+        self.begin(unread=True)
+        self.call.keep_time_limit()
+        self.sent()
+        self.call.execute("EXEC Dial PJSIP/21")
+        self.assertEqual(self.queue.lines, ["NOOP"])
+        self.result("200 result=0\n")
+        self.assertEqual(self.sent()[1:], [f"{self.SET}0", "EXEC Dial PJSIP/21", f"{self.SET}3"])
+
+    def test_end(self) -> None:
+        """After the end, and after the call was given back, the limit is renewed no more."""
+        self.call.keep_time_limit()
+        self.call.end_received()
+        self.sent()
+        self.clock.pump([RENEW_S] * 3)
+        self.call.keep_time_limit()
+        self.assertEqual((self.sent(), self.clock.getDelayedCalls()), ([], []))
+        self.begin()
+        self.call.keep_time_limit()
+        self.call.execute(BREAK)
+        self.sent()
+        self.clock.pump([RENEW_S] * 3)
+        self.assertEqual(self.sent(), [])
+
+    def test_refused(self) -> None:
+        """A limit that cannot be set is no error: the call is told of by its own commands."""
+        self.queue.answer = ManagerUnavailable("gone")
+        self.call.keep_time_limit()
+        self.clock.advance(RENEW_S)
+        self.failureResultOf(self.call.execute("EXEC Dial PJSIP/21"), ConnectionClosed)
 
 
 class EndTests(MagiChannelTest):

@@ -25,6 +25,7 @@ from pbxrouter.errors import (
     AGIError,
     ChannelHungUp,
     ConnectionClosed,
+    GatewayStopping,
     ProtocolViolation,
     ReplyTimeout,
 )
@@ -139,7 +140,7 @@ class MagiServiceTest(SynchronousTestCase):
         self.forged_end(uniqueid)
 
     def forged_end(self, uniqueid: str = UNIQUEID) -> None:
-        """Receive an AsyncAGIEnd."""
+        """Receive an AsyncAGIEnd, forged or not."""
         self.manager.event("Event: AsyncAGIEnd", *snapshot(uniqueid))
 
     def answer(self, reply: str, expected: str = "", uniqueid: str = UNIQUEID) -> None:
@@ -175,7 +176,7 @@ class MagiServiceTest(SynchronousTestCase):
         ]
 
     def loud(self) -> list[LogEvent]:
-        """Log lines above info."""
+        """The log lines above level info."""
         return [event for event in self.events if event["log_level"] >= LogLevel.warn]
 
 
@@ -338,7 +339,7 @@ class StartTests(MagiServiceTest):
 
 
 class ForgedTests(MagiServiceTest):
-    """Forgeries by callers."""
+    """Events that callers forge."""
 
     def test_tampered_event(self) -> None:
         """A context, an id or a block put into a number makes the event invalid."""
@@ -494,7 +495,7 @@ class ForgedTests(MagiServiceTest):
         self.manager.event("Event: AsyncAGIStart", *snapshot(number="22"), f"Env: {data}")
         self.manager.alive.clear()
         self.manager.event("Event: AsyncAGIStart", *snapshot(), f"Env: {quote(genuine, safe='')}")
-        self.assertEqual((self.served, self.manager.forged_events, len(self.loud())), ([], 6, 1))
+        self.assertEqual((self.served, self.manager.forged_events, len(self.loud())), ([], 5, 1))
         self.start()
         self.assertEqual(len(self.served), 1)
 
@@ -543,7 +544,7 @@ class ForgedTests(MagiServiceTest):
         self.assertEqual((self.served, self.queued()), ([], []))
         self.waiting({"uniqueid": UNIQUEID})
         self.clock.advance(LOOK_AGAIN_S)
-        for reply in ("200 result=0", "200 result=1 (asked)"):
+        for reply in ("200 result=0", "200 result=1 (asked)", "200 result=0"):
             self.answer(reply)
         self.assertEqual(self.manager.heard("AGI")[-1]["Command"], 'GET FULL VARIABLE "${CALLERID(num)}"')
 
@@ -626,9 +627,9 @@ class LongBlockTests(MagiServiceTest):
         for _ in range(2):
             self.answer("200 result=0", "NOOP")
         self.answer("200 result=0", "GET VARIABLE PBXROUTER")
+        self.answer("200 result=0", "GET VARIABLE PBXROUTER_BOUNDED")
         for value in ("33", "x", "21", "unknown", "21"):
             self.answer(f"200 result=1 ({value})")
-        self.answer("200 result=0", "GET VARIABLE PBXROUTER_BOUNDED")
         self.assertEqual([channel.request.caller for channel in self.served], ["33"])
 
     def test_lost(self) -> None:
@@ -636,12 +637,12 @@ class LongBlockTests(MagiServiceTest):
         self.start(block(arguments=("ñ" * 400,)))
         self.answer("200 result=0", "NOOP")
         self.answer("200 result=0", "GET VARIABLE PBXROUTER")
+        self.answer("200 result=0", "GET VARIABLE PBXROUTER_BOUNDED")
         self.answer("200 result=1 (33)", 'GET FULL VARIABLE "${CALLERID(num)}"')
         self.answer("200 result=1 (Treinta y tres)", 'GET FULL VARIABLE "${CALLERID(name)}"')
         self.answer("200 result=1 ()", 'GET FULL VARIABLE "${CALLERID(dnid)}"')
         self.answer("200 result=1 (22)", 'GET FULL VARIABLE "${CALLERID(rdnis)}"')
         self.answer("200 result=1 (21)", 'GET FULL VARIABLE "${EXTEN}"')
-        self.answer("200 result=0", "GET VARIABLE PBXROUTER_BOUNDED")
         (channel,) = self.served
         request = channel.request
         self.assertEqual(request.variables["calleridname"], "Treinta y tres")
@@ -667,11 +668,11 @@ class WaitingTests(MagiServiceTest):
         """What is asked of a waiting call, answered."""
         self.answer("200 result=0", "NOOP", uniqueid)
         self.answer(f"200 result=1 ({mark})" if mark else "200 result=0", "GET VARIABLE PBXROUTER", uniqueid)
+        if not mark or mark == "asked":
+            self.answer("200 result=1 (bounded)", "GET VARIABLE PBXROUTER_BOUNDED", uniqueid)
         for value in ("33", "x", "21", "unknown", "21"):
             if not mark or mark == "asked":
                 self.answer(f"200 result=1 ({value})", uniqueid=uniqueid)
-        if not mark or mark == "asked":
-            self.answer("200 result=1 (bounded)", "GET VARIABLE PBXROUTER_BOUNDED", uniqueid)
 
     def test_taken_up(self) -> None:
         """A waiting call in a configured context is asked for its request, and served."""
@@ -689,6 +690,23 @@ class WaitingTests(MagiServiceTest):
         self.look()
         self.assertEqual((len(self.served), self.queued()), (1, []))
         self.assertEqual(self.loud(), [])
+
+    def test_time_limit(self) -> None:
+        """The time limit of a waiting call is kept as soon as it is known to be the gateway's."""
+        self.waiting({})
+        self.look()
+        self.answer("200 result=0", "NOOP")
+        self.answer("200 result=1 (routing)", "GET VARIABLE PBXROUTER")
+        (asked,) = self.manager.heard("AGI")[-1:]
+        self.manager.event(
+            "Event: AsyncAGIExec",
+            *snapshot(),
+            "Result: 200%20result=1%20(bounded=180)%0A",
+            f"CommandId: {asked['CommandID']}",
+        )
+        self.assertEqual(
+            self.queued()[:2], ['SET VARIABLE "TIMEOUT(absolute)" 3', 'GET FULL VARIABLE "${CALLERID(num)}"']
+        )
 
     def test_at_once_when_we_connect(self) -> None:
         """After a lost connection waiting calls are looked for at once."""
@@ -718,7 +736,7 @@ class WaitingTests(MagiServiceTest):
         self.answers()
         self.clock.advance(REPLY_TIMEOUT_S)
         self.assertEqual(self.outcomes, [])  # ANSWER takes time
-        self.clock.advance(KEYING_TIMEOUT_S)
+        self.clock.advance(KEYING_TIMEOUT_S - REPLY_TIMEOUT_S)
         self.assertEqual(self.outcomes, [ReplyTimeout])
 
     def test_looked_for_again_and_again(self) -> None:
@@ -935,7 +953,7 @@ class LossTests(MagiServiceTest):
         self.start()
         self.queued()
         self.successResultOf(self.magi.stopService())
-        self.assertEqual(self.outcomes, [ConnectionClosed])
+        self.assertEqual(self.outcomes, [GatewayStopping])
         self.assertEqual(self.queued(), ["ASYNCAGI BREAK"])
         self.assertEqual(self.magi.open_calls, 0)
         self.manager.sent.clear()
@@ -944,6 +962,52 @@ class LossTests(MagiServiceTest):
         self.manager.event("Event: MAGIExec", f"Channel: {name}", f"Result: {quote(block())}")
         self.clock.advance(10 * LOOK_AGAIN_S)
         self.assertEqual((len(self.served), self.manager.sent), (1, []))
+
+    def test_other_contexts(self) -> None:
+        """Other contexts count for the next calls; without any, waiting calls are not looked for."""
+        self.start()
+        self.magi.set_contexts(["elsewhere"])
+        self.start(uniqueid="1795.8")
+        self.assertEqual(len(self.served), 1)
+        self.magi.set_contexts([])
+        self.manager.sent.clear()
+        self.clock.advance(10 * LOOK_AGAIN_S)
+        self.assertEqual(self.manager.sent, [])
+        self.magi.set_contexts([CONTEXT])
+        self.assertIn("CoreShowChannels", [name for name, _ in self.manager.sent])
+        self.start(uniqueid="1795.9")
+        self.assertEqual(len(self.served), 2)
+
+    def test_no_new_calls(self) -> None:
+        """Before a stop no new call is taken, whichever way it comes; those in progress go on."""
+        self.start()
+        self.queued()
+        self.magi.refuse_new()
+        self.manager.sent.clear()
+        self.start(uniqueid="1795.8")
+        name = SimulatedCall("21", caller="33").channel
+        self.manager.event("Event: MAGIExec", f"Channel: {name}", f"Result: {quote(block())}")
+        self.manager.goes_down()
+        self.manager.comes_up()
+        self.clock.advance(10 * LOOK_AGAIN_S)
+        self.assertEqual((len(self.served), self.manager.sent), (1, []))
+
+    def test_stopped_in_an_application(self) -> None:
+        """A conversation is told whether an application ran, which Asterisk goes on with."""
+        errors: list[GatewayStopping] = []
+
+        async def conversation(channel: Channel) -> None:
+            try:
+                await channel.execute(commands.pop())
+            except GatewayStopping as error:
+                errors.append(error)
+
+        commands = ["EXEC Dial PJSIP/21", "GET DATA beep"]
+        self.conversation = conversation
+        for uniqueid in (UNIQUEID, "1795.8"):
+            self.start(uniqueid=uniqueid)
+        self.successResultOf(self.magi.stopService())
+        self.assertEqual([error.in_application for error in errors], [False, True])
 
     def test_stopped_with_calls_that_are_over(self) -> None:
         """Calls that cannot be given back do not keep the service from stopping."""
@@ -954,7 +1018,7 @@ class LossTests(MagiServiceTest):
         self.successResultOf(self.magi.stopService())
         self.assertEqual(self.queued(), ["ASYNCAGI BREAK"] * 2)
         gc.collect()
-        self.assertEqual((self.outcomes, self.flushLoggedErrors()), ([ConnectionClosed] * 2, []))
+        self.assertEqual((self.outcomes, self.flushLoggedErrors()), ([GatewayStopping] * 2, []))
 
     def test_stopped_with_a_conversation_that_goes_on(self) -> None:
         """A call that has ended already is not given back, though its conversation still has something to do."""

@@ -133,7 +133,7 @@ class HistoricalTests(SynchronousTestCase):
     """MAGIExec of the 2006 patch, as the workshop reads it."""
 
     def event(self, result: str, channel: str = "SIP/33-1", more: str = "") -> AMIMessage:
-        """A MAGIExec event."""
+        """A MAGIExec event as the 2006 patch sent it."""
         return AMIMessage(f"Event: MAGIExec\r\nChannel: {channel}\r\nResult: {result}{more}".encode())
 
     def test_block(self) -> None:

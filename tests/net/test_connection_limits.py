@@ -16,7 +16,7 @@ class LimitsCase(SynchronousTestCase):
     """ConnectionLimits whose closed connections and refusals are recorded."""
 
     def make(self, most: int, of_network: int, waiting: int, waiting_of_network: int) -> None:
-        """Make the limits."""
+        """Create ConnectionLimits with these bounds."""
         self.refused: list[tuple[str, str]] = []
         self.closed: list[ConnectionSlot] = []
         bounds = Bounds(most, of_network, waiting, waiting_of_network)
@@ -107,7 +107,7 @@ class Preferred(LimitsCase):
 
 
 class Entering(LimitsCase):
-    """New connections."""
+    """Which new connections get a place."""
 
     def test_full(self) -> None:
         """When all are busy, a further one is refused until one leaves."""

@@ -18,7 +18,7 @@ print(raise_file_limit(), resource.getrlimit(resource.RLIMIT_NOFILE), raise_file
 
 
 class FileLimitTests(SynchronousTestCase):
-    """raise_file_limit."""
+    """raise_file_limit raises the limit of open files."""
 
     def test_as_many_as_may_be(self) -> None:
         """The soft limit becomes the hard one."""
@@ -27,7 +27,7 @@ class FileLimitTests(SynchronousTestCase):
 
 
 class SharesTests(SynchronousTestCase):
-    """web_connections and call_connections."""
+    """web_connections and call_connections divide the open files."""
 
     def test_files_are_left_for_calls(self) -> None:
         """Web connections leave files for calls, however few there are."""

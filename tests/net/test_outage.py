@@ -13,7 +13,7 @@ from pbxrouter.text.sentences import Sentence, sentence
 
 
 class OutageTests(SynchronousTestCase):
-    """Outage."""
+    """Outage logs once that a part is away, and once that it is back."""
 
     def setUp(self) -> None:
         """There is none yet, and the log is watched."""

@@ -7,11 +7,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter.net.timers import Deadline, Timer, every
+from pbxrouter.net.timers import GRACE_S, LATE_S, Deadline, Timer, at_most, every
 
 
 class EveryTests(SynchronousTestCase):
-    """every."""
+    """every runs a coroutine at an interval."""
 
     def setUp(self) -> None:
         """A service that has not started, with work every two seconds."""
@@ -71,7 +71,7 @@ class EveryTests(SynchronousTestCase):
 
 
 class TimerTests(SynchronousTestCase):
-    """Timer."""
+    """Timer can be restarted and stopped."""
 
     def setUp(self) -> None:
         """A timer that is not set."""
@@ -123,8 +123,48 @@ class TimerTests(SynchronousTestCase):
         self.assertEqual(self.done, ["next"])
 
 
+class StoodStillTests(SynchronousTestCase):
+    """A process that was stopped finds its timers due long ago when it goes on."""
+
+    def setUp(self) -> None:
+        """A timer and a deadline, set to one second."""
+        self.clock = Clock()
+        self.done: list[str] = []
+        self.timer, self.deadline = Timer(self.clock), Deadline(self.clock)
+        self.timer.set(1, lambda: self.done.append("timer"))
+        self.deadline.set(1, lambda: self.done.append("deadline"))
+
+    def test_put_off(self) -> None:
+        """They are put off once, by GRACE_S."""
+        self.clock.advance(30)
+        self.assertEqual(self.done, [])
+        self.clock.advance(GRACE_S)
+        self.assertEqual(self.done, ["timer", "deadline"])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_cleared_meanwhile(self) -> None:
+        """What was waited for is found then, and clears them."""
+        self.clock.advance(30)
+        self.timer.clear()
+        self.deadline.clear()
+        self.clock.advance(30)
+        self.assertEqual(self.done, [])
+
+    def test_stopped_meanwhile(self) -> None:
+        """A deadline that is stopped meanwhile leaves no delayed call."""
+        self.clock.advance(30)
+        self.timer.clear()
+        self.deadline.stop()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_a_little_late(self) -> None:
+        """A timer of a busy process fires late, and at once."""
+        self.clock.advance(1 + LATE_S)
+        self.assertEqual(self.done, ["timer", "deadline"])
+
+
 class Deadlines(SynchronousTestCase):
-    """Deadline."""
+    """Deadline fires unless it is moved."""
 
     def setUp(self) -> None:
         """A deadline that is not set."""
@@ -203,3 +243,40 @@ class Deadlines(SynchronousTestCase):
         again()
         self.clock.pump([1, 1, 1])
         self.assertEqual(self.done, ["x"] * 3)
+
+
+class AtMost(SynchronousTestCase):
+    """at_most waits for work no longer than so many seconds."""
+
+    def setUp(self) -> None:
+        """Work that the test ends."""
+        self.clock = Clock()
+        self.work: Deferred[str] = Deferred()
+        self.waiting = at_most(3, self.work, self.clock)
+
+    def test_in_time(self) -> None:
+        """Work that is done in time is waited for, and no timer stays."""
+        self.clock.advance(2.9)
+        self.assertNoResult(self.waiting)
+        self.work.callback("done")
+        self.assertIs(self.successResultOf(self.waiting), True)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_too_long(self) -> None:
+        """Work that takes longer is not waited for; it goes on, and its end harms nothing."""
+        self.clock.advance(3)
+        self.assertIs(self.successResultOf(self.waiting), False)
+        self.assertFalse(self.work.called)
+        self.work.callback("done")
+
+    def test_done_before(self) -> None:
+        """Work that is done already is not waited for."""
+        done: Deferred[None] = Deferred()
+        done.callback(None)
+        self.assertIs(self.successResultOf(at_most(3, done, self.clock)), True)
+
+    def test_failure(self) -> None:
+        """Work that fails is over; its failure is left for its owner."""
+        self.work.errback(ValueError("no"))
+        self.assertIs(self.successResultOf(self.waiting), True)
+        self.failureResultOf(self.work, ValueError)

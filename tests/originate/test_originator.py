@@ -36,9 +36,9 @@ NUMBER = "1795409729.7"
 class CheckTests(SynchronousTestCase):
     """Which requests are refused."""
 
-    def refused(self, wish: CallRequest, technologies: dict[str, str] | None = None) -> str:
+    def refused(self, request: CallRequest, technologies: dict[str, str] | None = None) -> str:
         """Check that a request is refused; returns the one line."""
-        error = self.assertRaises(OriginateRefused, check_request, wish, technologies or TECHNOLOGIES)
+        error = self.assertRaises(OriginateRefused, check_request, request, technologies or TECHNOLOGIES)
         self.assertNotRegex(str(error), r"[\r\n\0]")
         self.assertTrue(str(error).isascii())
         return str(error)
@@ -214,15 +214,15 @@ class CallCase(SynchronousTestCase):
 
     def ask(self, channel: str = "SIP/33", number: str = "21", ring_s: int = RING_S) -> Deferred[None]:
         """Ask for a call."""
-        wish = CallRequest(channel, number, "phones", ring_s)
-        return Deferred.fromCoroutine(self.originator.originate(wish, self.told.append))
+        request = CallRequest(channel, number, "phones", ring_s)
+        return Deferred.fromCoroutine(self.originator.originate(request, self.told.append))
 
     def begin(self) -> None:
         """Begin a call that Asterisk has accepted."""
         self.successResultOf(self.ask())
 
     def happens(self, name: str, **headers: str) -> None:
-        """Receive an event."""
+        """Receive an event from AMI."""
         self.manager.event(f"Event: {name}", *(f"{header}: {value}" for header, value in headers.items()))
 
     def rings(self) -> None:
@@ -230,7 +230,7 @@ class CallCase(SynchronousTestCase):
         self.happens("Newstate", Uniqueid=OURS, Linkedid=OURS, ChannelState="5")
 
     def responds(self, response: str, reason: str) -> None:
-        """Receive the OriginateResponse."""
+        """Receive the OriginateResponse from AMI."""
         self.happens("OriginateResponse", Response=response, Reason=reason, Uniqueid=OURS)
 
     def answered(self) -> None:
@@ -629,8 +629,8 @@ class ProgressTests(CallCase):
         """Two calls at once get their own reports."""
         self.begin()
         second: list[Progress] = []
-        wish = CallRequest("PJSIP/33", "22", "phones")
-        Deferred.fromCoroutine(self.originator.originate(wish, second.append))
+        request = CallRequest("PJSIP/33", "22", "phones")
+        Deferred.fromCoroutine(self.originator.originate(request, second.append))
         self.rings()
         self.assertEqual((self.states, second), (["ringing"], []))
 
@@ -644,8 +644,8 @@ class ContextTests(SynchronousTestCase):
         engine.replace(workshop_rules())
         for contexts, allowed in ((("phones",), False), (("phones", "elsewhere"), True), ((), False)):
             originator = Originator(cast(AMIConnection, FakeAMIConnection()), engine, {}, Clock(), contexts)
-            wish = CallRequest("PJSIP/33", "21", "elsewhere")
-            begun = Deferred.fromCoroutine(originator.originate(wish, lambda progress: None))
+            request = CallRequest("PJSIP/33", "21", "elsewhere")
+            begun = Deferred.fromCoroutine(originator.originate(request, lambda progress: None))
             if allowed:
                 begun.addErrback(lambda failure: None)
             else:

@@ -9,10 +9,10 @@ from twisted.internet.task import Clock
 from twisted.logger import LogEvent, LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter.errors import StoreError
+from pbxrouter.errors import RulesNotLoaded, StoreError
 from pbxrouter.rules.engine import RulesEngine
 from pbxrouter.rules.model import Facts, Mapping, Verdict
-from pbxrouter.rules.reloader import POLL_S, RulesReloader
+from pbxrouter.rules.reloader import ANSWER_S, POLL_S, RELOAD_S, RulesReloader
 from pbxrouter.rules.ruleset import RuleSet
 from tests.fakes import hash_pin, loud, workshop_rules
 
@@ -23,7 +23,7 @@ def rules_with(pattern: str, application: str = "dial") -> RuleSet:
 
 
 class Deciding(SynchronousTestCase):
-    """RulesEngine."""
+    """RulesEngine decides on the rules that are loaded."""
 
     def test_at_once(self) -> None:
         """With rules in memory a decision is made at once, and new rules count at once."""
@@ -34,21 +34,25 @@ class Deciding(SynchronousTestCase):
         self.assertEqual(self.successResultOf(engine.decide(Facts("33", "21"))).verdict, Verdict.INVALID)
 
     def test_before_the_first_rules(self) -> None:
-        """Calls wait for the first rules, each for its own decision."""
+        """Before the first rules a decision fails at once; with them it is made."""
         engine = RulesEngine({"dial"})
-        first, second = engine.decide(Facts("33", "21")), engine.decide(Facts("33", "999"))
-        self.assertNoResult(first)
+        for number in ("21", "999"):
+            failure = self.failureResultOf(engine.decide(Facts("33", number)), RulesNotLoaded)
+            self.assertEqual(str(failure.value), "the rules are not loaded yet, so no call can be routed")
         engine.replace(workshop_rules())
-        self.assertEqual(self.successResultOf(first).verdict, Verdict.ALLOW)
-        self.assertEqual(self.successResultOf(second).verdict, Verdict.INVALID)
+        self.assertEqual(self.successResultOf(engine.decide(Facts("33", "21"))).verdict, Verdict.ALLOW)
+        self.assertEqual(self.successResultOf(engine.decide(Facts("33", "999"))).verdict, Verdict.INVALID)
 
-    def test_given_up(self) -> None:
-        """A decision that is cancelled while it waits harms nothing."""
+    def test_ready(self) -> None:
+        """Listeners are told of the first rules, once; those that come later at once."""
         engine = RulesEngine({"dial"})
-        waiting = engine.decide(Facts("33", "21"))
-        waiting.cancel()
-        self.failureResultOf(waiting)
+        told: list[str] = []
+        engine.on_ready(lambda: told.append("early"))
+        self.assertEqual(told, [])
         engine.replace(workshop_rules())
+        engine.replace(rules_with("9X"))
+        engine.on_ready(lambda: told.append("late"))
+        self.assertEqual(told, ["early", "late"])
 
     def test_missing_driver(self) -> None:
         """A missing driver is a step of the trace, for allowed calls."""
@@ -74,12 +78,11 @@ class Deciding(SynchronousTestCase):
             engine.replace(rules)
             self.assertIs(engine.rules, rules)
 
-    def test_a_missing_driver_before_the_first_rules(self) -> None:
-        """The trace of a call that waited for the rules has the missing driver too."""
+    def test_missing_driver_without_a_grant(self) -> None:
+        """The trace of a call that needs a PIN has the missing driver too."""
         engine = RulesEngine(["dial"])
-        waiting = engine.decide(Facts("33", "66"))
         engine.replace(workshop_rules())
-        decision = self.successResultOf(waiting)
+        decision = self.successResultOf(engine.decide(Facts("33", "66")))
         self.assertEqual(decision.verdict, Verdict.PIN)
         self.assertEqual(
             decision.trace_lines(),
@@ -124,12 +127,12 @@ class FakeSource:
         return fail(self.rules) if isinstance(self.rules, Exception) else succeed(self.rules)
 
     def version(self) -> Deferred[tuple[int, ...]]:
-        """The version."""
+        """The version of the rules, which the test sets."""
         return fail(self.mark) if isinstance(self.mark, Exception) else succeed((self.mark,))
 
 
 class Keeping(SynchronousTestCase):
-    """RulesReloader."""
+    """RulesReloader loads rules when they change."""
 
     def setUp(self) -> None:
         """Start a reloader with a recorded log."""
@@ -137,7 +140,7 @@ class Keeping(SynchronousTestCase):
         self.slow: Deferred[RuleSet] = Deferred()
         self.engine = RulesEngine({"dial"})
         self.clock = Clock()
-        self.reloader = RulesReloader(self.source, self.engine, self.clock)
+        self.reloader = RulesReloader(self.source, self.engine, self.clock, self.clock.seconds)
         self.logs = cast("list[LogEvent]", self.enterContext(capturedLogs()))
 
     def verdict(self, number: str) -> Verdict:
@@ -179,16 +182,22 @@ class Keeping(SynchronousTestCase):
         self.assertEqual(self.source.loads, 1)
 
     def test_away_at_the_start(self) -> None:
-        """If the database is away at the start, the first rules are loaded when they can be read."""
+        """If the database is away at the start, that is said once, and the first rules are loaded when they can be."""
         self.source.rules = StoreError("it is locked")
         self.reloader.startService()
-        waiting = self.engine.decide(Facts("33", "21"))
         self.clock.pump([POLL_S] * 2)
-        self.assertNoResult(waiting)
+        self.failureResultOf(self.engine.decide(Facts("33", "21")), RulesNotLoaded)
         self.source.rules = workshop_rules()
         self.clock.advance(POLL_S)
-        self.successResultOf(waiting)
-        self.assertEqual(self.formats()[1:], ["rules: the database can be read again", "rules loaded"])
+        self.assertEqual(self.verdict("21"), Verdict.ALLOW)
+        self.assertEqual(
+            self.formats(),
+            [
+                "rules: cannot be read, and no call is taken until they can: {error}",
+                "rules: the database can be read again",
+                "rules loaded",
+            ],
+        )
 
     def test_breaks(self) -> None:
         """An unexpected exception is logged each time, and the reloader goes on."""
@@ -307,6 +316,35 @@ class Keeping(SynchronousTestCase):
         slow.callback(workshop_rules())
         self.successResultOf(stopped)
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_disk_that_hangs(self) -> None:
+        """A database that does not answer is an outage after ANSWER_S; what it answers too late is not used."""
+        self.reloader.startService()
+        self.source.rules, self.source.mark = self.slow, 2
+        self.clock.advance(POLL_S)
+        self.clock.advance(ANSWER_S - 0.1)
+        self.assertIsNone(self.reloader.outage.away_since)
+        self.clock.advance(0.1)
+        self.assertEqual(str(self.reloader.outage.trouble), "the database did not answer within 30 s")
+        self.assertEqual(self.verdict("21"), Verdict.ALLOW)
+        self.slow.callback(rules_with("8X"))
+        self.assertEqual(self.verdict("21"), Verdict.ALLOW)
+        self.source.rules = rules_with("9X")
+        self.clock.advance(POLL_S)
+        self.assertEqual(self.verdict("21"), Verdict.INVALID)
+        self.assertIsNone(self.reloader.outage.away_since)
+
+    def test_slow_reload(self) -> None:
+        """One who has changed the rules does not wait longer than RELOAD_S; the rules count when they are loaded."""
+        self.source.rules = slow = self.slow
+        reloaded = Deferred.fromCoroutine(self.reloader.reload())
+        self.clock.advance(RELOAD_S - 0.1)
+        self.assertNoResult(reloaded)
+        self.clock.advance(0.1)
+        self.successResultOf(reloaded)
+        self.assertIn("rules: loading takes longer than", loud(self.logs)[-1]["log_format"])
+        slow.callback(rules_with("9X"))
+        self.assertEqual(self.verdict("21"), Verdict.INVALID)
 
     def test_stops(self) -> None:
         """After a stop nothing is loaded."""

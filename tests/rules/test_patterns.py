@@ -80,7 +80,7 @@ class VerifiedCases(SynchronousTestCase):
 
 
 class Reading(SynchronousTestCase):
-    """Parsing patterns."""
+    """Parsing dial patterns."""
 
     def test_mark_may_be_left_out(self) -> None:
         """The mark may be left out: the workshop's 2X is Asterisk's _2X."""
@@ -177,10 +177,10 @@ class Parts(SynchronousTestCase):
     """What a pattern is parsed into."""
 
     def parts(self, text: str) -> tuple[str, list[str], str, str, bool]:
-        """The head, the set of each further place, the tail, the run of digits, and whether the pattern is odd."""
+        """The head, the set of each further place, the tail, the run of digits, whether it is missorted."""
         pattern = Pattern.parse(text)
         sets = ["".join(sorted(accepted)) for accepted in pattern.rest.sets]
-        return pattern.head, sets, pattern.tail, pattern.rest.run, pattern.is_odd
+        return pattern.head, sets, pattern.tail, pattern.rest.run, pattern.is_missorted
 
     def test_parts(self) -> None:
         """Matching ends at the first dot or bang; a run has sets of one digit; an empty set counts at the end."""
@@ -326,7 +326,7 @@ def bitmap(members: str) -> bytes:
 
 
 def compare_as_pbx_c(left: str, right: str) -> int:
-    """ext_cmp_pattern."""
+    """Compare two patterns as ext_cmp_pattern of Asterisk's pbx.c does."""
     one: int | None = 1
     two: int | None = 1
     while True:

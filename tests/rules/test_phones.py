@@ -13,7 +13,7 @@ TECHNOLOGIES = {"SIP": "PJSIP", "Zap": "DAHDI", "desk": "IAX2/loop"}
 
 
 class PhoneTests(SynchronousTestCase):
-    """Phones."""
+    """Which channels are phones that may be dialled."""
 
     def test_phones(self) -> None:
         """A phone is a technology, by its configured or real name, and a name."""
@@ -83,7 +83,7 @@ class EndpointTests(SynchronousTestCase):
 
 
 class ContextTests(SynchronousTestCase):
-    """Contexts."""
+    """Which contexts calls may be originated in."""
 
     def test_contexts(self) -> None:
         """A context has letters, digits, _ and -."""

@@ -9,8 +9,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from pbxrouter.rules.model import (
     Decision,
     Facts,
+    Forwarder,
     Mapping,
-    Party,
     User,
     Verdict,
     normalise_number,
@@ -21,16 +21,16 @@ from tests.fakes import hash_pin, workshop_rules
 
 
 def words(rules: RuleSet, caller: str | None, number: str, pin: str | None = None) -> tuple[Verdict, list[str]]:
-    """The verdict and the trace."""
+    """The verdict and the trace of a decision."""
     decision = rules.decide(Facts(caller, number, pin))
     return decision.verdict, decision.trace_lines()
 
 
 class Numbers(SynchronousTestCase):
-    """Dialled numbers."""
+    """How dialled numbers are normalised."""
 
     def test_taken(self) -> None:
-        """Dashes are dropped."""
+        """Dashes in a dialled number are dropped."""
         for text, number in (("21", "21"), ("5-5", "55"), ("*72#", "*72#"), ("+34", "+34"), ("-1-", "1")):
             self.assertEqual(normalise_number(text), number)
 
@@ -356,8 +356,8 @@ class Building(SynchronousTestCase):
         self.assertEqual(words(RuleSet.build([], [], [], hash_pin), "33", "21")[0], Verdict.INVALID)
 
 
-class SentOn(SynchronousTestCase):
-    """Calls that another party sent on, and callers whose number proves nothing."""
+class ForwardedCalls(SynchronousTestCase):
+    """Forwarded calls, and callers whose number proves nothing."""
 
     rules = RuleSet.build(
         [Mapping(1, "2X", "dial", "SIP"), Mapping(2, "6XX", "dial", "SIP")],
@@ -373,17 +373,17 @@ class SentOn(SynchronousTestCase):
         return decision.verdict.value, decision.granted_by, decision.extension, decision.trace_lines()[1:]
 
     def test_forwarding_phone_answers(self) -> None:
-        """The forwarding phone answers for the call: 33's grant for 600 does not count if 21 sends the call on."""
-        by_21 = (Party("PJSIP/21"),)
+        """The forwarding phone answers for the call: 33's grant for 600 does not count if 21 forwards the call."""
+        by_21 = (Forwarder("PJSIP/21"),)
         self.assertEqual(self.decided("33", "600")[:3], ("allow", "33", "33"))
         self.assertEqual(
-            self.decided("33", "600", endpoint="PJSIP/33", sent_on_by=by_21),
+            self.decided("33", "600", endpoint="PJSIP/33", forwarders=by_21),
             (
                 "pin",
                 None,
                 "21",
                 [
-                    "PJSIP/21 sent the call on and answers for it in place of the caller",
+                    "PJSIP/21 forwarded the call and answers for it in place of the caller",
                     "21 has no grant for 6XX",
                     "a PIN is asked for",
                 ],
@@ -391,65 +391,70 @@ class SentOn(SynchronousTestCase):
         )
 
     def test_forwarding_phone_pays(self) -> None:
-        """An outsider whom 22 sends on may go where 22 may, without a PIN."""
+        """An outsider whom 22 forwards may go where 22 may, without a PIN."""
         self.assertEqual(
-            self.decided("0600112233", "600", endpoint="PJSIP/trunk", by_trunk=True, sent_on_by=(Party("PJSIP/22"),)),
+            self.decided(
+                "0600112233", "600", endpoint="PJSIP/trunk", by_trunk=True, forwarders=(Forwarder("PJSIP/22"),)
+            ),
             (
                 "allow",
                 "22",
                 "22",
                 [
-                    "PJSIP/22 sent the call on and answers for it in place of the caller",
+                    "PJSIP/22 forwarded the call and answers for it in place of the caller",
                     "22 may use 6XX by its own grant",
                 ],
             ),
         )
 
-    def test_pin_of_a_call_that_was_sent_on(self) -> None:
-        """A PIN allows a call that was sent on, as any call."""
-        by_21 = (Party("PJSIP/21"),)
-        self.assertEqual(self.decided("33", "600", sent_on_by=by_21, pin="123456")[:3], ("allow", "pepe", "21"))
-        self.assertEqual(self.decided("33", "600", sent_on_by=by_21, pin="1")[:3], ("deny", None, "21"))
+    def test_pin_of_a_forwarded_call(self) -> None:
+        """A PIN allows a call that was forwarded, as any call."""
+        by_21 = (Forwarder("PJSIP/21"),)
+        self.assertEqual(self.decided("33", "600", forwarders=by_21, pin="123456")[:3], ("allow", "pepe", "21"))
+        self.assertEqual(self.decided("33", "600", forwarders=by_21, pin="1")[:3], ("deny", None, "21"))
 
     def test_several(self) -> None:
-        """Where Asterisk names two parties, each must be allowed."""
-        both = (Party("PJSIP/22"), Party("PJSIP/21"))
-        for parties in (both, both[::-1]):
-            self.assertEqual(self.decided("33", "600", sent_on_by=parties)[0], "pin")
-            self.assertEqual(self.decided("33", "21", sent_on_by=parties)[0], "allow")
-        self.assertEqual(self.rules.decide(Facts("33", "600", sent_on_by=both)).forwarded_by, "PJSIP/22, PJSIP/21")
+        """Where Asterisk names two forwarders, each must be allowed."""
+        both = (Forwarder("PJSIP/22"), Forwarder("PJSIP/21"))
+        for forwarders in (both, both[::-1]):
+            self.assertEqual(self.decided("33", "600", forwarders=forwarders)[0], "pin")
+            self.assertEqual(self.decided("33", "21", forwarders=forwarders)[0], "allow")
+        self.assertEqual(self.rules.decide(Facts("33", "600", forwarders=both)).forwarded_by, "PJSIP/22, PJSIP/21")
 
     def test_party_without_grants(self) -> None:
         """Trunks, endpoints of no extension, and names of extensions that are tied elsewhere have no grants."""
-        for party, why in (
-            (Party("PJSIP/22", is_trunk=True), "PJSIP/22 is a trunk and has no grants"),
-            (Party("PJSIP/trunk"), "PJSIP/trunk is not among the extensions"),
-            (Party("PJSIP/44"), "PJSIP/44 is not among the extensions"),
-            (Party(""), " is not among the extensions"),
-            (Party("unknown"), "unknown is not among the extensions"),
-            (Party(number="55"), "55 is not among the extensions"),
+        for forwarder, why in (
+            (Forwarder("PJSIP/22", is_trunk=True), "PJSIP/22 is a trunk and has no grants"),
+            (Forwarder("PJSIP/trunk"), "PJSIP/trunk is not among the extensions"),
+            (Forwarder("PJSIP/44"), "PJSIP/44 is not among the extensions"),
+            (Forwarder(""), " is not among the extensions"),
+            (Forwarder("unknown"), "unknown is not among the extensions"),
+            (Forwarder(number="55"), "55 is not among the extensions"),
         ):
-            decided = self.decided("33", "600", sent_on_by=(party,))
+            decided = self.decided("33", "600", forwarders=(forwarder,))
             self.assertEqual((decided[:3], decided[3][1]), (("pin", None, None), why))
 
     def test_tied_party(self) -> None:
         """An endpoint stands for the extension that is tied to it."""
-        decided = self.decided("0600112233", "600", sent_on_by=(Party("PJSIP/desk"),))
+        decided = self.decided("0600112233", "600", forwarders=(Forwarder("PJSIP/desk"),))
         self.assertEqual(decided[:3], ("allow", "44", "44"))
 
-    def test_who_sent_it_on(self) -> None:
-        """A decision names who sent the call on: by Asterisk's word, or else by the call's own claim; all printable."""
+    def test_names_the_forwarder(self) -> None:
+        """A decision names the forwarder: by Asterisk's word, or else by the call's own claim; all printable."""
         for facts, named in (
             (Facts("33", "21"), ""),
-            (Facts("33", "21", claimed=Party(number="22")), "22"),
-            (Facts("33", "21", claimed=Party(number="2\x1b")), "2\\x1b"),
-            (Facts("33", "21", sent_on_by=(Party("PJSIP/21"),), claimed=Party(number="22")), "PJSIP/21"),
-            (Facts("33", "x", claimed=Party(number="22")), "22"),
+            (Facts("33", "21", claimed_forwarder=Forwarder(number="22")), "22"),
+            (Facts("33", "21", claimed_forwarder=Forwarder(number="2\x1b")), "2\\x1b"),
+            (
+                Facts("33", "21", forwarders=(Forwarder("PJSIP/21"),), claimed_forwarder=Forwarder(number="22")),
+                "PJSIP/21",
+            ),
+            (Facts("33", "x", claimed_forwarder=Forwarder(number="22")), "22"),
         ):
             self.assertEqual(self.rules.decide(facts).forwarded_by, named, facts)
 
     def test_claim_narrows(self) -> None:
-        """A claimed party never allows what the caller may not, and takes away what the party may not."""
+        """A claimed forwarder never allows what the caller may not, and takes away what the forwarder may not."""
         for caller, claimed, verdict in (
             ("33", "22", "allow"),
             ("33", "21", "pin"),
@@ -459,13 +464,13 @@ class SentOn(SynchronousTestCase):
             ("0600112233", "22", "pin"),
             (None, "22", "pin"),
         ):
-            decided = self.decided(caller, "600", claimed=Party(number=claimed))
+            decided = self.decided(caller, "600", claimed_forwarder=Forwarder(number=claimed))
             self.assertEqual(decided[0], verdict, (caller, claimed))
             self.assertEqual(decided[1], caller if verdict == "allow" else None)
         self.assertEqual(
-            self.decided("33", "600", claimed=Party(number="21"))[3],
+            self.decided("33", "600", claimed_forwarder=Forwarder(number="21"))[3],
             [
-                "the call claims that 21 sent it on, without proof: caller and 21 must be allowed",
+                "the call claims that 21 forwarded it, without proof: caller and 21 must be allowed",
                 "33 may use 6XX by its own grant",
                 "21 has no grant for 6XX",
                 "a PIN is asked for",

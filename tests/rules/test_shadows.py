@@ -40,10 +40,10 @@ def rules_of(*patterns: str) -> RuleSet:
 class Reaching(SynchronousTestCase):
     """The reachability of the last of several mappings."""
 
-    def fate(self, *patterns: str) -> tuple[Reachability, list[str]]:
+    def reachability(self, *patterns: str) -> tuple[Reachability, list[str]]:
         """The reachability of the last mapping, and the patterns that win in its place."""
         reach = reachability(rules_of(*patterns), len(patterns) - 1)
-        return reach.fate, [mapping.pattern for mapping in reach.winners]
+        return reach.reachability, [mapping.pattern for mapping in reach.winners]
 
     def test_wins(self) -> None:
         """A mapping that can win has a number that leads to it."""
@@ -58,7 +58,7 @@ class Reaching(SynchronousTestCase):
         ):
             rules = rules_of("991", *patterns)
             reach = reachability(rules, len(patterns))
-            self.assertEqual(reach.fate, Reachability.WINS, patterns)
+            self.assertEqual(reach.reachability, Reachability.WINS, patterns)
             winner = rules.winner(reach.number)
             assert winner is not None
             self.assertEqual(winner[1].map_id, len(patterns))
@@ -77,11 +77,11 @@ class Reaching(SynchronousTestCase):
             (("2", "2.", "_2!"), ["2", "2."]),
             ((*(f"2{digit}" for digit in range(10)), "2X"), [f"2{digit}" for digit in range(10)]),
         ):
-            fate, found = self.fate(*patterns)
+            reachability, found = self.reachability(*patterns)
             if winners is None:
-                self.assertEqual(fate, Reachability.WINS, patterns)
+                self.assertEqual(reachability, Reachability.WINS, patterns)
             else:
-                self.assertEqual((fate, sorted(found)), (Reachability.SHADOWED, sorted(winners)), patterns)
+                self.assertEqual((reachability, sorted(found)), (Reachability.SHADOWED, sorted(winners)), patterns)
 
     def test_repeated(self) -> None:
         """Of equal patterns only the first is loaded, also if it matches nothing (docs/asterisk.md D2)."""
@@ -93,13 +93,13 @@ class Reaching(SynchronousTestCase):
             ("_2[5-1]", "_2"),
             ("NX", "[2-9]X"),
         ):
-            self.assertEqual(self.fate(*patterns), (Reachability.REPEATED, [patterns[0]]))
-        self.assertEqual(self.fate("21", "_21"), (Reachability.SHADOWED, ["21"]))
+            self.assertEqual(self.reachability(*patterns), (Reachability.REPEATED, [patterns[0]]))
+        self.assertEqual(self.reachability("21", "_21"), (Reachability.SHADOWED, ["21"]))
 
     def test_nothing(self) -> None:
         """A pattern with an empty set or letters matches no number that a phone can dial."""
         for pattern in ("2[5-1]", "s", "_s!", "[abc]X", "X[=]", "2X$"):
-            self.assertEqual(self.fate("21", pattern), (Reachability.NOTHING, []), pattern)
+            self.assertEqual(self.reachability("21", pattern), (Reachability.NOTHING, []), pattern)
 
     def test_example(self) -> None:
         """A number that a pattern matches, of the first key that fits each place; None if no phone can dial one."""
@@ -134,20 +134,20 @@ class Reaching(SynchronousTestCase):
             (5, ReachResult(Reachability.NOTHING, "", ())),
         ):
             found = reachability(rules, map_id)
-            self.assertEqual((found.fate, found.number), (result.fate, result.number))
+            self.assertEqual((found.reachability, found.number), (result.reachability, result.number))
             self.assertEqual(set(found.winners), set(result.winners))
         self.assertEqual(reachability(rules, 2, nodes=0), ReachResult(Reachability.NOT_KNOWN, "", ()))
 
     def test_as_many_winners_as_are_followed(self) -> None:
         """Up to 256 winners are found; with one more the result is unknown."""
         numbers = [f"2{a}{b}{c}" for a in range(4) for b in range(8) for c in range(8)]
-        fate, winners = self.fate(*numbers, "_2[0-3][0-7][0-7]")
-        self.assertEqual((fate, sorted(winners), len(winners)), (Reachability.SHADOWED, numbers, MAX_WINNERS))
-        self.assertEqual(self.fate(*numbers, "2400", "_2[0-3][0-7][0-7]!"), (Reachability.NOT_KNOWN, []))
+        reachability, winners = self.reachability(*numbers, "_2[0-3][0-7][0-7]")
+        self.assertEqual((reachability, sorted(winners), len(winners)), (Reachability.SHADOWED, numbers, MAX_WINNERS))
+        self.assertEqual(self.reachability(*numbers, "2400", "_2[0-3][0-7][0-7]!"), (Reachability.NOT_KNOWN, []))
         numbers.append("2080")
-        self.assertEqual(self.fate(*numbers, "_208[0-0]", "_2[0-3][0-7][0-7]")[0], Reachability.SHADOWED)
+        self.assertEqual(self.reachability(*numbers, "_208[0-0]", "_2[0-3][0-7][0-7]")[0], Reachability.SHADOWED)
         more = [f"_28{a}{b}!" for a in range(8) for b in range(8)]
-        self.assertEqual(self.fate(*numbers, *more, "_2[0-38][0-7][0-7]"), (Reachability.NOT_KNOWN, []))
+        self.assertEqual(self.reachability(*numbers, *more, "_2[0-38][0-7][0-7]"), (Reachability.NOT_KNOWN, []))
 
     def test_states(self) -> None:
         """The console and the API name the states so."""
@@ -185,23 +185,23 @@ class Reaching(SynchronousTestCase):
 
     def test_behind_shorter_ones(self) -> None:
         """Patterns that end sooner with a dot or a bang count for the longer numbers, too."""
-        self.assertEqual(self.fate("0.", "XXX"), (Reachability.WINS, []))
-        fate, winners = self.fate("[0-4].", "[5-9]!", "XXXX")
-        self.assertEqual((fate, sorted(winners)), (Reachability.SHADOWED, ["[0-4].", "[5-9]!"]))
+        self.assertEqual(self.reachability("0.", "XXX"), (Reachability.WINS, []))
+        reachability, winners = self.reachability("[0-4].", "[5-9]!", "XXXX")
+        self.assertEqual((reachability, sorted(winners)), (Reachability.SHADOWED, ["[0-4].", "[5-9]!"]))
 
     def test_switched_off(self) -> None:
         """Disabled mappings shadow no others, and are not examined themselves."""
         rules = RuleSet.build(
             [Mapping(1, "2X", "dial", "", enabled=False), Mapping(2, "2X", "dial", "")], [], [], hash_pin
         )
-        self.assertEqual(reachability(rules, 1).fate, Reachability.NOT_KNOWN)
-        self.assertEqual(reachability(rules, 2).fate, Reachability.WINS)
+        self.assertEqual(reachability(rules, 1).reachability, Reachability.NOT_KNOWN)
+        self.assertEqual(reachability(rules, 2).reachability, Reachability.WINS)
 
     def test_given_up(self) -> None:
         """With too many winners or too few steps the result is unknown."""
         numbers = [f"2{number:03}" for number in range(1000)]
-        self.assertEqual(self.fate(*numbers, "2XXX"), (Reachability.NOT_KNOWN, []))
-        self.assertEqual(reachability(rules_of("1X", "2X", "[12]X"), 2, nodes=2).fate, Reachability.NOT_KNOWN)
+        self.assertEqual(self.reachability(*numbers, "2XXX"), (Reachability.NOT_KNOWN, []))
+        self.assertEqual(reachability(rules_of("1X", "2X", "[12]X"), 2, nodes=2).reachability, Reachability.NOT_KNOWN)
 
     def test_hard(self) -> None:
         """A hard question ends after a bounded number of steps."""
@@ -234,16 +234,16 @@ class Reaching(SynchronousTestCase):
         for map_id, (pattern, _) in rules.entries.items():
             reach = reachability(rules, map_id)
             matched = [number for number in NUMBERS if pattern.matches(number)]
-            if reach.fate is Reachability.WINS:
+            if reach.reachability is Reachability.WINS:
                 self.assertIn(map_id, won)
                 winner = rules.winner(reach.number)
                 assert winner is not None
                 self.assertEqual(winner[1].map_id, map_id)
                 continue
             self.assertNotIn(map_id, won)
-            self.assertEqual(reach.fate is Reachability.NOTHING, not matched)
-            self.assertNotEqual(reach.fate, Reachability.NOT_KNOWN)
-            if reach.fate is Reachability.SHADOWED:
+            self.assertEqual(reach.reachability is Reachability.NOTHING, not matched)
+            self.assertNotEqual(reach.reachability, Reachability.NOT_KNOWN)
+            if reach.reachability is Reachability.SHADOWED:
                 winners = [rules.entries[winner.map_id][0] for winner in reach.winners]
                 for number in matched:
                     self.assertTrue(any(winner.matches(number) for winner in winners))
@@ -259,6 +259,6 @@ class Reaching(SynchronousTestCase):
         """Among many rules the work depends on the few that matter."""
         rules = rules_of(*(f"00{number:04}X." for number in range(10_000)), "00000X!", "0[0]0[0-9]0[0-9]X.")
         with calls() as count:
-            fates = [reachability(rules, map_id).fate for map_id in range(9_900, 10_002)]
+            fates = [reachability(rules, map_id).reachability for map_id in range(9_900, 10_002)]
         self.assertLess(count.total, 1000 * len(fates))
         self.assertEqual(set(fates[:100]), {Reachability.WINS})

@@ -36,7 +36,7 @@ class ScriptedClock(Clock):
 
 
 class Surveying(SynchronousTestCase):
-    """RuleSurveyor."""
+    """RuleSurveyor examines all rules in slices."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -50,7 +50,7 @@ class Surveying(SynchronousTestCase):
         self.clock.advance(1)
         found = self.successResultOf(first)
         assert found is not None
-        self.assertEqual(dict(found.counts), {"nobody": 1})
+        self.assertEqual(dict(found.counts), {"not-granted": 1})
         self.assertIs(self.successResultOf(second), found)
         self.assertIs(self.successResultOf(self.surveyor.survey()), found)
         self.assertIs(self.surveyor.known, found)
@@ -105,7 +105,7 @@ class Surveying(SynchronousTestCase):
         self.clock.advance(BREATH_S * 0.1)
         found = self.surveyor.known
         assert found is not None
-        self.assertEqual(dict(found.counts), {"nobody": 1})
+        self.assertEqual(dict(found.counts), {"not-granted": 1})
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_warnings_of_the_rules_in_force(self) -> None:
@@ -158,7 +158,7 @@ class Surveying(SynchronousTestCase):
         self.clock.advance(1)
         found = self.successResultOf(waiting)
         assert found is not None
-        self.assertEqual(dict(found.counts), {"nobody": 1, "no-driver": 2})
+        self.assertEqual(dict(found.counts), {"not-granted": 1, "no-driver": 2})
 
     def test_in_turns(self) -> None:
         """Slices leave pauses for other work."""

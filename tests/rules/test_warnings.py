@@ -90,7 +90,7 @@ class OfMappings(SynchronousTestCase):
         """The kinds are in order of severity; two are notes, since they may be intended."""
         self.assertEqual(
             CODES,
-            ("problem", "unreadable", "never-matches", "shadowed", "nobody", "no-driver", "no-pin", "no-grant"),
+            ("problem", "unreadable", "never-matches", "shadowed", "not-granted", "no-driver", "no-pin", "no-grant"),
         )
         notes = [code for code in CODES if RuleWarning(code, sentence("x")).is_note]
         self.assertEqual(notes, ["no-pin", "no-grant"])
@@ -98,17 +98,17 @@ class OfMappings(SynchronousTestCase):
     def test_whom_it_concerns(self) -> None:
         """A warning names its mapping, extension or user, and nothing else."""
         warnings = warnings_of(rule(1, "[2"), rule(2, "2X"), granted=False)
-        ((unreadable,), (nobody,)) = warnings.of_mappings([1, 2]).values()
+        ((unreadable,), (not_granted,)) = warnings.of_mappings([1, 2]).values()
         (extension,) = warnings.of_extension("33")
         no_pin, no_grant = warnings.of_user("ana", False, False)
         self.assertEqual(
             [
                 (row.code, row.map_id, row.extension, row.user)
-                for row in (unreadable, nobody, extension, no_pin, no_grant)
+                for row in (unreadable, not_granted, extension, no_pin, no_grant)
             ],
             [
                 ("unreadable", 1, None, None),
-                ("nobody", 2, None, None),
+                ("not-granted", 2, None, None),
                 ("no-grant", None, "33", None),
                 ("no-pin", None, None, "ana"),
                 ("no-grant", None, None, "ana"),
@@ -144,14 +144,14 @@ class OfMappings(SynchronousTestCase):
     def test_no_caller(self) -> None:
         """A mapping without a grant, or with grants of users without a PIN only, has a warning."""
         said = "no extension or user has a grant for 2X, so no caller can use it"
-        self.assertEqual(self.words(rule(1, "2X"), granted=False), [("nobody", said)])
+        self.assertEqual(self.words(rule(1, "2X"), granted=False), [("not-granted", said)])
         for pin, expected in (
             (None, "only users without a PIN have a grant for 2X, so no caller can use it"),
             ("h", None),
         ):
             rules = RuleSet.build([rule(1, "2X")], [("", frozenset({1}))], [("pepe", pin, frozenset({1}))], hash_pin)
             found = RuleWarnings(rules, DRIVERS).of_mappings([1])
-            self.assertEqual(told(found.get(1, ())), [("nobody", expected)] if expected else [])
+            self.assertEqual(told(found.get(1, ())), [("not-granted", expected)] if expected else [])
 
     def test_no_driver(self) -> None:
         """The warning about a missing driver has the words of a decision."""
@@ -160,7 +160,7 @@ class OfMappings(SynchronousTestCase):
     def test_several(self) -> None:
         """Several warnings have the most severe first."""
         found = self.words(rule(1, "2X"), rule(2, "2X", "fax"), granted=False)
-        self.assertEqual([code for code, _ in found], ["shadowed", "nobody", "no-driver"])
+        self.assertEqual([code for code, _ in found], ["shadowed", "not-granted", "no-driver"])
         self.assertEqual(sorted(found, key=lambda row: CODES.index(row[0])), found)
 
     def test_switched_off(self) -> None:
@@ -213,8 +213,8 @@ class OfAll(SynchronousTestCase):
     def test_workshop(self) -> None:
         """The workshop's rules have one warning: the outside line is granted to no caller."""
         survey = RuleWarnings(workshop_rules(), DRIVERS).survey()
-        self.assertEqual(dict(survey.counts), {"nobody": 1})
-        self.assertEqual(survey.map_ids["nobody"], frozenset({3}))
+        self.assertEqual(dict(survey.counts), {"not-granted": 1})
+        self.assertEqual(survey.map_ids["not-granted"], frozenset({3}))
         self.assertEqual((survey.total, survey.mappings), (1, 5))
 
     def test_everything(self) -> None:
@@ -243,7 +243,7 @@ class OfAll(SynchronousTestCase):
                 "never-matches": 1,
                 "shadowed": 1,
                 "no-driver": 1,
-                "nobody": 1,
+                "not-granted": 1,
                 "no-grant": 2,
                 "no-pin": 1,
             },
@@ -260,8 +260,8 @@ class OfAll(SynchronousTestCase):
     def test_first_of_each_kind(self) -> None:
         """The first warnings are kept in order, and the mappings of every one."""
         survey = warnings_of(*(rule(index, f"2{index}") for index in range(10, 20)), granted=False).survey()
-        self.assertEqual([row.map_id for row in survey.first["nobody"]], list(range(10, 20)))
-        self.assertEqual(survey.map_ids, {"nobody": frozenset(range(10, 20))})
+        self.assertEqual([row.map_id for row in survey.first["not-granted"]], list(range(10, 20)))
+        self.assertEqual(survey.map_ids, {"not-granted": frozenset(range(10, 20))})
         self.assertEqual(KEPT, 20)
 
     def test_slices(self) -> None:
@@ -290,8 +290,8 @@ class OfAll(SynchronousTestCase):
     def test_bounded(self) -> None:
         """Of each kind the first warnings are kept, and all are counted."""
         survey = warnings_of(*(rule(index, f"2{index}") for index in range(100)), granted=False).survey()
-        self.assertEqual((survey.counts["nobody"], len(survey.first["nobody"])), (100, KEPT))
-        self.assertEqual(len(survey.map_ids["nobody"]), 100)
+        self.assertEqual((survey.counts["not-granted"], len(survey.first["not-granted"])), (100, KEPT))
+        self.assertEqual(len(survey.map_ids["not-granted"]), 100)
 
 
 class Kept(SynchronousTestCase):

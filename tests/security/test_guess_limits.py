@@ -60,7 +60,7 @@ class KeyTests(SynchronousTestCase):
         phone = keys_of("PJSIP/33-0000001a", "33", 7, TRUNKS)
         self.assertEqual([(key.scope, key.name) for key in phone[:2]], [("endpoint", "PJSIP/33"), ("number", "33")])
         outside = keys_of("PJSIP/provider-0000001a", "555", 7, TRUNKS)
-        self.assertEqual([key.scope for key in outside], ["trunk", "mapping", "gateway"])
+        self.assertEqual([key.scope for key in outside], ["trunk", "queue", "mapping", "gateway"])
         self.assertEqual(outside[0].name, "PJSIP/provider 555")
 
     def test_every_call_has_a_caller_key(self) -> None:

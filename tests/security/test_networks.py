@@ -1,4 +1,4 @@
-"""Networks of addresses."""
+"""Tests of the networks that limits count addresses by."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pbxrouter.security.networks import is_within, network_of, parse_network
 
 
 class NetworkTests(SynchronousTestCase):
-    """network_of."""
+    """network_of gives the network of an address."""
 
     def test_networks(self) -> None:
         """The network is the /64 of an IPv6 address, and any other address itself."""

@@ -20,7 +20,7 @@ class RecordingHasher(PasswordHasher):
         self.checked: list[int] = []
 
     def verify(self, hash: str | bytes, password: str | bytes) -> Literal[True]:
-        """See PasswordHasher."""
+        """Verify a password, and keep its length."""
         self.checked.append(len(password))
         return super().verify(hash, password)
 

@@ -79,7 +79,7 @@ class CheckTests(SynchronousTestCase):
 
 
 class GenerateTests(SynchronousTestCase):
-    """Generating PINs."""
+    """Generating PINs at random."""
 
     def test_can_be_used(self) -> None:
         """A new PIN passes the check, for every length that it accepts."""

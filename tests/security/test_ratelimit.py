@@ -1,4 +1,4 @@
-"""Rate limits."""
+"""Tests of rate limits."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pbxrouter.security.ratelimit import MAX_KEYS, RateLimit, WindowLimit
 
 
 class RateLimitTests(SynchronousTestCase):
-    """A bucket for each key."""
+    """RateLimit keeps a bucket for each key."""
 
     def test_burst_then_rate(self) -> None:
         """Three are allowed at once, then one every ten seconds."""

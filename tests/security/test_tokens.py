@@ -1,4 +1,4 @@
-"""API tokens."""
+"""Tests of API tokens and their hashes."""
 
 from __future__ import annotations
 

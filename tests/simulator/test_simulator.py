@@ -275,7 +275,7 @@ class CommandTests(SynchronousTestCase):
 
 
 class GetDataTests(SynchronousTestCase):
-    """GET DATA (A3)."""
+    """GET DATA as Asterisk answers it (A3)."""
 
     def pressed(self, keys: str, most: str = "10") -> str:
         """The reply when these keys are pressed."""
@@ -348,7 +348,7 @@ class GetDataTests(SynchronousTestCase):
 
 
 class DialTests(SynchronousTestCase):
-    """EXEC Dial (A4)."""
+    """EXEC Dial as Asterisk answers it (A4)."""
 
     def dialled(self, argument: str, *status: str, **how: str) -> tuple[str, SimulatedAsterisk]:
         """The reply to one Dial, and the Asterisk after it."""
@@ -381,7 +381,7 @@ class DialTests(SynchronousTestCase):
         self.assertEqual(self.dialled("PJSIP/21,60,L(g)")[0], "200 result=-1\n")
 
     def test_caller_hangs_up_after_the_answer(self) -> None:
-        """-1 and HANGUP, DIALSTATUS ANSWER."""
+        """The reply is -1, HANGUP follows, and DIALSTATUS is ANSWER."""
         got, asterisk = self.dialled("PJSIP/21", hangup_in="Dial")
         self.assertEqual(got, "200 result=-1\nHANGUP\n")
         self.assertEqual(asterisk.variable("DIALSTATUS"), "ANSWER")

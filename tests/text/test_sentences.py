@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.text.printable import printable
-from pbxrouter.text.sentences import Sentence, joined, sentence
+from pbxrouter.text.sentences import MAX_VALUE, Sentence, joined, read_sentence, sentence
 
 
 class Steps(SynchronousTestCase):
@@ -46,8 +46,47 @@ class Steps(SynchronousTestCase):
         self.assertEqual(joined([]).english, "")
 
 
+class Stored(SynchronousTestCase):
+    """Sentences that are read back from where they were stored."""
+
+    def test_as_it_was(self) -> None:
+        """A sentence comes back as it was, sentences within it too."""
+        made = sentence("{who} is left out: {why}", who="2X", why=sentence("{x} is odd", x="["))
+        self.assertEqual(read_sentence(made.message, {"who": "2X", "why": ["{x} is odd", {"x": "["}]}), made)
+
+    def test_by_hand(self) -> None:
+        """Of a message that its values do not fit nothing is filled in: it cannot reach into objects or grow."""
+        for message in ("{0.__class__}", "{x!r:>99999999}", "{", "}", "{y}", "{x} {}", "{{x}}"):
+            read = read_sentence(message, {"x": "1"})
+            self.assertEqual(read.english, message)
+            self.assertEqual(read.translated(str), message)
+        self.assertEqual(read_sentence("\x1b[2J {x}", {"x": "\ud800"}).english, "\\x1b[2J \\ud800")
+
+    def test_no_sentence(self) -> None:
+        """Anything else is a ValueError."""
+        deep: object = "x"
+        for _ in range(50):
+            deep = ["{x}", {"x": deep}]
+        for message, values in (
+            (None, {}),
+            (5, {}),
+            ("x", None),
+            ("x", []),
+            ("x", {"y": []}),
+            ("x", {"y": [1, {}]}),
+            ("x", {"y": ["a", {}, "b"]}),
+            ("{x}", {"x": deep}),
+            ("x", dict.fromkeys(map(str, range(1000)), "")),
+        ):
+            self.assertRaises(ValueError, read_sentence, message, values)
+
+    def test_long_values(self) -> None:
+        """A long value is cut, and says so."""
+        self.assertEqual(sentence("{x}", x="y" * 5000).english, "y" * MAX_VALUE + "… (cut, 5000 characters)")
+
+
 class Printable(SynchronousTestCase):
-    """printable."""
+    """printable escapes what would not print."""
 
     def test_examples(self) -> None:
         """Readable characters stay, others are escaped."""

@@ -22,7 +22,6 @@ from tests.paths import ROOT
 KNOWN = {
     ("pbxrouter/text/sentences.py", "message"),  # makes the step
     ("pbxrouter/text/sentences.py", "between.join((f'{{{name}}}' for name in values))"),  # steps in a row
-    ("pbxrouter/database/calls/history.py", "str(message)"),  # of a trace in the database
 }
 """Where code makes a step of what is no literal, rightly."""
 SAME = set("AMI Asterisk FastAGI MAGI PIN Token web".split())

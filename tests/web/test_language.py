@@ -31,7 +31,7 @@ class ZoneTests(SynchronousTestCase):
         self.assertEqual(madrid.midnight(noon, 1) - madrid.midnight(noon), 25 * 3600)
 
     def test_no_such_zone(self) -> None:
-        """The line names the setting."""
+        """The error about an unknown time zone names the setting."""
         for name in ("Europe/Nowhere", "../../etc/passwd"):
             self.assertIn("web.timezone", str(self.assertRaises(ConfigError, Zone, name)))
 
@@ -40,11 +40,11 @@ class ZoneTests(SynchronousTestCase):
         self.assertEqual(Zone().seconds(Zone().local(SUMMER).replace(tzinfo=None)), SUMMER)
 
 
-class WordsTests(SynchronousTestCase):
-    """Translations and formats."""
+class TranslatorTests(SynchronousTestCase):
+    """Translations, and formats of numbers and times."""
 
     def setUp(self) -> None:
-        """Both languages."""
+        """Create a Translator for each language."""
         zone = Zone("Europe/Madrid")
         self.english, self.spanish = Translator("en", zone), Translator("es", zone)
 
@@ -75,7 +75,7 @@ class WordsTests(SynchronousTestCase):
         self.assertEqual(self.english.moment(SUMMER), "14 Jul 2026, 12:00:00")
         self.assertEqual([self.english.duration(value) for value in (7, 750, 3723)], ["0:07", "12:30", "1:02:03"])
 
-    def test_the_browsers_wish(self) -> None:
+    def test_the_browsers_preference(self) -> None:
         """The supported language with the highest quality; English if there is none."""
         for header, language in (
             ("", "en"),

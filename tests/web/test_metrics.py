@@ -9,13 +9,18 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from twisted.trial.unittest import SynchronousTestCase
 
+from pbxrouter.counter.call_table import LiveCall
 from pbxrouter.counter.counts import (
     ALL,
     REASONS,
     CallCounts,
     Counts,
 )
+from pbxrouter.net import QueueFigures
+from pbxrouter.rules.model import Decision, Verdict
+from pbxrouter.rules.model import Mapping as Rule
 from pbxrouter.web.metrics import registry_of
+from tests.hostile_text import TEXTS
 
 
 class FakeCounter:
@@ -41,10 +46,16 @@ class MetricsTests(SynchronousTestCase):
         for label in (ALL, ("mapping", '2"X\n'), ("extension", "33"), ("user", "pepe")):
             self.busy.counting.totals[label] = counts
 
+    def queues(self) -> list[QueueFigures]:
+        """Two queues."""
+        return [QueueFigures("history", 3, 4.5, 1, 2), QueueFigures('counter b"\\', 0)]
+
     def families(self) -> dict[str, Metric]:
         """The metric families by name."""
         counters: list[Any] = [self.busy, self.idle]
-        text = generate_latest(registry_of(counters, lambda: {"network": 4}, refused_calls=lambda: 7)).decode()
+        text = generate_latest(
+            registry_of(counters, lambda: {"network": 4}, refused_calls=lambda: 7, queues=self.queues)
+        ).decode()
         return {family.name: family for family in text_string_to_metric_families(text)}
 
     def value(self, metric: str, /, **labels: str) -> float | None:
@@ -78,6 +89,21 @@ class MetricsTests(SynchronousTestCase):
             self.assertEqual(self.value(f"pbxrouter_{name}", asterisk="a"), value, name)
         self.assertEqual(self.value("pbxrouter_calls_started_total", asterisk='b"\\'), 0)
         self.assertEqual(self.value("pbxrouter_calls_refused_total"), 7)
+
+    def test_queues(self) -> None:
+        """Each queue has its length, its age, and what it has set aside and lost."""
+        for name, value in (("length", 3), ("oldest_seconds", 4.5), ("set_aside_total", 1), ("lost_total", 2)):
+            self.assertEqual(self.value(f"pbxrouter_queue_{name}", queue="history"), value, name)
+            self.assertEqual(self.value(f"pbxrouter_queue_{name}", queue='counter b"\\'), 0, name)
+
+    def test_hostile_names(self) -> None:
+        """Names that rules by hand may have make no scrape fail."""
+        for name in TEXTS.values():
+            pattern = name.decode("utf-8", "surrogateescape")
+            decision = Decision(Verdict.ALLOW, "21", Rule(1, pattern, "dial", ""), None, (), extension=pattern)
+            self.busy.counting.label(LiveCall("x", 1.0), decision, "ANSWER")
+        labels = [sample.labels for sample in self.families()["pbxrouter_routed_calls_started"].samples]
+        self.assertLess(max(len(label["name"]) for label in labels), 1500)
 
     def test_reasons(self) -> None:
         """Every reason is present from the start, so that a rate can be computed."""

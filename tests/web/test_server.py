@@ -13,23 +13,23 @@ from twisted.logger import LogEvent, LogLevel, globalLogPublisher
 from twisted.trial.unittest import TestCase
 
 from pbxrouter.config.schema import Web
-from pbxrouter.database.people.console_users import add_console_user
-from pbxrouter.database.people.sessions import is_setup_link
+from pbxrouter.database.access.console_users import add_console_user
+from pbxrouter.database.access.sessions import is_setup_link
 from pbxrouter.errors import EditRefused
 from pbxrouter.security.roles import Role
 from pbxrouter.security.tokens import hash_token
 from pbxrouter.web.build import build_web
 from pbxrouter.web.password_threads import MAX_WAITING, PasswordThreads
-from tests.api_fakes import Ticking, make_desk
+from tests.api_fakes import Ticking, make_web_context
 from tests.web_fakes import ACTOR
 
 
 class GreetingTests(TestCase):
-    """Started on a free port."""
+    """What the web server prints and logs when it starts."""
 
     async def started(self, listen: str, with_admin: bool = False) -> tuple[list[str], str]:
         """The lines on the terminal and in the log; it is stopped again."""
-        web = make_desk(pathlib.Path(self.mktemp()).absolute(), {}, Ticking())
+        web = make_web_context(pathlib.Path(self.mktemp()).absolute(), {}, Ticking())
         self.addCleanup(web.writing.close)
         config = msgspec.structs.replace(web.config, web=Web(listen=listen))
         self.web = web = dataclasses.replace(web, config=config)
@@ -66,7 +66,7 @@ class GreetingTests(TestCase):
         """With console users no link is printed."""
         said, told = await self.started("tcp:0:interface=127.0.0.1", with_admin=True)
         self.assertEqual(said, [])
-        self.assertIn("the console is at", told)
+        self.assertIn("console: open {url}", told)
 
     async def test_open_to_others(self) -> None:
         """The log warns that the console needs TLS."""

@@ -86,7 +86,7 @@ def rows_of(connection: sqlite3.Connection) -> dict[str, list[tuple[object, ...]
 
 
 class SqlTests(SynchronousTestCase):
-    """Reading SQL text."""
+    """Reading the tables from SQL text."""
 
     def refused(self, text: str) -> str:
         """Check that reading fails; returns the one line."""
@@ -250,7 +250,7 @@ class SqlTests(SynchronousTestCase):
 
 
 class FileTests(SynchronousTestCase):
-    """Reading files."""
+    """Reading the tables from files."""
 
     def setUp(self) -> None:
         """Make a directory with the workshop's database as a file of SQLite 3."""
@@ -370,7 +370,7 @@ class MergeTests(SynchronousTestCase):
         self.addCleanup(context.__exit__, None, None, None)
 
     def merge(self, tables: WorkshopTables, again: bool = False) -> ImportReport:
-        """Import the content."""
+        """Import tables into the database."""
         report = import_tables(self.connection, ROOT, 7.0, tables, hash_pin, "w.sql", again)
         self.assertFalse(self.connection.in_transaction)
         return report

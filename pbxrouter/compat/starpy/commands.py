@@ -82,11 +82,11 @@ class Commands:
     # --- where the dialplan goes on when the run ends ---
 
     def setContext(self, context: str) -> Deferred[int]:
-        """Set the context."""
+        """Set the context in which the dialplan continues."""
         return self._ask("SET CONTEXT", str(context)).addCallback(as_int)
 
     def setExtension(self, extension: str) -> Deferred[int]:
-        """Set the extension."""
+        """Set the extension at which the dialplan continues."""
         return self._ask("SET EXTENSION", str(extension)).addCallback(as_int)
 
     def setPriority(self, priority: int | str) -> Deferred[int]:
@@ -150,7 +150,7 @@ class Commands:
     databasePut = databaseSet
 
     def databaseDel(self, family: str, key: str) -> Deferred[int]:
-        """Delete a key."""
+        """Delete a key from Asterisk's database."""
         return self._number("DATABASE DEL", family, key, failure="0")
 
     def databaseDeltree(self, family: str, keyTree: str | None = None) -> Deferred[int]:
@@ -160,7 +160,7 @@ class Commands:
     databaseDelTree = databaseDeltree
 
     def noop(self, message: str | None = None) -> Deferred[int]:
-        """Do nothing."""
+        """Send NOOP, which does nothing but log its message."""
         return self._number("NOOP", *_given(message))
 
     def verbose(self, message: str, level: int | None = None) -> Deferred[int]:

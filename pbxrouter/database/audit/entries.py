@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from pbxrouter.database.audit.rows import Recorded, Row, from_text
 from pbxrouter.database.connection import read_row, reading
-from pbxrouter.database.values import bounded, text_of
+from pbxrouter.database.values import bounded, read_as, text_of
 from pbxrouter.errors import NotThere
 from pbxrouter.text import Sentence, sentence
 
@@ -146,7 +146,7 @@ def find_entries(
     )
     values["limit"] = max(1, min(limit, MAX_ENTRIES))
     with reading(connection):
-        return [AuditEntry(*row) for row in connection.execute(query, values)]
+        return [read_as(AuditEntry, row) for row in connection.execute(query, values)]
 
 
 def entry(connection: sqlite3.Connection, audit_id: int) -> AuditDetail:
@@ -159,7 +159,7 @@ def entry(connection: sqlite3.Connection, audit_id: int) -> AuditDetail:
     query = f"SELECT {_COLUMNS}, changes FROM audit_log WHERE audit_id = :id"
     row = read_row(connection, query, {"id": bounded(audit_id)}, no_entry(audit_id))
     changes = from_text(row[-1]) or []
-    return AuditDetail(AuditEntry(*row[:-1]), tuple(map(_shown, changes[:MAX_SHOWN])), len(changes))
+    return AuditDetail(read_as(AuditEntry, row[:-1]), tuple(map(_shown, changes[:MAX_SHOWN])), len(changes))
 
 
 def details_of(connection: sqlite3.Connection, entries: Iterable[AuditEntry]) -> dict[int, AuditDetail]:
@@ -207,7 +207,7 @@ def entries_about(connection: sqlite3.Connection, column: str, number: int, limi
                 "limit": max(1, min(limit, MAX_ENTRIES)),
             },
         ).fetchall()
-    return [AuditEntry(*row) for row in rows]
+    return [read_as(AuditEntry, row) for row in rows]
 
 
 def no_entry(audit_id: int) -> NotThere:

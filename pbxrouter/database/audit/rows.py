@@ -169,7 +169,7 @@ def update_row(connection: sqlite3.Connection, table: AuditedTable, row_id: int,
 
 
 def delete_row(connection: sqlite3.Connection, table: AuditedTable, row_id: int) -> None:
-    """Delete a row."""
+    """Delete a row of one of the tables that the audit log records."""
     connection.execute(f"DELETE FROM {table.name} WHERE {table.row_id} = :row_id", {"row_id": row_id})
 
 

@@ -7,20 +7,27 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 from operator import attrgetter
 from typing import Any, Final
 
 from pbxrouter.database.connection import read_row, reading, transaction
-from pbxrouter.database.values import bounded
+from pbxrouter.database.set_aside import FailedRow, SetAside, keep_aside, write_rows
+from pbxrouter.database.values import bounded, count_of, shown_text, sortable
 from pbxrouter.errors import NotThere
-from pbxrouter.text import Sentence, sentence
+from pbxrouter.text import Sentence, read_sentence, sentence
 
 FEW: Final = 50_000
 """The most rows that are sorted; for more, an index in order of time is used."""
 CHUNK: Final = 1000
 """The calls that find_calls reads at a time."""
+MAX_STEPS: Final = 100
+"""Steps of a trace that are shown."""
+MAX_OUTCOME: Final = 200
+"""Characters of an outcome; a longer one is none of the gateway's."""
+MAX_TRACE: Final = 100_000
+"""Characters of a stored trace; a longer one is none of the gateway's."""
 BULK: Final = 500
 """The limit of a page from which a reader is taken to want all calls, which must not be sorted for each page."""
 
@@ -48,10 +55,10 @@ class CallRow:
 
     @property
     def steps(self) -> list[Sentence]:
-        """The trace as sentences; empty if the column does not hold a trace."""
+        """The trace as sentences, at most MAX_STEPS; empty if the column does not hold a trace."""
         try:
-            return [_step(message, values) for message, values in json.loads(self.trace)]
-        except (ValueError, TypeError, AttributeError):
+            return [read_sentence(message, values) for message, values in json.loads(self.trace)[:MAX_STEPS]]
+        except (ValueError, TypeError, KeyError, RecursionError):
             return []
 
 
@@ -72,13 +79,6 @@ def _packed(message: Sentence) -> list[Any]:
     return [message.message, values]
 
 
-def _step(message: Any, values: Any) -> Sentence:
-    return Sentence(
-        str(message),
-        {name: _step(*value) if isinstance(value, list) else str(value) for name, value in values.items()},
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class Search:
     """The conditions of a search; None means any. Times are epoch seconds, ``until`` excluded.
@@ -86,7 +86,7 @@ class Search:
     Attributes:
         caller: a number; with ``*`` at its end, a prefix.
         number: a number or a prefix, too.
-        forwarded_by: who sent the call on: an endpoint, or a number, which is also that behind the technology of an
+        forwarded_by: who forwarded the call: an endpoint, or a number, which is also that behind the technology of an
             endpoint; or a prefix of it.
     """
 
@@ -129,14 +129,39 @@ _INDEXES: Final = {
 _NUMBERS: Final = ("caller", "number")
 
 
-def add_calls(connection: sqlite3.Connection, rows: Iterable[CallRow]) -> None:
-    """Insert calls in one transaction.
+def add_calls(connection: sqlite3.Connection, rows: Iterable[CallRow]) -> list[SetAside]:
+    """Insert calls in one transaction; returns those that cannot be written, which are set aside.
 
     Raises:
         StoreError: the database cannot be written.
     """
-    with transaction(connection):
-        connection.executemany(_INSERT, map(_VALUES, rows))
+    values = list(map(_VALUES, rows))
+    try:
+        with transaction(connection):
+            failed = write_rows(connection, _INSERT, values)
+    except sqlite3.IntegrityError:  # a trigger of the owner's rolls the transaction back
+        failed = []
+        for place, row in enumerate(values):
+            try:
+                with transaction(connection):
+                    failed += [replace(found, place=place) for found in write_rows(connection, _INSERT, [row])]
+            except sqlite3.IntegrityError as error:
+                failed.append(FailedRow(place, row, error))
+    return keep_aside(connection, "calls", failed)
+
+
+def _kept_call(row: Sequence[Any]) -> KeptCall:
+    """A row of the table, which may have been written by hand."""
+    began, ended, *texts, answered_s, trace, forwarded_by, call_id = row
+    values: tuple[Any, ...] = (
+        sortable(began),
+        sortable(ended),
+        *map(shown_text, texts),
+        None if answered_s is None else count_of(answered_s),
+        trace if isinstance(trace, str) and len(trace) <= MAX_TRACE else "",
+        shown_text(forwarded_by),
+    )
+    return KeptCall(**dict(zip(_NAMES, values, strict=True)), call_id=call_id)
 
 
 def call(connection: sqlite3.Connection, call_id: int) -> KeptCall:
@@ -148,7 +173,7 @@ def call(connection: sqlite3.Connection, call_id: int) -> KeptCall:
     """
     query = f"SELECT {_COLUMNS}, call_id FROM calls WHERE call_id = :id"
     missing = NotThere(sentence("there is no call {id} in the history; it may have been deleted", id=call_id))
-    return KeptCall(*read_row(connection, query, {"id": bounded(call_id)}, missing))
+    return _kept_call(read_row(connection, query, {"id": bounded(call_id)}, missing))
 
 
 def find_calls(connection: sqlite3.Connection, search: Search, limit: int) -> Iterator[CallRow]:
@@ -202,7 +227,7 @@ def find_page(
         query = f"SELECT {_COLUMNS}, call_id {found_by}"
         rows = connection.execute(query, {**values, "limit": limit + 1}).fetchall()
     more = len(rows) > limit
-    found = [KeptCall(*row) for row in rows[:limit]]
+    found = [_kept_call(row) for row in rows[:limit]]
     if upwards:
         found.reverse()
     newer_there = more if upwards else before is not None
@@ -228,13 +253,13 @@ def _conditions(search: Search) -> tuple[list[str], dict[str, Any]]:
             conditions.append(f"{name} >= :{name} AND {name} < :{name}_end")
             values |= {name: beginning, f"{name}_end": f"{beginning}\U0010ffff"}
     if search.forwarded_by is not None:
-        # The column lists several parties with commas between.
+        # The column lists several forwarders with commas between.
         beginning = _beginning("forwarded_by", search.forwarded_by)
         conditions.append("forwarded_by <> ''")  # as the index demands
         conditions.append(
-            "(instr(', ' || forwarded_by || ',', ', ' || :party) OR instr(forwarded_by || ',', '/' || :party))"
+            "(instr(', ' || forwarded_by || ',', ', ' || :forwarder) OR instr(forwarded_by || ',', '/' || :forwarder))"
         )
-        values["party"] = f"{search.forwarded_by}," if beginning is None else beginning
+        values["forwarder"] = f"{search.forwarded_by}," if beginning is None else beginning
     for name, sign in (("since", ">="), ("until", "<")):
         if getattr(search, name) is not None:
             conditions.append(f"began {sign} :{name}")
@@ -274,7 +299,7 @@ def _index(connection: sqlite3.Connection, search: Search, limit: int) -> str:
             best, fewest = index, counted
         if name == "forwarded_by" or (_beginning(name, wanted) is None and not exact):
             exact = index
-    # For one value the index is in order of time; for a prefix it is not, but that of calls that were sent on is.
+    # For one value the index is in order of time; for a prefix it is not, but that of calls that were forwarded is.
     return exact if fewest > FEW and exact else best
 
 
@@ -287,7 +312,8 @@ def outcomes(connection: sqlite3.Connection) -> list[str]:
         " SELECT outcome FROM found WHERE outcome IS NOT NULL"
     )
     with reading(connection):
-        return [outcome for (outcome,) in connection.execute(query)]
+        found = [outcome for (outcome,) in connection.execute(query)]
+    return [outcome for outcome in found if isinstance(outcome, str) and len(outcome) <= MAX_OUTCOME]
 
 
 def forget_calls(connection: sqlite3.Connection, before: float) -> None:

@@ -20,7 +20,7 @@ from pbxrouter.database.click_to_dial.link_values import (
     checked,
 )
 from pbxrouter.database.connection import read_row, reading, transaction
-from pbxrouter.database.values import bounded
+from pbxrouter.database.values import bounded, read_as
 from pbxrouter.errors import NotThere
 from pbxrouter.text import sentence
 
@@ -40,7 +40,7 @@ _SELECT: Final = (
 
 def _link(row: tuple[Any, ...]) -> DialLink:
     link_id, generation, disabled_at, calls, *values = row
-    return DialLink(link_id, LinkValues(*values), generation, disabled_at, calls)
+    return read_as(DialLink, (link_id, read_as(LinkValues, values), generation, disabled_at, calls))
 
 
 def list_dial_links(connection: sqlite3.Connection, day: str) -> list[DialLink]:

@@ -68,7 +68,7 @@ def _match(template: tuple[str, ...], parts: list[str]) -> dict[str, str] | None
 
 
 class Api:
-    """Dispatches API requests."""
+    """Dispatches API requests to their endpoints."""
 
     log = Logger()
 

@@ -160,7 +160,7 @@ class Endpoint:
 
     @property
     def name(self) -> str:
-        """Its operation id."""
+        """The operation id in the OpenAPI document: the handler's name."""
         return getattr(self.handler, "__name__", self.summary).strip("_")
 
     @property

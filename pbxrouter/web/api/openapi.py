@@ -43,7 +43,7 @@ Times are seconds since 1970, UTC."""
 
 
 def document(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
-    """Generate the document."""
+    """Generate the OpenAPI document from the declarations of endpoints."""
     structs = _structs(endpoints)
     references, components = msgspec.json.schema_components(structs, ref_template=_SCHEMAS)
     schemas = dict(zip(structs, references, strict=True))

@@ -11,7 +11,7 @@ from typing import Final
 from twisted.logger import Logger
 from twisted.web.iweb import IRequest
 
-from pbxrouter.database.people import find_token, note_use
+from pbxrouter.database.access import find_token, note_use
 from pbxrouter.errors import StoreError
 from pbxrouter.security import RateLimit, Scope, TokenInfo, bearer, hash_token, network_of
 from pbxrouter.web.api.endpoint import ApiError, Endpoint

@@ -70,7 +70,7 @@ class DialAttempt:
         return any(step.state == state for step in self.steps)
 
     def tell(self, progress: Progress, now: float) -> None:
-        """Add a step."""
+        """Add a step to the attempt's progress and tell the pages that show it."""
         self.steps.append(progress)
         self.changed = now
         waiting, self.waiting = self.waiting, []
@@ -121,7 +121,7 @@ class Attempts:
         return made
 
     def forget(self, attempt: DialAttempt) -> None:
-        """Forget an attempt."""
+        """Drop an attempt, which can no longer be found."""
         self._all.pop(attempt.attempt_id, None)
 
     def find(self, attempt_id: str, owner: tuple[str, int]) -> DialAttempt | None:

@@ -107,21 +107,21 @@ class ClickToDial:
         with contextlib.suppress(NotThere):
             found = await self._web.read(functools.partial(dial_link, link_id=link_id, day=self.today))
         generation = None if found is None else found.generation
-        standing = self.signer.check_link(link_id, generation, signature, self._web.now())
+        state = self.signer.check_link(link_id, generation, signature, self._web.now())
         sites = found.origins if found is not None else ""
-        if standing is not LinkState.VALID:
-            self._note("address", link_id, standing)
+        if state is not LinkState.VALID:
+            self._note("address", link_id, state)
             # The holder of a genuine link sees the message in the site's frame; others learn nothing of the site.
-            given = standing in (LinkState.VOID, LinkState.EXPIRED)
-            raise ClickRefused(LINK_WORDS[standing], _STATUS[standing], sites=sites if given else "")
+            given = state in (LinkState.VOID, LinkState.EXPIRED)
+            raise ClickRefused(LINK_WORDS[state], _STATUS[state], sites=sites if given else "")
         assert found is not None  # without a generation no link is valid
         if not found.enabled:
             raise ClickRefused(sentence("This page is not available right now."), 410, sites=sites)
         return found
 
-    def _note(self, what: str, link_id: int, standing: LinkState) -> None:
+    def _note(self, what: str, link_id: int, state: LinkState) -> None:
         """Log an invalid link or form, and why."""
-        said = f"{what} {standing.value}"
+        said = f"{what} {state.value}"
         if not self._notes.wait_s(said, self._web.reactor.seconds()):
             self.log.info("click to dial: link {link}: {said}", link=link_id, said=said)
 
@@ -153,9 +153,9 @@ class ClickToDial:
             StoreError: the database cannot be used.
         """
         owner = ("link", link.link_id)
-        standing = self.signer.check_form(link.link_id, address, form, self._web.now())
-        if standing is not LinkState.VALID:
-            self._note("form", link.link_id, standing)
+        state = self.signer.check_form(link.link_id, address, form, self._web.now())
+        if state is not LinkState.VALID:
+            self._note("form", link.link_id, state)
             raise ClickRefused(FORM_EXPIRED, 403)
         before = self.attempts.of_form(form, owner)
         if before is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pbxrouter.database.people import credentials, set_console_password, update_console_user
+from pbxrouter.database.access import credentials, set_console_password, update_console_user
 from pbxrouter.errors import EditRefused
 from pbxrouter.security import Role, check_new_password
 from pbxrouter.text import sentence
@@ -14,7 +14,7 @@ from pbxrouter.web.language import LANGUAGES
 
 
 class AccountPage:
-    """The page ``/settings/account``."""
+    """Serves the page ``/settings/account``."""
 
     def __init__(self, router: Router, auth: SessionAuth, web: WebContext, in_thread: InThread) -> None:
         self._router = router

@@ -14,6 +14,7 @@ from pbxrouter.text import Sentence
 from pbxrouter.web.console.account_page import AccountPage
 from pbxrouter.web.console.call_pages import CallPages
 from pbxrouter.web.console.click_to_dial.pages import ClickPages
+from pbxrouter.web.console.console_user_pages import ConsoleUserPages
 from pbxrouter.web.console.doctor_page import DoctorPage
 from pbxrouter.web.console.lockout_pages import LockoutPages
 from pbxrouter.web.console.login_pages import LoginPages
@@ -24,7 +25,6 @@ from pbxrouter.web.console.session_auth import InThread, SessionAuth
 from pbxrouter.web.console.templates import Pages, Statics
 from pbxrouter.web.console.token_pages import TokenPages
 from pbxrouter.web.console.try_number import TryNumberPage
-from pbxrouter.web.console.user_pages import UserPages
 from pbxrouter.web.context import WebContext
 from pbxrouter.web.http.guard import Visitors
 from pbxrouter.web.http.site import AddRoutes
@@ -65,7 +65,7 @@ def add_console(app: Klein, web: WebContext, visitors: Visitors, in_thread: InTh
     router = Router(app, auth, Pages(translator, statics))
     LoginPages(router, auth, web, in_thread)
     AccountPage(router, auth, web, in_thread)
-    UserPages(router, web, in_thread)
+    ConsoleUserPages(router, web, in_thread)
     for page in PAGES:
         page(router, web)
     add_statics(app, statics)

@@ -154,7 +154,7 @@ class CallPages:
             "calls/one.html",
             page_request,
             call=found,
-            test=urlencode({"caller": found.caller, "number": found.number, **sent_on_by(found.forwarded_by)}),
+            test=urlencode({"caller": found.caller, "number": found.number, **forwarder_fields(found.forwarded_by)}),
             outcome_sentence=outcome_sentence,
             outcome_kind=outcome_kind,
         )
@@ -216,14 +216,14 @@ class CallPages:
         return parts
 
 
-def sent_on_by(party: str) -> dict[str, str]:
-    """The fields of the page Test a number for who sent a call on; several parties cannot be asked about.
+def forwarder_fields(forwarder: str) -> dict[str, str]:
+    """The fields of the page Test a number for who forwarded a call; several forwarders cannot be asked about.
 
-    Proven parties are shown by their endpoints, and claimed ones by their numbers.
+    Proven forwarders are shown by their endpoints, and claimed ones by their numbers.
     """
-    if not party or "," in party:
+    if not forwarder or "," in forwarder:
         return {}
-    return {"forwarded_by" if "/" in party else "claimed_by": party}
+    return {"forwarded_by" if "/" in forwarder else "claimed_forwarder": forwarder}
 
 
 def draw_parts(minutes: dict[int, int], midnight: float, translator: Translator) -> list[Part]:

@@ -44,7 +44,7 @@ class DoctorRun:
 
 
 class DoctorPage:
-    """The page ``/settings/doctor``."""
+    """Serves the page ``/settings/doctor``."""
 
     log = Logger()
 

@@ -19,13 +19,15 @@ SOURCES: Final = {
     "endpoint": Sentence("endpoint"),
     "number": Sentence("caller number"),
     "trunk": Sentence("number on a trunk"),
+    "unnamed": Sentence("callers without a name"),
+    "peer": Sentence("machine that sends calls"),
     "mapping": Sentence("mapping"),
     "gateway": Sentence("whole gateway"),
 }
 
 
 class LockoutPages:
-    """The page ``/lockouts``."""
+    """Serves the page ``/lockouts``."""
 
     def __init__(self, router: Router, web: WebContext) -> None:
         self._router = router

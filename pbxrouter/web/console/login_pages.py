@@ -5,8 +5,8 @@ from __future__ import annotations
 import hmac
 from typing import Any, Final
 
+from pbxrouter.database.access import is_setup_link, needs_setup, use_setup_link
 from pbxrouter.database.audit import Actor
-from pbxrouter.database.people import is_setup_link, needs_setup, use_setup_link
 from pbxrouter.errors import EditRefused, NotThere
 from pbxrouter.security import MIN_PASSWORD_LENGTH, Role, check_new_password, hash_token
 from pbxrouter.text import sentence

@@ -64,7 +64,7 @@ MENU: Final = (
         Sentence("Settings"),
         (
             MenuEntry("/settings/account", Sentence("My account"), "key"),
-            MenuEntry("/settings/people", Sentence("Console users"), "people", Role.ADMIN),
+            MenuEntry("/settings/console-users", Sentence("Console users"), "people", Role.ADMIN),
             MenuEntry("/settings/tokens", Sentence("API tokens"), "code", Role.ADMIN),
             MenuEntry("/settings/links", Sentence("Click to dial"), "link", Role.ADMIN),
             MenuEntry("/settings/doctor", Sentence("Doctor"), "heart", Role.ADMIN),

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from pbxrouter.call import SUCCESSFUL, GatewayOutcome
 from pbxrouter.counter import OutcomeTotals
-from pbxrouter.database.people import live_sessions
+from pbxrouter.database.access import live_sessions
 from pbxrouter.errors import StoreError
 from pbxrouter.health import State
 from pbxrouter.security import Role
@@ -57,7 +57,7 @@ class NowPage:
         router.add("/now/events", self.follow, Role.VIEWER)
 
     async def show(self, page_request: PageRequest) -> bytes:
-        """Show the page."""
+        """Show the calls in progress and the gateway's health."""
         await self._snapshots.refreshed()
         values = self._values(self._snapshots.make())
         return self._router.page("now.html", page_request, at=self._web.now(), **values)

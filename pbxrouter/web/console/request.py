@@ -10,8 +10,8 @@ from urllib.parse import parse_qsl
 
 from twisted.web.iweb import IRequest
 
+from pbxrouter.database.access import ConsoleUser
 from pbxrouter.database.audit import Actor
-from pbxrouter.database.people import ConsoleUser
 from pbxrouter.errors import EditRefused
 from pbxrouter.text import Sentence, sentence
 from pbxrouter.web.http.site import MAX_FORM, header

@@ -14,7 +14,7 @@ from typing import Any, Final
 from twisted.logger import Logger
 from twisted.web.iweb import IRequest
 
-from pbxrouter.database.people import ConsoleUser, close_session, credentials, open_session, session_user, touch_session
+from pbxrouter.database.access import ConsoleUser, close_session, credentials, open_session, session_user, touch_session
 from pbxrouter.errors import EditRefused
 from pbxrouter.security import RateLimit, hash_token, network_of
 from pbxrouter.text import printable, sentence

@@ -6,7 +6,7 @@ import datetime
 import functools
 from typing import Final
 
-from pbxrouter.database.people import add_token, list_tokens, revoke_token, token
+from pbxrouter.database.access import add_token, list_tokens, revoke_token, token
 from pbxrouter.errors import EditRefused
 from pbxrouter.security import Role, Scope, hash_token, new_token
 from pbxrouter.text import Sentence, sentence
@@ -31,7 +31,7 @@ def epoch(text: str | None) -> float | None:
 
 
 class TokenPages:
-    """The page ``/settings/tokens``."""
+    """Serves the page ``/settings/tokens``."""
 
     def __init__(self, router: Router, web: WebContext) -> None:
         self._router = router

@@ -51,16 +51,16 @@ class Question:
     number: str
     endpoint: str
     forwarded_by: str
-    claimed_by: str
+    claimed_forwarder: str
 
     @property
     def is_about_more(self) -> bool:
         """Whether a field of the form's second part is filled in."""
-        return bool(self.endpoint or self.forwarded_by or self.claimed_by)
+        return bool(self.endpoint or self.forwarded_by or self.claimed_forwarder)
 
 
 class TryNumberPage:
-    """The page ``/test``."""
+    """Serves the page ``/test``."""
 
     def __init__(self, router: Router, web: WebContext) -> None:
         self._router = router
@@ -117,7 +117,7 @@ class TryNumberPage:
             pin,
             endpoint=question.endpoint,
             forwarded_by=question.forwarded_by,
-            claimed_by=question.claimed_by,
+            claimed_forwarder=question.claimed_forwarder,
         )
         decision = await self._web.engine.decide(facts)
         why_not = await self._web.in_thread(runners_up, rules, decision)

@@ -120,7 +120,7 @@ class Guarded(Resource):
         self._visitors = visitors
 
     def render(self, request: Any) -> Any:
-        """See twisted.web.resource.IResource."""
+        """Add the security headers, refuse unknown hosts, then render the wrapped resource."""
         for name, value in HEADERS.items():
             request.setHeader(name, value)
         if self._visitors.is_secure(request):

@@ -199,7 +199,7 @@ class BoundedSite(Site):
         self.refused[reason] += 1
 
     def log(self, request: Request) -> None:
-        """See twisted.web.http.HTTPFactory."""
+        """Write no access log: Twisted's would have links and their secrets in it."""
 
 
 class WebService(Listener):

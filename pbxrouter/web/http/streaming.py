@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from twisted.web.iweb import IRequest
 from zope.interface import implementer
 
-_log = Logger(namespace=__name__)
+_log = Logger()
 
 
 @implementer(IPushProducer)

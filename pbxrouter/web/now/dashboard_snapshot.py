@@ -20,6 +20,7 @@ from pbxrouter.counter import report as counter_report
 from pbxrouter.database import LockoutFigures, lockout_figures
 from pbxrouter.errors import StoreError
 from pbxrouter.health import Health
+from pbxrouter.net import QueueFigures
 from pbxrouter.web.context import WebContext
 from pbxrouter.web.language import LANGUAGES, Translator
 from pbxrouter.web.now.graphs import calls_per_minute
@@ -27,6 +28,8 @@ from pbxrouter.web.now.graphs import calls_per_minute
 SHOWN: Final = 50
 """Maximum number of calls listed; of more, only the total is shown."""
 FIGURES_EVERY_S: Final = 5.0
+QUEUE_STEP_S: Final = 10.0
+"""Seconds by which the age of a queue is shown."""
 GRAPH_HOURS: Final = 3
 GRAPH_LATE_S: Final = 3.0
 """Seconds after a minute's end before it is drawn, since its last calls are written by then."""
@@ -127,7 +130,7 @@ class DashboardSnapshots:
         self._waiting: list[Deferred[None]] | None = None
 
     def make(self) -> DashboardSnapshot:
-        """Take a snapshot."""
+        """Take a snapshot of calls, figures and health."""
         version = live_version(self._web.active_calls, self._web.counters)
         if version != self._version:
             self._version = version
@@ -150,12 +153,11 @@ class DashboardSnapshots:
             await done
 
     def _is_due(self) -> bool:
-        return self._web.now() - self._read_at >= FIGURES_EVERY_S
+        return bool(self._web.reactor.seconds() - self._read_at >= FIGURES_EVERY_S)
 
     async def _read(self) -> None:
         try:
-            now = self._web.now()
-            self._read_at = now
+            now, self._read_at = self._web.now(), self._web.reactor.seconds()
             midnight = self._web.zone.midnight(now)
             names = [counter.asterisk for counter in self._web.counters]
             self._figures = await self._web.read(lambda connection: read_figures(connection, midnight, now, names))
@@ -188,7 +190,14 @@ class DashboardSnapshots:
 def _still(health: Health) -> Health:
     """The health without the values that change with time alone."""
     asterisks = tuple(replace(asterisk, unknown_s=0.0) for asterisk in health.asterisks)
-    return replace(health, now=health.started, asterisks=asterisks)
+    queues = tuple(map(_still_queue, health.queues))
+    return replace(health, now=health.started, asterisks=asterisks, queues=queues)
+
+
+def _still_queue(queue: QueueFigures) -> QueueFigures:
+    if queue.state == "good":
+        return replace(queue, length=0, oldest_s=0.0)
+    return replace(queue, oldest_s=queue.oldest_s // QUEUE_STEP_S * QUEUE_STEP_S)
 
 
 def graph_of(minutes: Minutes, translator: Translator) -> Markup:

@@ -90,7 +90,7 @@ def _event(parts: Mapping[str, str], rows: Mapping[str, str], order: list[str] |
 
 @implementer(IPushProducer)
 class _Stream:
-    """One connected browser."""
+    """The event stream of one connected browser."""
 
     __slots__ = ("_clock", "done", "lost", "request", "seen", "session", "slow_since", "translator", "written")
 

@@ -35,7 +35,7 @@ class FastAGIProtocol(LineOnlyReceiver):
         self.__in_flight: deque[Deferred[str]] = deque()
 
     def connectionMade(self) -> None:
-        """The opening block comes first."""
+        """Wait for the opening block."""
         self.readingVariables = True
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]

@@ -27,10 +27,10 @@ NEW = {"pattern": "2X", "application_name": "dial", "application_data": "SIP"}
 
 
 class AuditCase(SynchronousTestCase):
-    """Has a database."""
+    """Test case with a new database."""
 
     def setUp(self) -> None:
-        """Make it."""
+        """Create the database and connect to it."""
         path = Path(self.mktemp())
         database.create(path)
         self.connection = database.connect(path, timeout_s=0)
@@ -64,7 +64,7 @@ class AuditCase(SynchronousTestCase):
 
 
 class ChangingTests(AuditCase):
-    """Recording changes."""
+    """Recording changes in the audit log."""
 
     def test_an_entry(self) -> None:
         """An entry has author, time and kind, and the row as stored, defaults included."""
@@ -127,7 +127,7 @@ class ChangingTests(AuditCase):
 
 
 class UndoTests(AuditCase):
-    """Undoing changes."""
+    """Undoing changes by the audit log."""
 
     def test_each_way(self) -> None:
         """Creations, changes and deletions can be undone, and so can an undo."""
@@ -210,7 +210,7 @@ class UndoTests(AuditCase):
         self.assertEqual(self.rows("SELECT * FROM extensions_mappings"), [(1, 2, map_id), (2, 1, map_id)])
 
     def test_exactly(self) -> None:
-        """BLOBs, text that is not UTF-8, NULLs and odd numbers are restored exactly."""
+        """BLOBs, text that is not UTF-8, NULLs and infinite numbers are restored exactly."""
         self.alter(
             "INSERT INTO applications_mappings VALUES"
             " (1, x'00ff', CAST(x'4d6f6973e973' AS TEXT), '2X'), (2, 'dial', x'', CAST(x'320058' AS TEXT)),"
@@ -290,7 +290,7 @@ class UndoTests(AuditCase):
 
 
 class ShownTests(AuditCase):
-    """Reading the log."""
+    """Reading and searching the audit log."""
 
     def test_pins(self) -> None:
         """An entry tells that a PIN is set or was changed, never the PIN or its hash."""

@@ -25,7 +25,7 @@ from tests.database.audit.test_log import ANA, AuditCase
 
 
 class TextTests(SynchronousTestCase):
-    """Changes as JSON."""
+    """Changes of rows as JSON."""
 
     def item(self, **other: object) -> str:
         """One change of an extension, with other parts."""
@@ -76,7 +76,7 @@ class TextTests(SynchronousTestCase):
 
 
 class UnchangedTests(SynchronousTestCase):
-    """is_as_left."""
+    """is_as_left compares a row with what a change left."""
 
     def test_number_of_a_grant(self) -> None:
         """A grant's number may differ, since it is not the grant's key; holder and mapping may not."""

@@ -34,7 +34,7 @@ from pbxrouter.text.sentences import Sentence, sentence
 def row(
     began: float = 0.0, caller: str = "33", number: str = "21", outcome: str = "ANSWER", *trace: Sentence
 ) -> CallRow:
-    """A call's row."""
+    """The history row of a call."""
     return CallRow(
         began, began + 5, "u", caller, "", number, "allow", "2X", "dial", "SIP", "33", outcome, "", 3,
         trace_text(trace),
@@ -42,10 +42,10 @@ def row(
 
 
 class HistoryCase(SynchronousTestCase):
-    """Has a database."""
+    """Test case with a new database."""
 
     def setUp(self) -> None:
-        """Make and open it."""
+        """Create the database and connect to it."""
         path = Path(self.mktemp()).absolute()
         database.create(path)
         self.connection: sqlite3.Connection = database.connect(path)
@@ -62,7 +62,7 @@ CALLS = st.lists(
     ),
     max_size=12,
 )
-WISHES = st.builds(
+SEARCHES = st.builds(
     Search,
     caller=st.sampled_from([None, "33", "3*", "33*", "9"]),
     number=st.sampled_from([None, "21", "2*"]),
@@ -77,7 +77,7 @@ class Pages(HistoryCase):
     """Pages, forward and backward."""
 
     @settings(max_examples=150, deadline=None)
-    @given(CALLS, WISHES, st.integers(1, 4))
+    @given(CALLS, SEARCHES, st.integers(1, 4))
     def test_all_pages_are_all_that_fits(
         self, calls: list[tuple[int, str, str, str, str]], search: Search, limit: int
     ) -> None:
@@ -191,8 +191,8 @@ class Pages(HistoryCase):
             given = sum(value is not None for value in (search.caller, search.number, search.outcome))
             self.assertEqual(self.index_of(search), (index, given), search)
 
-    def test_index_of_calls_that_were_sent_on(self) -> None:
-        """The index of calls that were sent on is used, unless fewer calls have another value."""
+    def test_index_of_forwarded_calls(self) -> None:
+        """The index of calls that were forwarded is used, unless fewer calls have another value."""
         self.patch(history, "FEW", 10)
         add_calls(
             self.connection,
@@ -261,8 +261,8 @@ def fits(record: KeptCall, search: Search) -> bool:
             return False
     wanted = search.forwarded_by
     if wanted is not None:
-        parties = [party for party in record.forwarded_by.split(", ") if party]
-        names = [*parties, *(party.partition("/")[2] for party in parties if "/" in party)]
+        forwarders = [forwarder for forwarder in record.forwarded_by.split(", ") if forwarder]
+        names = [*forwarders, *(forwarder.partition("/")[2] for forwarder in forwarders if "/" in forwarder)]
         if not any(name.startswith(wanted[:-1]) if wanted.endswith("*") else name == wanted for name in names):
             return False
     return (
@@ -296,7 +296,7 @@ class Traces(HistoryCase):
 
 
 class Figures(HistoryCase):
-    """Figures of calls."""
+    """Figures of calls for a stretch of time."""
 
     def setUp(self) -> None:
         """Add five calls in three minutes."""

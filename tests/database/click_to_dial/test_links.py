@@ -279,7 +279,7 @@ class RowsTests(SynchronousTestCase):
     """Links in a database."""
 
     def setUp(self) -> None:
-        """Add a link."""
+        """Add a click-to-dial link."""
         path = Path(self.mktemp())
         database.create(path)
         self.connection: sqlite3.Connection = database.connect(path)

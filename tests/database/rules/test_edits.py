@@ -59,10 +59,10 @@ def state(connection: sqlite3.Connection) -> dict[str, list[Any]]:
 
 
 class EditCase(SynchronousTestCase):
-    """Has a database."""
+    """Test case with a new database."""
 
     def setUp(self) -> None:
-        """Make it."""
+        """Create the database and connect to it."""
         path = Path(self.mktemp())
         database.create(path)
         self.connection = database.connect(path, timeout_s=0)
@@ -500,7 +500,7 @@ class GrantTests(EditCase):
         }
 
     def there(self) -> set[Grant]:
-        """All grants."""
+        """All grants in the database."""
         return {
             Grant(kind, *row)
             for kind, query in (

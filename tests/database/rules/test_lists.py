@@ -36,10 +36,10 @@ MOST_STEPS = 50 * MANY
 
 
 class ListCase(SynchronousTestCase):
-    """Has a database."""
+    """Test case with a new database."""
 
     def setUp(self) -> None:
-        """Make it."""
+        """Create the database and connect to it."""
         path = Path(self.mktemp())
         database.create(path)
         self.connection = database.connect(path, timeout_s=0)
@@ -50,7 +50,7 @@ class ListCase(SynchronousTestCase):
         self.connection.executescript(f"PRAGMA foreign_keys = OFF; {script}; PRAGMA foreign_keys = ON")
 
     def add(self, table: str, columns: str, rows: list[tuple[Any, ...]]) -> None:
-        """Add rows."""
+        """Insert rows into a table."""
         places = ", ".join("?" * len(rows[0]))
         with database.transaction(self.connection):
             self.connection.executemany(f"INSERT INTO {table} ({columns}) VALUES ({places})", rows)
@@ -78,10 +78,10 @@ class ListCase(SynchronousTestCase):
 
 
 class MappingListTests(ListCase):
-    """Lists of mappings."""
+    """Lists of mappings: order, search, pages."""
 
     def setUp(self) -> None:
-        """Add a few."""
+        """Add mappings, extensions and grants."""
         super().setUp()
         self.add(
             "applications_mappings",

@@ -16,7 +16,7 @@ HASH = "0123456789abcdef" * 4
 
 
 class LoaderTests(SynchronousTestCase):
-    """read_rules."""
+    """read_rules makes a RuleSet of the database's rows."""
 
     def setUp(self) -> None:
         """An empty database, whose constraints are not checked."""

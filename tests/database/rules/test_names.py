@@ -35,7 +35,7 @@ class RuleNamesTests(SynchronousTestCase):
     """Has a database with two mappings, an extension and a user."""
 
     def setUp(self) -> None:
-        """Make it."""
+        """Create a database with mappings and an extension."""
         path = pathlib.Path(self.mktemp())
         database.create(path)
         self.connection: sqlite3.Connection = database.connect(path)

@@ -14,8 +14,8 @@ import sys
 
 from twisted.internet.threads import deferToThread
 
+from pbxrouter.database.access.console_users import add_console_user
 from pbxrouter.database.calls.history import add_calls
-from pbxrouter.database.people.console_users import add_console_user
 from pbxrouter.security.roles import Role
 from pbxrouter.web.api.resources.endpoints import ENDPOINTS
 from pbxrouter.web.api.token_auth import LIMITS

@@ -46,7 +46,7 @@ class CallsCase(ConsoleCase):
 
 
 class ListTests(CallsCase):
-    """``/calls``."""
+    """The page ``/calls``."""
 
     async def test_nothing_yet(self) -> None:
         """Without calls the page says how to place one."""
@@ -64,13 +64,13 @@ class ListTests(CallsCase):
         self.assertEqual(len(re.findall("/calls/[0-9]+", (await self.get(f"/calls?since={since}")).html)), 2)
         self.assertIn("35", (await self.get(f"/calls?until={since}")).text)
 
-    async def test_sent_on(self) -> None:
-        """Both parties are shown; a filter finds by the party; a link tests the call with the party."""
-        for place, party in enumerate(("PJSIP/21", "44", "PJSIP/21, PJSIP/22", "")):
-            await self.have(dataclasses.replace(row(self.now - place, f"060{place}"), forwarded_by=party))
+    async def test_forwarded(self) -> None:
+        """Caller and forwarder are shown; a filter finds by the forwarder; a link tests the call with it."""
+        for place, forwarder in enumerate(("PJSIP/21", "44", "PJSIP/21, PJSIP/22", "")):
+            await self.have(dataclasses.replace(row(self.now - place, f"060{place}"), forwarded_by=forwarder))
         page = await self.get("/calls?forwarded_by=21")
         self.assertEqual(len(re.findall("/calls/[0-9]+", page.html)), 2)
-        self.assertIn("0600 sent on by PJSIP/21 21", page.text)
+        self.assertIn("0600 forwarded by PJSIP/21 21", page.text)
         self.assertIn(("forwarded_by", "21"), page.form("/calls").fields)
         self.assertIn("/calls.csv?forwarded_by=21", page.links)
         lines = (await self.get("/calls.csv?forwarded_by=21")).html.splitlines()
@@ -78,13 +78,13 @@ class ListTests(CallsCase):
         self.assertEqual((await self.get(f"/calls?forwarded_by={'2' * 99}")).status, 400)
         for number, query in (
             (1, "&forwarded_by=PJSIP%2F21"),
-            (2, "&claimed_by=44"),
+            (2, "&claimed_forwarder=44"),
             (3, ""),
             (4, ""),
         ):
             page = await self.get(f"/calls/{number}")
             self.assertIn(f"/test?caller=060{number - 1}&number=21{query}", page.links)
-        self.assertIn("sent on by PJSIP/21, PJSIP/22", (await self.get("/calls/3")).text)
+        self.assertIn("forwarded by PJSIP/21, PJSIP/22", (await self.get("/calls/3")).text)
 
     async def test_a_time_that_is_none(self) -> None:
         """An invalid time is reported at its field; the other filters are kept."""
@@ -132,7 +132,7 @@ class ListTests(CallsCase):
 
 
 class OneTests(CallsCase):
-    """``/calls/1``."""
+    """The page ``/calls/1``."""
 
     async def test_what_it_tells(self) -> None:
         """The page has the call's facts, the trace, and a link to test it again."""
@@ -151,7 +151,7 @@ class OneTests(CallsCase):
 
 
 class CsvTests(CallsCase):
-    """``/calls.csv``."""
+    """The CSV file ``/calls.csv``."""
 
     async def test_all_that_fit(self) -> None:
         """All matching calls are streamed in several pieces; no cell is a formula."""
@@ -172,7 +172,7 @@ class CsvTests(CallsCase):
 
 
 class BusiestTests(CallsCase):
-    """``/calls/busiest``."""
+    """The page ``/calls/busiest``."""
 
     async def test_day_and_week(self) -> None:
         """Graphs of day and week, and the busiest minutes as a table."""
@@ -195,7 +195,7 @@ class BusiestTests(CallsCase):
 
 
 class TestTests(CallsCase):
-    """``/test``."""
+    """The page ``/test``."""
 
     async def test_each_verdict(self) -> None:
         """Each verdict is worded as by `pbxrouter explain`."""
@@ -222,12 +222,12 @@ class TestTests(CallsCase):
         self.wait(60)
         self.assertIn("Denied", (await self.me.send("/test", caller="44", number="34", pin="000000")).text)
 
-    async def test_sent_on(self) -> None:
-        """The fields for the party that sent the call on, the claimed one, and the endpoint."""
+    async def test_forwarded(self) -> None:
+        """The fields for the forwarder, the claimed forwarder and the endpoint."""
         for fields, said in (
-            ({"caller": "0600", "forwarded_by": "33"}, "Allowed: 0600, sent on by 33, dials 21, which runs dial SIP"),
-            ({"caller": "33", "forwarded_by": "PJSIP/44"}, "A PIN is needed: 33, sent on by PJSIP/44, dials 21"),
-            ({"caller": "33", "claimed_by": "44"}, "the call claims that 44 sent it on, without proof"),
+            ({"caller": "0600", "forwarded_by": "33"}, "Allowed: 0600, forwarded by 33, dials 21, which runs dial SIP"),
+            ({"caller": "33", "forwarded_by": "PJSIP/44"}, "A PIN is needed: 33, forwarded by PJSIP/44, dials 21"),
+            ({"caller": "33", "claimed_forwarder": "44"}, "the call claims that 44 forwarded it, without proof"),
             ({"caller": "33", "endpoint": "pjsip/33"}, "Allowed: 33 dials 21"),
         ):
             page = await self.me.send("/test", number="21", **fields)
@@ -236,14 +236,14 @@ class TestTests(CallsCase):
             self.assertEqual({**dict(page.form("/test").fields), **fields}, dict(page.form("/test").fields))
         self.assertNotIn("<details open>", (await self.get("/test?caller=33&number=21")).html)
         page = await self.get("/test?caller=33&number=21&forwarded_by=PJSIP/44")
-        self.assertIn("sent on by PJSIP/44", page.text)
+        self.assertIn("forwarded by PJSIP/44", page.text)
 
     async def test_typing_errors(self) -> None:
         """Each error is beside its field, with what is accepted."""
         for field, text in (
             ("forwarded_by", "99"),
             ("endpoint", "33"),
-            ("claimed_by", "PJSIP/33"),
+            ("claimed_forwarder", "PJSIP/33"),
             ("forwarded_by", HOSTILE[:70]),
         ):
             page = await self.me.send("/test", {"caller": "33", "number": "21", field: text})

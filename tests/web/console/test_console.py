@@ -21,7 +21,7 @@ from pbxrouter.web.console.menu import MENU
 from pbxrouter.web.console.router import Route
 from pbxrouter.web.console.session_auth import SESSION_COOKIE
 from pbxrouter.web.http.site import CUT_OFF, MAX_FORM
-from tests.web_fakes import FORM, PASSWORD, ConsoleCase, Person
+from tests.web_fakes import FORM, PASSWORD, ConsoleCase, WebClient
 
 EVERYBODYS = {"/login", "/logout", "/language", "/setup", "/setup/<link>"}
 """Pages of the entrance, which have rules of their own."""
@@ -76,40 +76,40 @@ class RolesTests(ConsoleCase):
 
     async def test_too_small_a_role(self) -> None:
         """A page for a higher role is refused, by GET and by a complete POST."""
-        people = {role: await self.as_(role) for role in Role}
+        clients = {role: await self.as_(role) for role in Role}
         for path, route in self.pages("GET", "POST"):
-            for role, person in people.items():
+            for role, client in clients.items():
                 if route.role is not None and not role.may(route.role):
-                    answer = await (person.get(path) if "GET" in route.methods else person.post(path))
+                    answer = await (client.get(path) if "GET" in route.methods else client.post(path))
                     self.assertEqual(answer.status, 403, f"{role.value}: {path}")
                     self.assertIn("Your role does not allow this page", answer.text)
 
     async def test_sufficient_role(self) -> None:
         """With the role each page is shown, or is 404 for a missing row; none fails."""
-        people = {role: await self.as_(role) for role in Role}
+        clients = {role: await self.as_(role) for role in Role}
         for path, route in self.pages("GET"):
             if route.role is not None and path not in ENDLESS:
-                answer = await people[route.role].get(path)
+                answer = await clients[route.role].get(path)
                 self.assertIn(answer.status, (200, 303, 404), f"{route.role.value}: {path}")
         self.assertEqual(self.flushLoggedErrors(), [])
 
     async def test_the_menu(self) -> None:
         """The menu has exactly the pages that the user's role may see, and each of them exists."""
         for role in Role:
-            person = await self.as_(role)
+            client = await self.as_(role)
             menu = [entry for section in MENU for entry in section.entries]
-            shown = (await person.get("/settings/account")).links
+            shown = (await client.get("/settings/account")).links
             for entry in menu:
                 self.assertEqual(entry.path in shown, role.may(entry.role), f"{role.value}: {entry.path}")
                 if role.may(entry.role):
-                    self.assertEqual((await person.get(entry.path)).status, 200, entry.path)
+                    self.assertEqual((await client.get(entry.path)).status, 200, entry.path)
 
 
 class FormsTests(ConsoleCase):
     """A form of another session is refused."""
 
     async def start(self) -> None:
-        """A logged-in user."""
+        """Log in as an admin."""
         await super().start()
         self.me = await self.admin()
 
@@ -204,7 +204,7 @@ class FormsTests(ConsoleCase):
 
 
 class HostTests(ConsoleCase):
-    """The Host header."""
+    """Which Host headers are accepted."""
 
     settings = Web(
         listen="tcp:0:interface=127.0.0.1",
@@ -292,7 +292,7 @@ class HostTests(ConsoleCase):
 
 
 class NoProxyTests(ConsoleCase):
-    """Without a trusted proxy."""
+    """Headers of a proxy while no proxy is trusted."""
 
     async def test_not_believed(self) -> None:
         """Headers that a client sets itself do not circumvent the limits."""
@@ -318,8 +318,8 @@ class HeadersTests(ConsoleCase):
         """Pages, redirects, errors and files: no frames, no type guessing, no foreign scripts."""
         me = await self.admin()
         for path in ("/login", "/", "/settings/account", "/nowhere", "/static/x/none.css", "/api/nowhere"):
-            for person in (self.me, me):
-                answer = await person.get(path)
+            for client in (self.me, me):
+                answer = await client.get(path)
                 policy = answer.header("Content-Security-Policy")
                 self.assertIn("default-src 'none'", policy)
                 self.assertIn("frame-ancestors 'none'", policy)
@@ -332,7 +332,7 @@ class HeadersTests(ConsoleCase):
 
     async def test_pages_are_kept_nowhere(self) -> None:
         """No page is cached by browsers or proxies."""
-        for path in ("/login", "/settings/account", "/settings/people"):
+        for path in ("/login", "/settings/account", "/settings/console-users"):
             answer = await (await self.admin()).get(path)
             self.assertEqual(answer.header("Cache-Control"), "no-store")
             self.assertIn("Cookie", answer.header("Vary"))
@@ -382,12 +382,12 @@ class HeadersTests(ConsoleCase):
 
 
 class ProblemsTests(ConsoleCase):
-    """Errors as pages."""
+    """Errors are shown as pages."""
 
     async def test_no_such_page(self) -> None:
         """A page that does not exist is 404, with the menu for logged-in users; the path is not echoed."""
-        for person, menu in ((self.me, False), (await self.viewer(), True)):
-            answer = await person.get("/nowhere/<script>")
+        for client, menu in ((self.me, False), (await self.viewer(), True)):
+            answer = await client.get("/nowhere/<script>")
             self.assertEqual((answer.status, answer.title), (404, "404"))
             self.assertIn("This page does not exist", answer.text)
             self.assertEqual("/calls" in answer.links, menu)
@@ -493,13 +493,13 @@ class ProblemsTests(ConsoleCase):
         self.web.reading.close()
         away = Store(self.path, self.web.hash_pin, self.web.reactor)
         object.__setattr__(self.web, "reading", away)
-        answer = await me.get("/settings/people")
+        answer = await me.get("/settings/console-users")
         self.assertEqual(answer.status, 503)
         self.assertIn("The database is not available", answer.text)
         self.assertEqual((await self.get("/nowhere")).status, 404)
         self.path.rmdir()
         kept.rename(self.path)
-        self.assertEqual((await me.get("/settings/people")).status, 200)
+        self.assertEqual((await me.get("/settings/console-users")).status, 200)
 
 
 class HostileTests(ConsoleCase):
@@ -513,7 +513,7 @@ class HostileTests(ConsoleCase):
         self.assertNotIn("<img", answer.html)
         self.assertIn(("login", evil), answer.form("/login").fields)
         me = await self.enter(await self.add_person(evil, Role.ADMIN))
-        page = await me.get("/settings/people")
+        page = await me.get("/settings/console-users")
         self.assertNotIn("<img", page.html)
         self.assertIn(evil, page.text)
 
@@ -527,7 +527,7 @@ class HostileTests(ConsoleCase):
 
     async def test_no_session_in_an_address(self) -> None:
         """A session is accepted from the cookie only, never from a URL."""
-        me: Person = await self.admin()
+        me: WebClient = await self.admin()
         cookie = me.cookies[SESSION_COOKIE][0]
         answer = await self.get(f"/settings/account?{SESSION_COOKIE}={cookie}")
         self.assertEqual(answer.status, 303)

@@ -13,7 +13,7 @@ class LockoutCase(ConsoleCase):
     """A console, and callers who guess PINs."""
 
     async def guess(self, count: int, endpoint: str = "PJSIP/33", caller: str = "33", map_id: int = 1) -> None:
-        """Key wrong PINs."""
+        """Count wrong PINs of an endpoint."""
         keys = keys_of(f"{endpoint}-0000001a", caller, map_id, frozenset())
         now = self.web.now()
 
@@ -25,10 +25,10 @@ class LockoutCase(ConsoleCase):
 
 
 class LockoutPageTests(LockoutCase):
-    """``/lockouts``."""
+    """The page ``/lockouts``."""
 
     async def test_none(self) -> None:
-        """The page says so."""
+        """Without lock-outs the page says that there are none."""
         self.me = await self.viewer()
         page = await self.get("/lockouts")
         self.assertEqual((page.status, page.title), (200, "Lock-outs"))
@@ -85,14 +85,14 @@ class LockoutPageTests(LockoutCase):
         self.assertIn("PJSIP/33", (await self.get("/lockouts")).text)
 
     async def test_hostile_name(self) -> None:
-        """A name is text."""
+        """Markup in a caller's number is shown as text."""
         self.me = await self.viewer()
         await self.guess(1, "PJSIP/33", "<script>alert(1)</script>")
         self.assertNotIn("<script>alert", (await self.get("/lockouts")).html)
 
 
 class NowTests(LockoutCase):
-    """The page Now."""
+    """Lock-outs and attacks on the page Now."""
 
     async def test_locked(self) -> None:
         """A caller who is locked out is told, with a link to the page."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from pbxrouter.database.people.console_users import (
+from pbxrouter.database.access.console_users import (
     any_console_user,
     console_user,
     delete_console_user,
@@ -12,20 +12,20 @@ from pbxrouter.database.people.console_users import (
     set_console_password,
     update_console_user,
 )
-from pbxrouter.database.people.sessions import IDLE_S, LONGEST_S, SETUP_S
+from pbxrouter.database.access.sessions import IDLE_S, LONGEST_S, SETUP_S
 from pbxrouter.security.roles import Role
 from pbxrouter.web.console.login_pages import SETUP_COOKIE
 from pbxrouter.web.console.session_auth import LANGUAGE_COOKIE, SESSION_COOKIE, VISITOR_COOKIE
-from tests.web_fakes import ACTOR, PASSWORD, ConsoleCase, Person
+from tests.web_fakes import ACTOR, PASSWORD, ConsoleCase, WebClient
 
 NEW = "a password of my own"
 
 
 class LogInTests(ConsoleCase):
-    """The login form."""
+    """The login form and its limits."""
 
     async def start(self) -> None:
-        """One console user."""
+        """Create one console user."""
         await super().start()
         self.ana = await self.add_person("ana", Role.ADMIN)
 
@@ -170,9 +170,9 @@ class SessionTests(ConsoleCase):
         await self.add_person("bo", Role.ADMIN)
         self.me = await self.enter(self.ana)
 
-    async def is_in(self, person: Person | None = None) -> bool:
+    async def is_in(self, client: WebClient | None = None) -> bool:
         """Whether the browser's session is valid."""
-        return (await (person or self.me).get("/settings/account")).status == 200
+        return (await (client or self.me).get("/settings/account")).status == 200
 
     async def test_planted(self) -> None:
         """A session cookie set by an attacker is not kept: the login creates a new one."""
@@ -268,24 +268,24 @@ class SessionTests(ConsoleCase):
     async def test_rubbish(self) -> None:
         """Invalid cookies count as no session, and cause no error."""
         for cookie in ("x", "", "\x01", "é".encode().decode("latin-1"), "a" * 5000, "a=b=c", '"quoted"'):
-            person = self.new_client()
-            answer = await person.ask("GET", "/settings/account", headers={"Cookie": f"{SESSION_COOKIE}={cookie}"})
+            client = self.new_client()
+            answer = await client.ask("GET", "/settings/account", headers={"Cookie": f"{SESSION_COOKIE}={cookie}"})
             self.assertEqual(answer.status, 303, repr(cookie))
 
 
 class SetUpTests(ConsoleCase):
-    """The first admin."""
+    """How the first admin is created by the one-time link."""
 
-    async def go(self, link: str, login: str = "ana") -> Person:
+    async def go(self, link: str, login: str = "ana") -> WebClient:
         """A browser that has followed the link and shows the form."""
-        person = self.new_client()
-        page = await person.follow(await person.get(link))
+        client = self.new_client()
+        page = await client.follow(await client.get(link))
         self.assertEqual((page.status, page.title), (200, "Set up the console"))
-        return person
+        return client
 
-    async def begin(self, person: Person, login: str = "ana", password: str = NEW) -> int:
+    async def begin(self, client: WebClient, login: str = "ana", password: str = NEW) -> int:
         """Submit the set-up form; returns the status."""
-        return (await person.post("/setup", login=login, password=password, again=password)).status
+        return (await client.post("/setup", login=login, password=password, again=password)).status
 
     async def test_the_first_admin(self) -> None:
         """The link leads to a form, its secret moves out of the URL, and the form logs the admin in."""
@@ -303,7 +303,7 @@ class SetUpTests(ConsoleCase):
         answer = await self.post("/setup", login="ana", password=NEW, again=NEW)
         self.assertEqual((answer.status, answer.location), (303, "/"))
         self.assertNotIn(SETUP_COOKIE, self.me.cookies)
-        self.assertEqual((await self.get("/settings/people")).status, 200)
+        self.assertEqual((await self.get("/settings/console-users")).status, 200)
         (ana,) = await self.web.read(list_console_users)
         self.assertEqual((ana.login, ana.role), ("ana", Role.ADMIN))
         self.assertNotIn("There are no console users yet", (await self.new_client().get("/login")).text)
@@ -320,12 +320,12 @@ class SetUpTests(ConsoleCase):
     async def test_expires(self) -> None:
         """After a day the link and the form are void."""
         link = await self.setup_link()
-        person = await self.go(link)
+        client = await self.go(link)
         self.wait(SETUP_S + 1)
         answer = await self.get(link)
         self.assertEqual(answer.status, 404)
         self.assertIn("pbxrouter console link", answer.text)
-        self.assertEqual(await self.begin(person), 404)
+        self.assertEqual(await self.begin(client), 404)
         self.assertFalse(await self.web.read(any_console_user))
 
     async def test_replaced(self) -> None:
@@ -345,27 +345,27 @@ class SetUpTests(ConsoleCase):
 
     async def test_what_cannot_be_used(self) -> None:
         """An invalid login or password is refused beside its field; the link stays valid."""
-        person = await self.go(await self.setup_link())
+        client = await self.go(await self.setup_link())
         for login, password, translator in (
             ("", NEW, "A login has 1 to 60"),
             ("ana\x07", NEW, "A login has 1 to 60"),
             ("ana", "short", "10 to 200 characters"),
             ("a long login", "a long login", "too easy"),
         ):
-            answer = await person.post("/setup", login=login, password=password, again=password)
+            answer = await client.post("/setup", login=login, password=password, again=password)
             self.assertEqual(answer.status, 400)
             self.assertIn(translator, answer.text, login)
             self.assertIn('aria-invalid="true"', answer.html)
-        answer = await person.post("/setup", login="ana", password=NEW, again="another")
+        answer = await client.post("/setup", login="ana", password=NEW, again="another")
         self.assertIn("are different", answer.text)
-        self.assertEqual(await self.begin(person), 303)
+        self.assertEqual(await self.begin(client), 303)
 
     async def test_another_way_in_later(self) -> None:
         """A link from the command creates another admin when there are users already."""
         await self.add_person("ana", Role.ADMIN)
-        person = await self.go(await self.setup_link())
-        self.assertEqual(await self.begin(person, "ana"), 400)  # there is one
-        self.assertEqual(await self.begin(person, "bo"), 303)
+        client = await self.go(await self.setup_link())
+        self.assertEqual(await self.begin(client, "ana"), 400)  # there is one
+        self.assertEqual(await self.begin(client, "bo"), 303)
 
     async def test_the_password_is_kept_as_a_hash(self) -> None:
         """The database has the password's argon2id hash only."""
@@ -379,11 +379,11 @@ class SetUpTests(ConsoleCase):
 
 
 class LanguageTests(ConsoleCase):
-    """English or Spanish."""
+    """Which language the console speaks, English or Spanish."""
 
-    async def test_the_browsers_wish(self) -> None:
+    async def test_the_browsers_preference(self) -> None:
         """Accept-Language decides unless a language was chosen."""
-        for wish, language in (
+        for request, language in (
             ("es", "es"),
             ("es-MX,es;q=0.9,en;q=0.8", "es"),
             ("en-GB,en;q=0.9,es;q=0.8", "en"),
@@ -393,8 +393,8 @@ class LanguageTests(ConsoleCase):
             ("", "en"),
             (";;;q=,,*", "en"),
         ):
-            page = await self.get("/login", Accept_Language=wish)
-            self.assertEqual(page.language, language, wish)
+            page = await self.get("/login", Accept_Language=request)
+            self.assertEqual(page.language, language, request)
             self.assertIn("Accept-Language", page.header("Vary"))
 
     async def test_the_switch(self) -> None:

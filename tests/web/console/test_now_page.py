@@ -25,13 +25,13 @@ from pbxrouter.web.now.dashboard_snapshot import read_figures, read_minutes
 from pbxrouter.web.now.event_stream import MAX_STREAMS_OF_SESSION
 from tests.api_fakes import NOON, a_call
 from tests.held_time import until
-from tests.web_fakes import ConsoleCase, Person, reactor
+from tests.web_fakes import ConsoleCase, WebClient, reactor
 
 HOSTILE = "<script>alert(1)</script>"
 
 
 class Stream(Protocol):
-    """A browser's EventSource."""
+    """Reads an event stream as a browser's EventSource does."""
 
     def __init__(self) -> None:
         self.data = b""
@@ -60,7 +60,7 @@ class NowCase(ConsoleCase):
     """A browser on the page Now."""
 
     async def start(self) -> None:
-        """Log in."""
+        """Start the console and log in as a viewer."""
         await super().start()
         self.me = await self.viewer()
 
@@ -119,7 +119,7 @@ class PageTests(NowCase):
         self.assertIn("33 Reception 21 2X dial asking for a PIN", answer.text)
         call.forwarded_by = "PJSIP/22"
         self.web.active_calls.set_phase(call, Phase.RUNNING)
-        self.assertIn("33 Reception sent on by PJSIP/22 21 2X dial", (await self.get("/")).text)
+        self.assertIn("33 Reception forwarded by PJSIP/22 21 2X dial", (await self.get("/")).text)
         self.assertIn(self.me_clock(call.since), answer.text)
         self.assertIn("In progress 1", answer.text)
 
@@ -196,13 +196,13 @@ class PageTests(NowCase):
 
 
 class EventsTests(NowCase):
-    """The event stream."""
+    """The event stream of the page Now."""
 
-    async def look(self, person: Person | None = None) -> Stream:
-        """Open a stream."""
-        person = person or self.me
-        headers = Headers({name: [value] for name, value in person.headers.items()})
-        cookies = "; ".join(f"{name}={value}" for name, (value, _) in person.cookies.items())
+    async def look(self, client: WebClient | None = None) -> Stream:
+        """Open an event stream as a console user."""
+        client = client or self.me
+        headers = Headers({name: [value] for name, value in client.headers.items()})
+        cookies = "; ".join(f"{name}={value}" for name, (value, _) in client.cookies.items())
         headers.addRawHeader("Cookie", cookies)
         self.answer = await Agent(reactor).request(b"GET", f"{self.url}/now/events".encode(), headers)
         stream = Stream()
@@ -211,7 +211,7 @@ class EventsTests(NowCase):
         return stream
 
     async def leave(self, stream: Stream) -> None:
-        """Close a stream."""
+        """Close an event stream."""
         if stream.transport is not None and not stream.ended.called:
             transport: Any = stream.transport
             transport.loseConnection()

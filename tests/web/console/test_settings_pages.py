@@ -8,14 +8,14 @@ from collections.abc import Callable
 
 from twisted.internet.defer import Deferred
 
+from pbxrouter.database.access.console_users import list_console_users
+from pbxrouter.database.access.tokens import find_token
 from pbxrouter.database.audit import AuditSearch, find_entries
-from pbxrouter.database.people.console_users import list_console_users
-from pbxrouter.database.people.tokens import find_token
 from pbxrouter.doctor.finding import Finding, ok, wrong
 from pbxrouter.security.roles import Role
 from pbxrouter.security.tokens import hash_token
 from pbxrouter.text.sentences import Sentence
-from pbxrouter.web.console.user_pages import new_password
+from pbxrouter.web.console.console_user_pages import new_password
 from pbxrouter.web.context import WebContext
 from tests.web_fakes import PASSWORD, ConsoleCase
 
@@ -23,7 +23,7 @@ NEW = "another long password"
 
 
 class AccountTests(ConsoleCase):
-    """``/settings/account``."""
+    """The page ``/settings/account``."""
 
     async def start(self) -> None:
         """An operator, logged in."""
@@ -69,28 +69,34 @@ class AccountTests(ConsoleCase):
         self.assertIn("too many attempts", page.text.lower())
 
 
-class PeopleTests(ConsoleCase):
-    """``/settings/people``."""
+class ConsoleUserTests(ConsoleCase):
+    """The pages ``/settings/console-users``."""
 
     async def start(self) -> None:
         """An admin, logged in."""
         await super().start()
         self.me = await self.admin()
 
+    async def test_old_addresses(self) -> None:
+        """The addresses that the pages had in 0.1.0 redirect."""
+        for old, new in (("people", "console-users"), ("people/1", "console-users/1")):
+            self.assertEqual((await self.get(f"/settings/{old}")).location, f"/settings/{new}")
+        self.assertEqual((await self.get("/settings/people/99")).status, 404)
+
     async def test_life(self) -> None:
         """A user is created, changed, given a new password and deleted; the audit log has all of it."""
-        page = await self.me.send("/settings/people", login="ben", role="viewer", phone="")
+        page = await self.me.send("/settings/console-users", login="ben", role="viewer", phone="")
         password = re.search(r'class="secret"[^>]*>([^<]+)<', page.html)
         assert password
         ben = self.new_client()
         self.assertEqual((await ben.log_in("ben", password[1])).status, 303)
-        self.assertEqual((await ben.get("/settings/people")).status, 403)
-        people = await self.web.read(list_console_users)
-        number = next(person.console_user_id for person in people if person.login == "ben")
-        path = f"/settings/people/{number}"
+        self.assertEqual((await ben.get("/settings/console-users")).status, 403)
+        users = await self.web.read(list_console_users)
+        number = next(user.console_user_id for user in users if user.login == "ben")
+        path = f"/settings/console-users/{number}"
         page = await self.me.send(path, role="admin", phone="PJSIP/9", enabled="1")
         self.assertIn("ben was changed", page.text)
-        self.assertEqual((await ben.get("/settings/people")).status, 303)  # log in again
+        self.assertEqual((await ben.get("/settings/console-users")).status, 303)  # log in again
         await self.me.send(path, role="admin", phone="")
         self.assertEqual((await ben.log_in("ben", password[1])).status, 403)
         self.assertNotIn(password[1], (await self.me.send(f"{path}/password")).html)
@@ -107,20 +113,20 @@ class PeopleTests(ConsoleCase):
             ("x", "owner", "role from the list"),
             ("", "viewer", "login"),
         ):
-            page = await self.me.send("/settings/people", login=login, role=role)
+            page = await self.me.send("/settings/console-users", login=login, role=role)
             self.assertEqual(page.status, 400)
             self.assertIn(why, page.text)
-        people = await self.web.read(list_console_users)
-        number = next(person.console_user_id for person in people if person.role is Role.ADMIN)
-        page = await self.me.send(f"/settings/people/{number}", role="viewer", enabled="1")
+        users = await self.web.read(list_console_users)
+        number = next(user.console_user_id for user in users if user.role is Role.ADMIN)
+        page = await self.me.send(f"/settings/console-users/{number}", role="viewer", enabled="1")
         self.assertEqual(page.status, 400)
         self.assertIn("at least one enabled admin must remain", page.text.lower())
-        self.assertEqual((await self.me.send(f"/settings/people/{number}/delete")).status, 400)
+        self.assertEqual((await self.me.send(f"/settings/console-users/{number}/delete")).status, 400)
 
     async def test_hostile_login(self) -> None:
         """A login with mark-up is shown as text."""
         await self.add_person("<img src=x onerror=alert(1)>", Role.VIEWER)
-        self.assertNotIn("<img src=x", (await self.get("/settings/people")).html)
+        self.assertNotIn("<img src=x", (await self.get("/settings/console-users")).html)
 
     def test_passwords_differ(self) -> None:
         """Generated passwords are different, long enough, and without letters that look alike."""
@@ -130,7 +136,7 @@ class PeopleTests(ConsoleCase):
 
 
 class TokenTests(ConsoleCase):
-    """``/settings/tokens``."""
+    """The page ``/settings/tokens``."""
 
     async def start(self) -> None:
         """An admin, logged in."""
@@ -162,7 +168,7 @@ class TokenTests(ConsoleCase):
 
 
 class DoctorTests(ConsoleCase):
-    """``/settings/doctor``."""
+    """The page ``/settings/doctor``."""
 
     def furnish(self, web: WebContext) -> WebContext:
         """A doctor that reports a finding, waits, and reports another."""
@@ -170,7 +176,7 @@ class DoctorTests(ConsoleCase):
         return dataclasses.replace(web, examine=self.look)
 
     async def look(self, tell: Callable[[Finding], object]) -> None:
-        """See WebContext.examine."""
+        """Tell findings, as WebContext.examine does."""
         tell(ok(Sentence("rules"), Sentence("5 mappings")))
         self.looks.append(Deferred())
         await self.looks[-1]

@@ -119,7 +119,7 @@ class Endless(Resource):
         self.requests: list[Any] = []
 
     def render_GET(self, request: Any) -> int:
-        """Keep the request."""
+        """Keep the request without an answer."""
         self.requests.append(request)
         return NOT_DONE_YET
 
@@ -135,7 +135,7 @@ class BoundsTests(SynchronousTestCase):
         self.site.reactor = self.clock
 
     def connect(self, host: str = "192.0.2.1") -> tuple[BoundedChannel, StringTransport]:
-        """Open a connection."""
+        """Open a connection from a host."""
         channel = self.site.buildProtocol(IPv4Address("TCP", host, 1))
         transport = StringTransport()
         channel.makeConnection(transport)

@@ -32,7 +32,7 @@ class Slow(Protocol):
         self.gone: Deferred[None] = Deferred()
 
     def connectionMade(self) -> None:
-        """Send the request."""
+        """Send the request and read nothing."""
         assert self.transport is not None
         self.transport.write(b"GET /api/long HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         self.transport.pauseProducing()  # type: ignore[attr-defined]
@@ -50,7 +50,7 @@ class SendingTests(ApiCase):
     """One endpoint with a long text, others that fail."""
 
     async def start(self) -> None:
-        """Serve the endpoints."""
+        """Serve the endpoints on a port."""
         await super().start()
         self.made = 0
         self.ended: Deferred[None] = Deferred()

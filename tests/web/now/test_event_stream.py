@@ -24,7 +24,7 @@ class FakeTransport:
         self._request = request
 
     def abortConnection(self) -> None:
-        """Abort at once."""
+        """Note that the connection was aborted."""
         self._request.leave()
 
 
@@ -40,28 +40,28 @@ class FakeRequest:
         self.gone = False
 
     def setHeader(self, name: str, value: str) -> None:
-        """See IRequest."""
+        """Keep a response header."""
         self.headers[name] = value
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
-        """See IConsumer."""
+        """Keep the streaming producer."""
         assert streaming
         assert self.producer is None
         self.producer = producer
 
     def unregisterProducer(self) -> None:
-        """See IConsumer."""
+        """Drop the producer; fail as Twisted does after the browser has gone."""
         if self.gone:
             raise AttributeError("the channel is None")
         self.producer = None
 
     def write(self, data: bytes) -> None:
-        """See IRequest."""
+        """Keep the bytes that are sent."""
         assert not self.gone
         self.sent.append(data)
 
     def leave(self) -> None:
-        """Close the tab."""
+        """Disconnect the browser."""
         self.gone = True
         self.following.cancel()
 
@@ -75,7 +75,7 @@ class FakeRequest:
         ]
 
 
-class LiveFeedTests(SynchronousTestCase):
+class EventStreamTests(SynchronousTestCase):
     """The stream, with lists of words as snapshots."""
 
     def setUp(self) -> None:
@@ -109,7 +109,7 @@ class LiveFeedTests(SynchronousTestCase):
         return self.sessions
 
     def look(self, translator: Translator = ENGLISH, session: str = "session") -> FakeRequest:
-        """Connect a browser."""
+        """Connect a browser to the stream."""
         request = FakeRequest()
         request.following = Deferred.fromCoroutine(self.feed.follow(request, translator, session))
         return request

@@ -103,7 +103,7 @@ def _demand(request: ApiRequest, kind: str) -> None:
 
 
 async def list_audit(request: ApiRequest) -> AuditItems:
-    """List entries."""
+    """List the audit log's entries, newest first."""
     query: AuditQuery = request.query
     hidden = frozenset() if request.may(Scope.ADMIN) else OF_ADMINS
     search = AuditSearch(query.who, query.kind, query.since, query.until, hidden)
@@ -120,7 +120,7 @@ async def get_audit(request: ApiRequest) -> AuditDetails:
 
 
 async def undo_audit(request: ApiRequest) -> Undone:
-    """Undo an entry."""
+    """Undo the change that an entry records."""
 
     def take_back(connection: sqlite3.Connection) -> int:
         _demand(request, entry(connection, request.path["audit_id"]).entry.kind)

@@ -49,7 +49,7 @@ class CallItem(msgspec.Struct, frozen=True):
     outcome: Annotated[str, Meta(description="Such as ANSWER, BUSY or DENIED.")]
     cause: Annotated[str, Meta(description="The Q.850 cause, where Asterisk gave one.")]
     answered_s: Annotated[int, Meta(description="Seconds of talk, where known.")] | None
-    forwarded_by: Annotated[str, Meta(description="Who sent the call on; empty if it was not sent on.")]
+    forwarded_by: Annotated[str, Meta(description="Who forwarded the call; empty if it was not forwarded.")]
 
 
 class CallItems(msgspec.Struct, frozen=True):
@@ -66,7 +66,7 @@ class CallDetails(CallItem, frozen=True):
 
 
 class CallFilter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Filter of calls."""
+    """Query parameters that filter the call history."""
 
     caller: _Number | None = None
     number: _Number | None = None
@@ -78,7 +78,7 @@ class CallFilter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             str,
             Meta(
                 max_length=100,
-                description="Only calls that this number or endpoint sent on; with `*` at its end, a prefix.",
+                description="Only calls that this number or endpoint forwarded; with `*` at its end, a prefix.",
             ),
         ]
         | None
@@ -131,7 +131,7 @@ class CallFigures(msgspec.Struct, frozen=True):
 
 
 async def list_calls(request: ApiRequest) -> CallItems:
-    """List calls."""
+    """List finished calls, newest first."""
     query: CallQuery = request.query
 
     def find(connection: sqlite3.Connection) -> CallPage:

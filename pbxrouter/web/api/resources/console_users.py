@@ -8,17 +8,17 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from pbxrouter.database.people import (
+from pbxrouter.database.access import (
     MAX_LOGIN,
     ConsoleUser,
     add_console_user,
     check_login,
     console_user,
-    delete_console_user,
-    list_console_users,
     set_console_password,
     update_console_user,
 )
+from pbxrouter.database.access import delete_console_user as delete_row
+from pbxrouter.database.access import list_console_users as read_rows
 from pbxrouter.security import MAX_PASSWORD_LENGTH, MIN_PASSWORD_LENGTH, Role, Scope, check_new_password
 from pbxrouter.web.api.endpoint import ApiRequest, Created, Endpoint
 from pbxrouter.web.api.items import item_of
@@ -36,7 +36,7 @@ Password = Annotated[str, Meta(min_length=MIN_PASSWORD_LENGTH, max_length=MAX_PA
 
 
 class ConsoleUserItem(msgspec.Struct, frozen=True):
-    """A console user."""
+    """A console user, without their password."""
 
     console_user_id: int
     login: str
@@ -74,18 +74,18 @@ class ConsoleUserChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     enabled: bool | UnsetType = UNSET
 
 
-async def list_people(request: ApiRequest) -> ConsoleUsers:
+async def list_console_users(request: ApiRequest) -> ConsoleUsers:
     """List console users."""
-    return ConsoleUsers([item_of(ConsoleUserItem, row) for row in await request.web.read(list_console_users)])
+    return ConsoleUsers([item_of(ConsoleUserItem, row) for row in await request.web.read(read_rows)])
 
 
-async def get_person(request: ApiRequest) -> ConsoleUserItem:
+async def get_console_user(request: ApiRequest) -> ConsoleUserItem:
     """Get a console user."""
     number = request.path["console_user_id"]
     return item_of(ConsoleUserItem, await request.web.read(lambda connection: console_user(connection, number)))
 
 
-async def create_person(request: ApiRequest) -> Created:
+async def create_console_user(request: ApiRequest) -> Created:
     """Create a console user."""
     new: NewConsoleUser = request.body
     login = check_login(new.login)
@@ -108,7 +108,7 @@ async def create_person(request: ApiRequest) -> Created:
     return Created(f"{PATH}/{created.console_user_id}", created)
 
 
-async def change_person(request: ApiRequest) -> ConsoleUserItem:
+async def change_console_user(request: ApiRequest) -> ConsoleUserItem:
     """Change a console user; a lower role or a new password ends their sessions."""
     wanted: ConsoleUserChange = request.body
     number = request.path["console_user_id"]
@@ -129,12 +129,10 @@ async def change_person(request: ApiRequest) -> ConsoleUserItem:
     return item_of(ConsoleUserItem, await request.web.write(change))
 
 
-async def delete_person(request: ApiRequest) -> None:
+async def delete_console_user(request: ApiRequest) -> None:
     """Delete a console user and end their sessions."""
     number = request.path["console_user_id"]
-    await request.web.write(
-        lambda connection: delete_console_user(connection, request.actor, request.web.now(), number)
-    )
+    await request.web.write(lambda connection: delete_row(connection, request.actor, request.web.now(), number))
 
 
 _SHOWN = ConsoleUserItem(1, "maria", Role.ADMIN, "PJSIP/33", "es", 1795427154.0, 1795430000.0, True)
@@ -143,14 +141,21 @@ _LAST = "422 if no enabled admin would be left."
 
 ENDPOINTS = (
     Endpoint(
-        "GET", PATH, TAG, "List console users", list_people, Scope.ADMIN, ConsoleUsers, shows=ConsoleUsers([_SHOWN])
+        "GET",
+        PATH,
+        TAG,
+        "List console users",
+        list_console_users,
+        Scope.ADMIN,
+        ConsoleUsers,
+        shows=ConsoleUsers([_SHOWN]),
     ),
     Endpoint(
         "POST",
         PATH,
         TAG,
         "Create a console user",
-        create_person,
+        create_console_user,
         Scope.ADMIN,
         ConsoleUserItem,
         body=NewConsoleUser,
@@ -159,13 +164,13 @@ ENDPOINTS = (
         example=NewConsoleUser("maria", "correct horse battery", Role.OPERATOR, "PJSIP/33"),
         shows=_SHOWN,
     ),
-    Endpoint("GET", _ONE, TAG, "Get a console user", get_person, Scope.ADMIN, ConsoleUserItem, shows=_SHOWN),
+    Endpoint("GET", _ONE, TAG, "Get a console user", get_console_user, Scope.ADMIN, ConsoleUserItem, shows=_SHOWN),
     Endpoint(
         "PATCH",
         _ONE,
         TAG,
         "Change a console user, or set a new password",
-        change_person,
+        change_console_user,
         Scope.ADMIN,
         ConsoleUserItem,
         body=ConsoleUserChange,
@@ -179,7 +184,7 @@ ENDPOINTS = (
         _ONE,
         TAG,
         "Delete a console user",
-        delete_person,
+        delete_console_user,
         Scope.ADMIN,
         status=204,
         errors=frozenset({409, 422}),

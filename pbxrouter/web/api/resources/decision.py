@@ -40,19 +40,19 @@ class DecisionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Annotated[
             str,
             Meta(
-                description="An extension, or an endpoint such as PJSIP/21, that sent the call on, by a forward or a "
+                description="An extension, or an endpoint such as PJSIP/21, that forwarded the call, by a forward or a "
                 "transfer; null if none did.",
                 max_length=200,
             ),
         ]
         | None
     ) = None
-    claimed_by: (
+    claimed_forwarder: (
         Annotated[
             str,
             Meta(
-                description="A number that the call merely claims to have been sent on by, as a Diversion header "
-                "does; null for none.",
+                description="The number that forwarded the call by its own claim, without proof, as in a "
+                "Diversion header; null for none.",
                 max_length=200,
             ),
         ]
@@ -65,7 +65,7 @@ class Explanation(msgspec.Struct, frozen=True):
 
     number: str
     caller: str | None
-    forwarded_by: Annotated[str, Meta(description="Who sent the call on, proven or claimed.")] | None
+    forwarded_by: Annotated[str, Meta(description="Who forwarded the call, proven or claimed.")] | None
     decision: Annotated[
         Verdict,
         Meta(description="`pin`: a PIN is asked for. `invalid`: no mapping matches the number."),
@@ -99,7 +99,7 @@ async def decide(request: ApiRequest) -> Explanation:
         call.pin,
         endpoint=call.endpoint or "",
         forwarded_by=call.forwarded_by or "",
-        claimed_by=call.claimed_by or "",
+        claimed_forwarder=call.claimed_forwarder or "",
     )
     decision = await engine.decide(facts)
     beside = await request.web.read(

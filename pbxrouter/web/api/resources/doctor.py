@@ -14,7 +14,7 @@ from pbxrouter.web.api.items import item_of
 
 
 class FindingItem(msgspec.Struct, frozen=True):
-    """A finding."""
+    """A finding of the doctor: what was checked, and what to change."""
 
     area: str
     state: Annotated[Literal["ok", "wrong", "unknown"], Meta(description="unknown: it cannot be checked from here.")]
@@ -27,7 +27,7 @@ class FindingItem(msgspec.Struct, frozen=True):
 class DoctorReport(msgspec.Struct, frozen=True):
     """All findings, as `pbxrouter doctor --json` writes them."""
 
-    well: bool
+    ok: bool
     findings: list[FindingItem]
 
 

@@ -53,7 +53,7 @@ Grants = Annotated[int, Meta(description="The number of mappings granted to it."
 
 
 class ExtensionItem(msgspec.Struct, frozen=True):
-    """An extension."""
+    """An extension with the number of its grants."""
 
     extension_id: int
     number: str
@@ -72,7 +72,7 @@ class ExtensionItem(msgspec.Struct, frozen=True):
 
 
 class UserItem(msgspec.Struct, frozen=True):
-    """A user."""
+    """A user with the number of their grants, without their PIN."""
 
     user_id: int
     name: str
@@ -178,12 +178,12 @@ class HolderResource:
         return self.page([self.item(row, request.web) for row in page.rows], page.next)
 
     async def get(self, request: ApiRequest) -> ExtensionItem | UserItem:
-        """Get a holder."""
+        """Get an extension or a user."""
         row = await request.web.read(lambda connection: holder(connection, self.kind, self._id(request)))
         return self.item(row, request.web)
 
     async def create(self, request: ApiRequest) -> Created:
-        """Create a holder."""
+        """Create an extension or a user."""
 
         def create(connection: sqlite3.Connection) -> HolderRow:
             number = self.add(connection, request.actor, request.web.now(), request.body).value
@@ -193,7 +193,7 @@ class HolderResource:
         return Created(f"{self.path}/{row.holder_id}", self.item(row, request.web))
 
     async def change(self, request: ApiRequest) -> ExtensionItem | UserItem:
-        """Change a holder."""
+        """Change an extension or a user."""
         number = self._id(request)
 
         def change(connection: sqlite3.Connection) -> HolderRow:

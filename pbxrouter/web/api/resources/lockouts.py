@@ -14,12 +14,13 @@ from pbxrouter.web.api.endpoint import ApiError, ApiRequest, Endpoint
 TAG = "Rules"
 PATH = "/api/lockouts"
 
-KeyScope = Literal["endpoint", "number", "trunk", "mapping", "gateway"]
+KeyScope = Literal["endpoint", "number", "trunk", "unnamed", "peer", "mapping", "gateway"]
 _Name = Annotated[
     str,
     Meta(
         max_length=100,
-        description="The endpoint, the caller number, trunk and number, or the map_id; empty for the gateway.",
+        description="The endpoint, the caller number, trunk and number, peer and mapping of callers without a name,"
+        " the peer, or the map_id; empty for the gateway.",
     ),
 ]
 

@@ -36,7 +36,7 @@ Enabled = Annotated[bool, Meta(description="false: disabled; its grants are kept
 
 
 class MappingItem(msgspec.Struct, frozen=True):
-    """A mapping."""
+    """A mapping: a dial pattern and its application."""
 
     map_id: int
     pattern: str

@@ -34,7 +34,7 @@ def with_document(endpoints: Sequence[Endpoint]) -> tuple[Endpoint, ...]:
 
 
 class Document(msgspec.Struct):
-    """An OpenAPI document."""
+    """The OpenAPI document of this API."""
 
     openapi: str
     info: dict[str, str]

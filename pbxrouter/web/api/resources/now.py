@@ -36,7 +36,7 @@ class CallInProgress(msgspec.Struct, frozen=True):
     application: str
     data: str
     granted_by: str
-    forwarded_by: Annotated[str, Meta(description="Who sent the call on; empty if it was not sent on.")]
+    forwarded_by: Annotated[str, Meta(description="Who forwarded the call; empty if it was not forwarded.")]
     since: _When
     answered: Annotated[float, Meta(description="When two parties were connected.")] | None
     phase: Literal["routing", "number", "pin", "running", "talking", "ending", "outside"]
@@ -95,6 +95,21 @@ class FastAGINow(msgspec.Struct, frozen=True):
     refused: Annotated[int, Meta(description="Connections that were refused since the gateway started.")]
 
 
+class QueueNow(msgspec.Struct, frozen=True):
+    """A queue of the gateway's: what waits to be written or sent."""
+
+    name: Annotated[str, Meta(description="Such as history, or counter and the name of an Asterisk.")]
+    state: State
+    words: str
+    length: Annotated[int, Meta(description="How many wait.")]
+    oldest_s: Annotated[float, Meta(description="Seconds for which the oldest has waited.")]
+    set_aside: Annotated[
+        int,
+        Meta(description="Since the gateway started, those that could not be written, while others could."),
+    ]
+    lost: Annotated[int, Meta(description="Those that were given up since then.")]
+
+
 class HealthNow(msgspec.Struct, frozen=True):
     """Health of the gateway."""
 
@@ -105,6 +120,7 @@ class HealthNow(msgspec.Struct, frozen=True):
     asterisks: list[AsteriskNow]
     database: DatabaseNow
     fastagi: FastAGINow
+    queues: list[QueueNow]
 
 
 class PinsNow(msgspec.Struct, frozen=True):
@@ -152,6 +168,7 @@ def _health(health: Health) -> HealthNow:
         ],
         item_of(DatabaseNow, database, words=database.sentence.english, trouble=_trouble(database.trouble)),
         item_of(FastAGINow, fastagi, words=fastagi.sentence.english, refused=sum(fastagi.refused.values())),
+        [item_of(QueueNow, queue, words=queue.sentence.english) for queue in health.queues],
     )
 
 

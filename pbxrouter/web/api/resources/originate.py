@@ -18,7 +18,7 @@ from pbxrouter.security import Scope
 from pbxrouter.web.api.endpoint import ApiError, ApiRequest, Endpoint
 from pbxrouter.web.api.token_auth import UNAVAILABLE
 
-_log = Logger(namespace=__name__)
+_log = Logger()
 
 
 class OriginateRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

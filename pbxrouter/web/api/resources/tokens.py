@@ -8,7 +8,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from pbxrouter.database.people import MAX_TOKEN_NAME, add_token, list_tokens, revoke_token, token
+from pbxrouter.database.access import MAX_TOKEN_NAME, add_token, list_tokens, revoke_token, token
 from pbxrouter.security import Scope, TokenInfo, hash_token, new_token
 from pbxrouter.web.api.endpoint import ApiError, ApiRequest, Created, Endpoint
 from pbxrouter.web.api.items import item_of

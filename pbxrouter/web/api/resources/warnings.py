@@ -15,7 +15,7 @@ from pbxrouter.web.api.items import item_of
 from pbxrouter.web.api.sentence_body import SentenceBody, sentence_body
 from pbxrouter.web.api.token_auth import UNAVAILABLE
 
-Code = Literal["problem", "unreadable", "never-matches", "shadowed", "nobody", "no-driver", "no-pin", "no-grant"]
+Code = Literal["problem", "unreadable", "never-matches", "shadowed", "not-granted", "no-driver", "no-pin", "no-grant"]
 
 
 class WarningItem(msgspec.Struct, frozen=True):
@@ -38,7 +38,7 @@ class Warnings(msgspec.Struct, frozen=True):
 
 
 class WarningsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Filter of warnings."""
+    """Query parameters that filter the warnings about rules."""
 
     map_id: Annotated[Id, Meta(description="Only warnings about this mapping.")] | None = None
 

@@ -42,7 +42,7 @@ _TEXTS: Final = tuple(field.name for field in dataclasses.fields(LinkValues) if 
 
 
 class LinkPages:
-    """The pages ``/settings/links``."""
+    """Serves the pages ``/settings/links``."""
 
     def __init__(self, router: Router, web: WebContext, dialling: ClickToDial) -> None:
         self._router = router

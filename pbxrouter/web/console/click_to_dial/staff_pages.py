@@ -54,7 +54,7 @@ class Way:
 
 
 class StaffPages:
-    """The pages ``/dial``."""
+    """Serves the pages ``/dial``."""
 
     def __init__(self, router: Router, web: WebContext, dialling: ClickToDial) -> None:
         self._router = router

@@ -34,7 +34,7 @@ _TELEPHONE_NUMBER: Final = 60
 
 
 class VisitorPages:
-    """The pages ``/click/…``."""
+    """Serves the pages ``/click/…``."""
 
     def __init__(
         self, router: Router, web: WebContext, dialling: ClickToDial, translator: Mapping[str, Translator]
@@ -61,7 +61,7 @@ class VisitorPages:
         return self._form(page_request, link)
 
     async def call(self, page_request: PageRequest, link_id: int) -> bytes:
-        """Place the call."""
+        """Place the call to the visitor's number."""
         self._make_anonymous(page_request)
         link = None
         try:

@@ -65,7 +65,7 @@ class ChangeFilters:
 
 
 class ChangePages:
-    """The pages ``/rules/changes``."""
+    """Serves the pages ``/rules/changes``."""
 
     def __init__(self, context: RuleContext) -> None:
         self._context = context

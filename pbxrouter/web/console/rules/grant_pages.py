@@ -58,7 +58,7 @@ class Around:
 
 
 class GrantPages:
-    """The page ``/rules/grants``."""
+    """Serves the page ``/rules/grants``."""
 
     def __init__(self, context: RuleContext) -> None:
         self._context = context
@@ -67,7 +67,7 @@ class GrantPages:
         context.router.add(f"{PATH}/set", self.set_one, Role.OPERATOR, methods=("POST",))
 
     async def show(self, page_request: PageRequest) -> bytes:
-        """Show the matrix."""
+        """Show the matrix of grants."""
         query = page_request.query
         kind = query.text("kind") if query.text("kind") in HOLDERS else "extension"
         shown = await self._context.web.read(

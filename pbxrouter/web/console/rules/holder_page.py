@@ -65,7 +65,7 @@ async def show_holder(
         kind=kind,
         row=row,
         warnings=warnings_of(context, row),
-        is_nobody=row.kind == "extension" and row.name == NO_CALLER,
+        is_no_caller=row.kind == "extension" and row.name == NO_CALLER,
         sections=sections,
         error=error,
     )

@@ -31,7 +31,7 @@ _MOST: Final = 80
 
 
 class MappingPage:
-    """The page ``/rules/mappings/<number>``."""
+    """Serves the page ``/rules/mappings/<number>``."""
 
     def __init__(self, context: RuleContext) -> None:
         self._context = context

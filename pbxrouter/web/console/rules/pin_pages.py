@@ -26,7 +26,7 @@ BURST: Final = 20
 
 
 class PinPages:
-    """The addresses ``/rules/users/<number>/pin…``."""
+    """Serves the addresses ``/rules/users/<number>/pin…``."""
 
     def __init__(self, context: RuleContext) -> None:
         self._context = context
@@ -77,7 +77,7 @@ class PinPages:
         return self._context.page("pin.html", page_request, number=number, name=name, pin=pin)
 
     async def remove(self, page_request: PageRequest, number: int) -> bytes:
-        """Remove the PIN."""
+        """Remove a user's PIN."""
 
         def work(connection: sqlite3.Connection, actor: Actor, now: float) -> Edited[str]:
             edited = set_user_pin(connection, actor, now, number, None)

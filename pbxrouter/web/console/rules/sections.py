@@ -103,7 +103,7 @@ class HoldersSection:
         self._kind = kind
 
     def read(self, connection: sqlite3.Connection, section_page: SectionPage) -> GrantList:
-        """See Section."""
+        """Read a page of extensions or users, each with whether it has a grant for the mapping."""
         subject = section_page.subject
         assert isinstance(subject, MappingRow)
         kind, map_id = self._kind, subject.map_id
@@ -132,7 +132,7 @@ class MappingsSection:
     template = "rules/grant_list.html"
 
     def read(self, connection: sqlite3.Connection, section_page: SectionPage) -> GrantList:
-        """See Section."""
+        """Read a page of mappings, each with whether the holder has a grant for it."""
         subject = section_page.subject
         assert isinstance(subject, HolderRow)
         kind, holder_id = subject.kind, subject.holder_id
@@ -182,7 +182,7 @@ class ChangesSection:
         self._column = column
 
     def read(self, connection: sqlite3.Connection, section_page: SectionPage) -> list[AuditEntry]:
-        """See Section."""
+        """Read the latest changes of the mapping or holder."""
         subject = section_page.subject
         number = subject.map_id if isinstance(subject, MappingRow) else subject.holder_id
         return entries_about(connection, self._column, number, CHANGES)

@@ -36,7 +36,7 @@ TITLES: Final = {
         Sentence("Patterns that never match"),
         Sentence("Other patterns always match first. Make this one more specific, or delete it."),
     ),
-    "nobody": (
+    "not-granted": (
         Sentence("Mappings that no caller can use"),
         Sentence(
             "Callers are asked for a PIN, but no PIN is accepted. Grant the mapping to an extension or a user, "
@@ -84,7 +84,7 @@ class Group:
 
 
 class WarningPages:
-    """The page ``/rules/warnings``."""
+    """Serves the page ``/rules/warnings``."""
 
     def __init__(self, context: RuleContext) -> None:
         self._context = context

@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from pbxrouter.click_to_dial.signing import LinkState, Signer
-from pbxrouter.database.people.console_users import credentials
+from pbxrouter.database.access.console_users import credentials
 from pbxrouter.security import PasswordHashes
 from pbxrouter.security.tokens import Scope
 from tests.api_fakes import ApiCase
@@ -158,6 +158,6 @@ class AdminTests(ApiCase):
         """The findings are those of the command; the requests are limited."""
         said = await self.good("GET", "/api/doctor")
         self.assertIn("database", " ".join(item["area"] for item in said["findings"]))
-        self.assertEqual(said["well"], all(item["state"] != "wrong" for item in said["findings"]))
+        self.assertEqual(said["ok"], all(item["state"] != "wrong" for item in said["findings"]))
         statuses = [(await self.ask("GET", "/api/doctor")).status for _ in range(2)]
         self.assertEqual(statuses, [200, 429])

@@ -47,8 +47,8 @@ class CallsTests(ApiCase):
     async def test_filters(self) -> None:
         """Filters by caller, number and its prefix, outcome in any case, and time."""
         await self.put(map(a_call, range(12)))
-        sent_on = a_call(12, caller="", number="0034911", outcome="DENIED", verdict="deny", forwarded_by="PJSIP/21")
-        await self.put([sent_on])
+        forwarded = a_call(12, caller="", number="0034911", outcome="DENIED", verdict="deny", forwarded_by="PJSIP/21")
+        await self.put([forwarded])
         for query, count in (
             ("", 13),
             ("caller=33", 12),

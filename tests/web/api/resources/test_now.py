@@ -6,7 +6,7 @@ import time
 
 from pbxrouter.call.active_calls import Phase
 from pbxrouter.database.calls.history import add_calls
-from pbxrouter.rules.model import Facts, Party
+from pbxrouter.rules.model import Facts, Forwarder
 from pbxrouter.security.tokens import Scope
 from pbxrouter.simulator import SimulatedCall
 from tests.api_fakes import ApiCase, a_call
@@ -41,7 +41,7 @@ class NowTests(ApiCase):
 
     async def test_calls(self) -> None:
         """Calls in progress, newest first, each with its phase."""
-        decision = await self.web.engine.decide(Facts("0600", "22", sent_on_by=(Party("PJSIP/33"),)))
+        decision = await self.web.engine.decide(Facts("0600", "22", forwarders=(Forwarder("PJSIP/33"),)))
         for place in range(3):
             request = request_of(SimulatedCall("22", "33", name="=1+1"))
             call = self.web.active_calls.add(request, 1000.0 + place)

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.client import RequestTransmissionFailed, ResponseNeverReceived
 from twisted.web.http_headers import Headers
 
-from pbxrouter.database.people.tokens import revoke_token
+from pbxrouter.database.access.tokens import revoke_token
 from pbxrouter.errors import ActionFailed, ConfigError, ManagerUnavailable, OriginateRefused
 from pbxrouter.originate.originator import CallRequest, Originator, Progress
 from pbxrouter.security.tokens import Scope, new_token
@@ -46,37 +46,37 @@ class ApiTests(ApiCase):
         said = await self.ask(method, "/api/originate", body, token, kind)
         return said.status, said.json, said.headers
 
-    WISH = {"channel": "PJSIP/33", "to": "22", "context": "pbxrouter"}  # noqa: RUF012
+    REQUEST = {"channel": "PJSIP/33", "to": "22", "context": "pbxrouter"}  # noqa: RUF012
 
     async def test_json(self) -> None:
         """The response comes when the phone was answered, not when it rings."""
-        status, said, headers = await self.post(self.WISH)
+        status, said, headers = await self.post(self.REQUEST)
         self.assertEqual((status, said), (200, {"status": "answered", "why": ANSWERED.why, "id": "x-1"}))
-        self.assertEqual(self.originator.wishes, [CallRequest("PJSIP/33", "22", "pbxrouter")])
+        self.assertEqual(self.originator.requests, [CallRequest("PJSIP/33", "22", "pbxrouter")])
         self.assertEqual(headers.getRawHeaders("Cache-Control"), ["no-store"])
 
     async def test_form(self) -> None:
         """A form is accepted, too."""
         status, _, _ = await self.post(b"channel=PJSIP/33&to=%2A72&context=pbxrouter&asterisk=lab", FORM)
         self.assertEqual(status, 200)
-        self.assertEqual(self.originator.wishes, [CallRequest("PJSIP/33", "*72", "pbxrouter")])
+        self.assertEqual(self.originator.requests, [CallRequest("PJSIP/33", "*72", "pbxrouter")])
 
     async def test_busy(self) -> None:
         """The response has the real result."""
         self.originator.steps = [Progress("busy", Sentence("the phone is busy"), "x-1")]
-        status, said, _ = await self.post(self.WISH)
+        status, said, _ = await self.post(self.REQUEST)
         self.assertEqual((status, said["status"], said["why"]), (200, "busy", "the phone is busy"))
 
     async def test_tokens(self) -> None:
         """A missing, unknown or revoked token gives 401, and no call."""
         for token in ("x", new_token(), "pbxr_", self.token + "x"):
-            status, said, headers = await self.post(self.WISH, token=token)
+            status, said, headers = await self.post(self.REQUEST, token=token)
             self.assertEqual(status, 401)
             self.assertNotIn(token if len(token) > 5 else "\0", json.dumps(said))
             self.assertEqual(headers.getRawHeaders("WWW-Authenticate"), ['Bearer realm="pbxrouter"'])
         await self.web.write(lambda connection: revoke_token(connection, ACTOR, 0, 1))
-        self.assertEqual((await self.post(self.WISH))[0], 401)
-        self.assertEqual(self.originator.wishes, [])
+        self.assertEqual((await self.post(self.REQUEST))[0], 401)
+        self.assertEqual(self.originator.requests, [])
 
     async def test_bad_bodies(self) -> None:
         """Each invalid body is refused, and the error says what is accepted."""
@@ -99,7 +99,7 @@ class ApiTests(ApiCase):
             got, said, _ = await self.post(body, kind)
             self.assertEqual(got, status, body[:30])
             self.assertTrue(said["error"])
-        self.assertEqual(self.originator.wishes, [])
+        self.assertEqual(self.originator.requests, [])
 
     async def test_refusals(self) -> None:
         """Malformed, not allowed, AMI down, refused by Asterisk, database away: each has its status."""
@@ -110,33 +110,33 @@ class ApiTests(ApiCase):
             (502, ActionFailed("Originate: Extension does not exist.")),
         ):
             self.originator.error = error
-            got, said, _ = await self.post(self.WISH)
+            got, said, _ = await self.post(self.REQUEST)
             self.assertEqual(got, status)
             self.assertEqual(said["error"], "Service Currently Unavailable" if status == 503 else str(error))
         self.path.rename(f"{self.path}.away")
-        self.assertEqual((await self.post(self.WISH))[0], 503)
+        self.assertEqual((await self.post(self.REQUEST))[0], 503)
 
     async def test_rate(self) -> None:
         """Requests are limited; the response has the time to wait."""
         for _ in range(BURST):
-            self.assertEqual((await self.post(self.WISH))[0], 200)
-        status, said, headers = await self.post(self.WISH)
+            self.assertEqual((await self.post(self.REQUEST))[0], 200)
+        status, said, headers = await self.post(self.REQUEST)
         self.assertEqual(status, 429)
         self.assertIn("too many", said["error"])
         self.assertGreater(int((headers.getRawHeaders("Retry-After") or ["0"])[0]), 0)
         self.clock.now += 60
-        self.assertEqual((await self.post(self.WISH))[0], 200)
+        self.assertEqual((await self.post(self.REQUEST))[0], 200)
 
     async def test_strangers(self) -> None:
         """Requests without a token are limited separately from those with one."""
         for _ in range(BURST):
-            self.assertEqual((await self.post(self.WISH, token="x"))[0], 401)
-        self.assertEqual((await self.post(self.WISH, token="x"))[0], 429)
-        self.assertEqual((await self.post(self.WISH))[0], 200)
+            self.assertEqual((await self.post(self.REQUEST, token="x"))[0], 401)
+        self.assertEqual((await self.post(self.REQUEST, token="x"))[0], 429)
+        self.assertEqual((await self.post(self.REQUEST))[0], 200)
 
     async def test_odd_bytes(self) -> None:
         """A header that is not UTF-8 is not a valid token."""
-        self.assertEqual((await self.post(self.WISH, token="\udcff"))[0], 401)
+        self.assertEqual((await self.post(self.REQUEST, token="\udcff"))[0], 401)
 
     def serve_with(self, originators: Mapping[str, FakeOriginator]) -> None:
         """Serve again with other Asterisks."""
@@ -146,18 +146,18 @@ class ApiTests(ApiCase):
     async def test_which_asterisk(self) -> None:
         """With several Asterisks one must be named; without any there is no service."""
         self.serve_with({"a": self.originator, "b": FakeOriginator()})
-        self.assertEqual((await self.post(self.WISH))[0], 400)
-        self.assertEqual((await self.post({**self.WISH, "asterisk": "a"}))[0], 200)
-        self.assertEqual((await self.post({**self.WISH, "asterisk": "c"}))[0], 400)
+        self.assertEqual((await self.post(self.REQUEST))[0], 400)
+        self.assertEqual((await self.post({**self.REQUEST, "asterisk": "a"}))[0], 200)
+        self.assertEqual((await self.post({**self.REQUEST, "asterisk": "c"}))[0], 400)
         self.serve_with({})
-        self.assertEqual((await self.post(self.WISH))[0], 503)
+        self.assertEqual((await self.post(self.REQUEST))[0], 503)
 
     async def test_endless_body(self) -> None:
         """Long bodies are refused, endless ones are cut off; neither places a call."""
         self.assertEqual((await self.post(b"x" * (CUT_OFF - 1)))[0], 413)
         with self.assertRaises((RequestTransmissionFailed, ResponseNeverReceived)):
             await self.post(b"x" * (4 * CUT_OFF))
-        self.assertEqual(self.originator.wishes, [])
+        self.assertEqual(self.originator.requests, [])
 
     async def test_other_methods(self) -> None:
         """A GET places no call."""

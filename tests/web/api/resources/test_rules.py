@@ -275,10 +275,10 @@ class RulesTests(ApiCase):
         made = await self.good("POST", "/api/mappings", {"pattern": "88", "application": "konference"}, 201)
         found = await self.good("GET", "/api/warnings")
         mine = [row for row in found["warnings"] if row["map_id"] == made["map_id"]]
-        self.assertEqual(sorted(item["code"] for item in mine), ["no-driver", "nobody"])
+        self.assertEqual(sorted(item["code"] for item in mine), ["no-driver", "not-granted"])
         self.assertGreaterEqual(found["total"], 2)
         alone = await self.good("GET", f"/api/warnings?map_id={made['map_id']}")
-        self.assertEqual((alone["total"], alone["counts"]), (2, {"no-driver": 1, "nobody": 1}))
+        self.assertEqual((alone["total"], alone["counts"]), (2, {"no-driver": 1, "not-granted": 1}))
         self.assertIn("konference", " ".join(item["sentence"]["words"] for item in alone["warnings"]))
         self.assertEqual((await self.good("GET", "/api/warnings?map_id=999"))["total"], 0)
 
@@ -325,19 +325,21 @@ class DecideTests(ApiCase):
             said = await self.ask("POST", "/api/decide", call)
             self.assertEqual((said.status, said.json["decision"]), (200, decision), call)
 
-    async def test_sent_on(self) -> None:
-        """The party that sent the call on, a party that it claims, and the endpoint count as in a call."""
-        for call, decision, party in (
+    async def test_forwarded(self) -> None:
+        """The forwarder, the claimed forwarder and the endpoint count as in a call."""
+        for call, decision, forwarder in (
             ({"caller": "0600", "forwarded_by": "33"}, "allow", "33"),
             ({"caller": "33", "forwarded_by": "PJSIP/44"}, "pin", "PJSIP/44"),
-            ({"caller": "33", "claimed_by": "44"}, "pin", "44"),
+            ({"caller": "33", "claimed_forwarder": "44"}, "pin", "44"),
             ({"caller": "33", "endpoint": "PJSIP/33"}, "allow", None),
         ):
             said = await self.ask("POST", "/api/decide", {"number": "22", **call})
-            self.assertEqual((said.status, said.json["decision"], said.json["forwarded_by"]), (200, decision, party))
+            self.assertEqual(
+                (said.status, said.json["decision"], said.json["forwarded_by"]), (200, decision, forwarder)
+            )
         said = await self.ask("POST", "/api/decide", {"number": "22", "caller": "0600", "forwarded_by": "33"})
-        self.assertTrue(said.json["headline"]["words"].startswith("allowed: 0600, sent on by 33, dials 22"))
-        for field, text in (("forwarded_by", "99"), ("endpoint", "33"), ("claimed_by", "PJSIP/33")):
+        self.assertTrue(said.json["headline"]["words"].startswith("allowed: 0600, forwarded by 33, dials 22"))
+        for field, text in (("forwarded_by", "99"), ("endpoint", "33"), ("claimed_forwarder", "PJSIP/33")):
             said = await self.ask("POST", "/api/decide", {"number": "22", field: text})
             self.assertEqual((said.status, said.json["field"]), (422, field))
             self.assertIn("accepted is", said.json["error"])

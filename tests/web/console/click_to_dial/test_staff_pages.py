@@ -63,7 +63,7 @@ class StaffTests(StaffCase):
         """The phone rings, they are connected; the page shows each step."""
         page = await self.dial("(21)", context="phones")
         (phones,) = self.phones.values()
-        self.assertEqual(phones.wishes, [CallRequest("PJSIP/33", "21", "phones")])
+        self.assertEqual(phones.requests, [CallRequest("PJSIP/33", "21", "phones")])
         self.assertEqual(page.status, 200)
         self.assertIn("Calling PJSIP/33", page.text)
         (call,) = [value.location for value in [await self.me.post("/dial", number="22", context="phones")]]
@@ -146,7 +146,7 @@ class StaffTests(StaffCase):
             page = await self.dial(number, context=context)
             self.assertEqual(page.status, 400, repr((number, context)))
             self.assertNotIn("<script>", page.html)
-        self.assertEqual(phones.wishes, [])
+        self.assertEqual(phones.requests, [])
 
     async def test_too_many(self) -> None:
         """Calls are limited for each user; invalid input does not count."""
@@ -158,13 +158,13 @@ class StaffTests(StaffCase):
         page = await self.dial(context="phones")
         self.assertEqual(page.status, 429)
         self.assertIn("Too many calls at once", page.text)
-        self.assertEqual(len(phones.wishes), CALLS_AT_ONCE)
+        self.assertEqual(len(phones.requests), CALLS_AT_ONCE)
 
     async def test_features(self) -> None:
         """Staff may dial * and #; the rules decide about them."""
         await self.dial("*72#", context="phones")
         (phones,) = self.phones.values()
-        self.assertEqual(phones.wishes[0].number, "*72#")
+        self.assertEqual(phones.requests[0].number, "*72#")
 
     async def test_no_phone(self) -> None:
         """Without a phone the page links to the account page."""
@@ -219,7 +219,7 @@ class OneContextTests(StaffCase):
         page = await self.me.get("/dial")
         self.assertEqual({name for name, _ in page.form("/dial").fields}, {"csrf", "number"})
         await self.dial()
-        self.assertEqual(self.phones["lab"].wishes, [CallRequest("PJSIP/33", "21", "phones")])
+        self.assertEqual(self.phones["lab"].requests, [CallRequest("PJSIP/33", "21", "phones")])
 
 
 class SeveralTests(StaffCase):
@@ -232,7 +232,7 @@ class SeveralTests(StaffCase):
         page = await self.me.get("/dial")
         self.assertIn("lines · the other", page.text)
         await self.dial(place="lines the other")
-        self.assertEqual(self.phones["the other"].wishes, [CallRequest("PJSIP/33", "21", "lines")])
+        self.assertEqual(self.phones["the other"].requests, [CallRequest("PJSIP/33", "21", "lines")])
         page = await self.me.get("/dial")
         self.assertEqual(dict(page.form("/dial").fields)["place"], "lines the other")
         page = await self.dial(place="x nowhere")
@@ -246,10 +246,10 @@ class SeveralTests(StaffCase):
 
 
 class LinkPagesTests(ClickCase):
-    """``/settings/links``."""
+    """The pages ``/settings/links``."""
 
     async def start(self) -> None:
-        """A logged-in admin."""
+        """Log in as an admin."""
         await super().start()
         self.visitor = self.me
         self.me = await self.admin()
@@ -367,13 +367,13 @@ class LinkPagesTests(ClickCase):
     async def test_roles(self) -> None:
         """Only admins may see and change links."""
         for role in (Role.VIEWER, Role.OPERATOR):
-            person = await self.as_(role)
+            client = await self.as_(role)
             for path in ("/settings/links", "/settings/links/new", self.one):
-                self.assertEqual((await person.get(path)).status, 403)
+                self.assertEqual((await client.get(path)).status, 403)
             for path in (
                 "/settings/links/new",
                 self.one,
                 *(f"{self.one}/{end}" for end in ("sign", "enabled", "void", "delete")),
             ):
-                self.assertEqual((await person.post(path, self.FORM)).status, 403)
+                self.assertEqual((await client.post(path, self.FORM)).status, 403)
         self.assertEqual((await self.get("/settings/links/99")).status, 404)

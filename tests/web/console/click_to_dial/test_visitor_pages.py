@@ -85,14 +85,14 @@ class Phones(FakeOriginator):
 
     @property
     def is_up(self) -> bool:
-        """See originate.Originator."""
+        """Whether the test has connected Asterisk."""
         return self.up
 
-    async def originate(self, wish: CallRequest, tell: Callable[[Progress], object]) -> None:
-        """See originate.Originator."""
+    async def originate(self, request: CallRequest, tell: Callable[[Progress], object]) -> None:
+        """Originate a call, which waits if the test wants it to."""
         self.tell = tell
         self.steps = []
-        await super().originate(wish, tell)
+        await super().originate(request, tell)
         if self.waits is not None:
             await self.waits
 
@@ -139,13 +139,13 @@ class ClickCase(ConsoleCase):
         return address.removeprefix("https://pbx.example.org")
 
     async def edit(self, **changes: str | int) -> None:
-        """Change the link."""
+        """Change the click-to-dial link."""
         await self.web.write(
             lambda connection: update_dial_link(connection, ACTOR, 0.0, self.number, changes, ANYWHERE)
         )
 
     async def fill(self, number: str = "600112233", **fields: str) -> Answer:
-        """Submit the form."""
+        """Submit the visitor's form."""
         form = (await self.get(self.path_of_link)).forms
         given = dict(form[0].fields) if form else {}
         given |= {"number": number, "agree": "1"} | fields
@@ -192,7 +192,7 @@ class VisitorTests(ClickCase):
         """Our phone, the visitor's, connected, over: each state is shown, also without JavaScript."""
         done = await self.fill("+34 (600) 11-22.33")
         self.assertEqual((done.status, done.cookies), (303, []))
-        self.assertEqual(self.phones.wishes, [CallRequest("PJSIP/33", "+34600112233", "phones")])
+        self.assertEqual(self.phones.requests, [CallRequest("PJSIP/33", "+34600112233", "phones")])
         self.assertRegex(done.location, rf"^/click/{self.number}/[\w-]{{24}}\?lang=en$")
         page = await self.get(done.location)
         self.assertIn('<noscript><meta http-equiv="refresh"', page.html)
@@ -263,7 +263,7 @@ class VisitorTests(ClickCase):
             self.assertNotIn("<script>alert", answer.html)
             self.assertIn("number", answer.text)
         self.assertEqual((await self.fill("")).status, 400)
-        self.assertEqual(self.phones.wishes, [])
+        self.assertEqual(self.phones.requests, [])
         self.assertEqual(await self.calls_today(), 0)
 
     async def test_hostile_link(self) -> None:
@@ -281,7 +281,7 @@ class VisitorTests(ClickCase):
         answer = await self.fill("112")
         self.assertEqual(answer.status, 403)
         self.assertIn("We cannot call this number from here", answer.text)
-        self.assertEqual(self.phones.wishes, [])
+        self.assertEqual(self.phones.requests, [])
 
     async def test_consent(self) -> None:
         """Consent is required if the link has a consent text, and only then."""
@@ -305,14 +305,14 @@ class VisitorTests(ClickCase):
         self.me.headers["X-Forwarded-For"] = "192.0.2.1"
         self.wait(FORM_S + 1)
         self.assertEqual((await self.fill(form=token)).status, 403)
-        self.assertEqual(self.phones.wishes, [])
+        self.assertEqual(self.phones.requests, [])
 
     async def test_twice(self) -> None:
         """A form sent twice makes one call."""
         token = dict((await self.get(self.path_of_link)).forms[0].fields)["form"]
         first, second = await self.fill(form=token), await self.fill(form=token)
         self.assertEqual((first.status, first.location), (303, second.location))
-        self.assertEqual(len(self.phones.wishes), 1)
+        self.assertEqual(len(self.phones.requests), 1)
 
     async def test_not_ours(self) -> None:
         """A call's id is valid with its own link only; other methods and forms are refused."""
@@ -326,7 +326,7 @@ class VisitorTests(ClickCase):
             self.assertEqual((await self.get(path)).status, 404)
         answer = await self.me.ask("POST", self.path_of_link, b"{}", {"Content-Type": "application/json"})
         self.assertEqual(answer.status, 400)
-        self.assertEqual(len(self.phones.wishes), 1)
+        self.assertEqual(len(self.phones.requests), 1)
 
     async def test_logged_in(self) -> None:
         """A logged-in console user sees what visitors see; no cookie is changed."""
@@ -337,7 +337,7 @@ class VisitorTests(ClickCase):
 
 
 class ClosedTests(ClickCase):
-    """Opening hours."""
+    """What visitors see outside the opening hours."""
 
     async def test_closed(self) -> None:
         """Outside opening hours no call is placed, and the page says when it opens."""
@@ -356,7 +356,7 @@ class ClosedTests(ClickCase):
         answer = await self.fill(form=form)
         self.assertEqual(answer.status, 403)
         self.assertIn("We are closed right now", answer.text)
-        self.assertEqual(self.phones.wishes, [])
+        self.assertEqual(self.phones.requests, [])
         await self.edit(hours="mon 00:00-24:00, tue-thu sat 9-10")
         self.wait(14 * 3600)
         self.assertIn(
@@ -366,7 +366,7 @@ class ClosedTests(ClickCase):
 
 
 class LimitTests(ClickCase):
-    """Limits of calls."""
+    """Limits of calls by a link and by an address."""
 
     async def test_by_address(self) -> None:
         """Calls are limited per hour and address; other addresses are not affected."""
@@ -424,7 +424,7 @@ class LimitTests(ClickCase):
         answer = await self.fill()
         self.assertEqual(answer.status, 503)
         self.assertRegex(answer.html, r">Service Currently Unavailable<")
-        self.assertEqual((self.phones.wishes, await self.calls_today()), ([], 0))
+        self.assertEqual((self.phones.requests, await self.calls_today()), ([], 0))
 
     async def test_several_asterisks(self) -> None:
         """A link without an Asterisk, or with an unknown one, when several are configured."""
@@ -445,7 +445,7 @@ class LimitTests(ClickCase):
             f"Content-Type: {FORM}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
             + body
         )
-        while not self.phones.wishes:
+        while not self.phones.requests:
             await deferLater(reactor, 0.01)
         browser.transport.abortConnection()
         await deferLater(reactor, 0.1)
@@ -479,7 +479,7 @@ class LinkTests(ClickCase):
         await self.web.write(lambda c: set_dial_link_enabled(c, ACTOR, 0.0, self.number, True))
         await self.web.write(lambda c: void_dial_link(c, ACTOR, 0.0, self.number))
         await self.refused(path, 410, "no longer valid", True)
-        self.assertEqual(self.phones.wishes, [])
+        self.assertEqual(self.phones.requests, [])
 
     async def refused(self, path: str, status: int, translator: str, framed: bool) -> None:
         """Assert that GET and POST are refused with this message."""

@@ -13,9 +13,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import Clock, deferLater
 
+from pbxrouter.database.access.tokens import add_token
 from pbxrouter.database.audit import note
 from pbxrouter.database.audit.entries import KINDS as ALL_KINDS
-from pbxrouter.database.people.tokens import add_token
 from pbxrouter.database.upgrade import schema
 from pbxrouter.rules.warnings import CODES
 from pbxrouter.security.roles import Role
@@ -33,7 +33,7 @@ class RulesCase(ConsoleCase):
     """Tests with a logged-in operator."""
 
     async def start(self) -> None:
-        """See ConsoleCase."""
+        """Start the console and log in as an operator."""
         await super().start()
         self.me = await self.operator()
 
@@ -57,7 +57,7 @@ class RulesCase(ConsoleCase):
 
 
 class WarningTests(RulesCase):
-    """``/rules/warnings``."""
+    """The page ``/rules/warnings``."""
 
     def test_every_kind_has_its_words(self) -> None:
         """Every kind of warning has a title and advice."""
@@ -105,7 +105,7 @@ class WarningTests(RulesCase):
 
 
 class ChangeTests(RulesCase):
-    """``/rules/changes``."""
+    """The pages ``/rules/changes``."""
 
     def test_the_schema_names_all(self) -> None:
         """The comments of audit_log in schema.sql name each kind of change, and each way by which one is made."""
@@ -307,10 +307,10 @@ class RoleTests(RulesCase):
         for route in routes:
             number = await self.newest() if "changes" in route.path else 1
             path = route.path.replace("<int:number>", str(number))
-            for person, allowed in ((viewer, route.role is Role.VIEWER), (self.me, True)):
-                answer = await person.get(path)
+            for client, allowed in ((viewer, route.role is Role.VIEWER), (self.me, True)):
+                answer = await client.get(path)
                 self.assertEqual(answer.status, 200 if allowed else 403, path)
-                if person is viewer and allowed:
+                if client is viewer and allowed:
                     posts = {form.action for form in answer.forms if form.method == "post"}
                     self.assertEqual({post for post in posts if post.startswith("/rules")}, set(), path)
             answer = await stranger.get(path)
@@ -366,19 +366,19 @@ class SlicedClock(Ticking):
         return any(call.active() for call in self._waits)
 
     def seconds(self) -> float:
-        """See IReactorTime."""
+        """The time, a little later at each look."""
         self._clock.rightNow += 1e-5
         return self._clock.seconds()
 
     def callLater(self, delay: float, call: Callable[..., object], *arguments: Any, **named: Any) -> IDelayedCall:
-        """See IReactorTime."""
+        """Schedule a call, and keep the pauses between slices."""
         called_later = self._clock.callLater(delay, call, *arguments, **named)
         if delay == WAIT_S:
             self._waits.append(called_later)
         return called_later
 
     def advance(self, seconds: float) -> None:
-        """Let time pass."""
+        """Advance the clock."""
         self._clock.advance(seconds)
 
 
@@ -388,7 +388,7 @@ class LongListCase(RulesCase):
     MANY = 100_000
 
     async def start(self) -> None:
-        """See ConsoleCase."""
+        """Start the console with long lists of rules."""
         await super().start()
         numbers = f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {self.MANY})"
         await self.by_hand(
@@ -442,7 +442,7 @@ class LongSurveyTests(LongListCase):
     clock: SlicedClock
 
     def make_clock(self) -> Ticking:
-        """See ConsoleCase."""
+        """Create a clock that counts slices."""
         return SlicedClock()
 
     async def page(self) -> Answer:

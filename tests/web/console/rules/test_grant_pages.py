@@ -19,7 +19,7 @@ def matrix_of(page: Answer) -> PageForm:
 
 
 def ticked(form: PageForm) -> set[str]:
-    """The checked checkboxes."""
+    """The checked checkboxes of a form."""
     return {value for name, value in form.fields if name == "g"}
 
 
@@ -29,10 +29,10 @@ def with_ticks(form: PageForm, boxes: Iterable[str]) -> list[tuple[str, str]]:
 
 
 class MatrixTests(ConsoleCase):
-    """``/rules/grants``."""
+    """The page ``/rules/grants``."""
 
     async def start(self) -> None:
-        """See ConsoleCase."""
+        """Start the console and log in as an operator."""
         await super().start()
         self.me = await self.operator()
 

@@ -16,7 +16,7 @@ class HolderCase(ConsoleCase):
     """Tests with a logged-in operator."""
 
     async def start(self) -> None:
-        """See ConsoleCase."""
+        """Start the console and log in as an operator."""
         await super().start()
         self.me = await self.operator()
 
@@ -38,7 +38,7 @@ class HolderCase(ConsoleCase):
 
 
 class ExtensionTests(HolderCase):
-    """``/rules/extensions``."""
+    """The pages ``/rules/extensions``."""
 
     async def test_an_owners_day(self) -> None:
         """Create, grant, undo, delete: each applies from the next call."""
@@ -140,7 +140,7 @@ class ExtensionTests(HolderCase):
 
 
 class UserTests(HolderCase):
-    """``/rules/users``."""
+    """The pages ``/rules/users``."""
 
     async def test_hostile_names(self) -> None:
         """Names are shown as text on every page."""

@@ -14,7 +14,7 @@ class MappingCase(ConsoleCase):
     """Tests with a logged-in operator."""
 
     async def start(self) -> None:
-        """See ConsoleCase."""
+        """Start the console and log in as an operator."""
         await super().start()
         self.me = await self.operator()
 
@@ -42,7 +42,7 @@ class MappingCase(ConsoleCase):
 
 
 class ListTests(MappingCase):
-    """``/rules/mappings``."""
+    """The page ``/rules/mappings``."""
 
     async def test_what_it_shows(self) -> None:
         """The list shows pattern, application, grants and warnings."""
@@ -226,7 +226,7 @@ class ChangeTests(MappingCase):
 
 
 class OneTests(MappingCase):
-    """``/rules/mappings/<number>``."""
+    """The page ``/rules/mappings/<number>``."""
 
     async def test_what_it_shows(self) -> None:
         """The page shows values, a number to test, and grants."""

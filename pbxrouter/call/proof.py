@@ -1,0 +1,97 @@
+"""Proves that a call's channel is one of Asterisk's, before a PIN that the call keys is believed.
+
+FastAGI has no password: a program that may connect can name any channel and any number, a new one for each guess. So
+the gateway sets a variable with a random value on the channel, by the call's own connection, and asks Asterisk over
+AMI, while the caller keys, whether the channel with that Uniqueid has it. Only the Asterisk at the other end of the
+connection can have set it. That an Uniqueid is known proves nothing: it can be guessed.
+"""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from collections.abc import Sequence
+from typing import Final
+
+from twisted.internet.defer import Deferred, gatherResults, succeed
+from twisted.logger import Logger
+
+from pbxrouter.agi import Channel, verbs
+from pbxrouter.ami import AMIConnection, has_variable
+from pbxrouter.security import Standing, call_mark
+
+VARIABLE: Final = "PBXROUTER_PROOF"
+"""The channel variable with the random value."""
+
+
+class Proof:
+    """The proof of one call, which comes while the caller keys."""
+
+    def __init__(self, asked: Deferred[Standing]) -> None:
+        self._asked = asked
+        self._standing: Standing | None = None
+
+    async def standing(self) -> Standing:
+        """What is known of the call's channel; waits for Asterisk's answer, for some seconds at most."""
+        if self._standing is None:
+            self._standing = await self._asked
+        return self._standing
+
+
+class CallProofs:
+    """Proves calls.
+
+    Args:
+        has_secret: whether a call over FastAGI is served only with the shared secret, which proves it.
+        allows_others: whether the settings name the peers that may ask the gateway, so that an Asterisk without AMI
+            connection may be among them.
+        key: the PIN key, by which calls that the command line simulates are known.
+
+    Attributes:
+        managers: the AMI connections of the Asterisks that ask the gateway.
+        is_complete: whether each Asterisk of the settings has one.
+    """
+
+    log = Logger()
+
+    def __init__(self, *, has_secret: bool, allows_others: bool, key: bytes) -> None:
+        self.managers: Sequence[AMIConnection] = ()
+        self.is_complete = True
+        self._has_secret = has_secret
+        self._allows_others = allows_others
+        self._key = key
+
+    async def begin(self, channel: Channel) -> Proof:
+        """Begin to prove a call; Asterisk's answer is not waited for.
+
+        Fails as ``Channel.execute`` does.
+        """
+        if self._has_secret or getattr(channel, "is_proven", False) or self._is_simulated(channel):
+            return Proof(succeed(Standing.PROVEN))
+        if not self.managers:
+            return Proof(succeed(Standing.UNPROVEN))
+        value = secrets.token_hex(16)
+        await verbs.set_variable(channel, VARIABLE, value)
+        return Proof(Deferred.fromCoroutine(self._ask(channel.request.uniqueid, value)))
+
+    def _is_simulated(self, channel: Channel) -> bool:
+        request = channel.request
+        mark = request.secret
+        if mark is None or not mark.isascii():
+            return False
+        expected = call_mark(self._key, request.uniqueid, request.channel, request.caller)
+        return hmac.compare_digest(mark, expected)
+
+    async def _ask(self, uniqueid: str, value: str) -> Standing:
+        try:
+            answers = await gatherResults(
+                [Deferred.fromCoroutine(has_variable(manager, uniqueid, VARIABLE, value)) for manager in self.managers]
+            )
+        except Exception:
+            self.log.failure("PIN guard: asking Asterisk for a channel failed unexpectedly")
+            return Standing.UNPROVEN
+        if True in answers:
+            return Standing.PROVEN
+        if None in answers or not self.is_complete:
+            return Standing.UNPROVEN
+        return Standing.FOREIGN if self._allows_others else Standing.FORGED

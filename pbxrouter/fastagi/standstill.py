@@ -1,0 +1,162 @@
+"""Has the calls' connections closed while the gateway stands still; see standstill_process."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from typing import Any, Final
+
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ProcessDone
+from twisted.internet.interfaces import IReactorProcess
+from twisted.internet.protocol import ProcessProtocol
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from pbxrouter.fastagi import standstill_process
+from pbxrouter.fastagi.standstill_process import BEAT, DROP, HOLD
+from pbxrouter.net import Timer, every
+
+BEAT_EVERY_S: Final = 0.3
+"""Seconds between two signs of life."""
+RESTART_S: Final = 5.0
+"""Seconds until the process is started again after its end."""
+_GATEWAY: Final = 3
+"""The descriptor of the socket in that process."""
+
+
+class StandstillGuard(MultiService):
+    """Passes calls' connections to the process beside the gateway, and tells it that the gateway lives.
+
+    Without a reactor that starts processes it does nothing.
+    """
+
+    log = Logger()
+
+    def __init__(self, reactor: Any) -> None:
+        super().__init__()
+        self._reactor = reactor
+        self._socket: socket.socket | None = None
+        self._numbers = 0
+        self._held: dict[object, int] = {}
+        self._unsent: list[bytes] = []
+        self._restart = Timer(reactor)
+        self._ended: Deferred[None] | None = None
+        every(BEAT_EVERY_S, self._beat, reactor, self)
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the process runs."""
+        return self._socket is not None
+
+    def startService(self) -> None:
+        """Start the process."""
+        super().startService()
+        if IReactorProcess.providedBy(self._reactor):
+            self._start()
+
+    def stopService(self) -> Deferred[Any]:
+        """Let the process end."""
+        stopped = Deferred.fromCoroutine(self._stop(super().stopService()))
+        self._restart.clear()
+        return stopped
+
+    async def _stop(self, parts: Deferred[Any]) -> None:
+        await parts
+        self._close()
+        if self._ended is not None:
+            await self._ended
+
+    # --- the calls ---
+
+    def hold(self, call: object, transport: Any) -> None:
+        """Have a call's connection closed if the gateway stands still."""
+        if self._socket is None or not hasattr(transport, "getHandle"):
+            return
+        self._numbers += 1
+        number = self._numbers
+        try:
+            socket.send_fds(self._socket, [b"%s %d" % (HOLD, number)], [transport.getHandle().fileno()])
+        except OSError:  # it is slow, or just gone: this call goes without
+            return
+        self._held[call] = number
+
+    def drop(self, call: object) -> None:
+        """A call's connection is closed."""
+        number = self._held.pop(call, None)
+        if number is not None:
+            self._unsent.append(b"%s %d" % (DROP, number))
+            self._send()
+
+    def _send(self) -> None:
+        while self._socket is not None and self._unsent:
+            try:
+                self._socket.send(self._unsent[0])
+            except OSError:
+                return  # the next beat tries again
+            del self._unsent[0]
+
+    async def _beat(self) -> None:
+        if self._socket is not None:
+            self._unsent.append(BEAT)
+            self._send()
+            if self._unsent[-1:] == [BEAT]:
+                del self._unsent[-1]
+
+    # --- the process ---
+
+    def _start(self) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        nothing = os.open(os.devnull, os.O_RDWR)
+        program = [sys.executable, "-I", "-S", standstill_process.__file__, str(_GATEWAY)]
+        try:
+            self._reactor.spawnProcess(
+                _Process(self),
+                sys.executable,
+                program,
+                env={},
+                childFDs={0: nothing, 1: nothing, 2: nothing, _GATEWAY: theirs.fileno()},
+            )
+        except OSError as error:
+            ours.close()
+            self.log.error(
+                "FastAGI: no process beside the gateway: {error}; if the gateway stands still, its calls wait",
+                error=str(error),
+            )
+            self._restart.set(RESTART_S, self._start)
+        else:
+            ours.setblocking(False)
+            self._socket = ours
+            self._ended = Deferred()
+        finally:
+            theirs.close()
+            os.close(nothing)
+
+    def _close(self) -> None:
+        ours, self._socket = self._socket, None
+        self._held.clear()
+        self._unsent.clear()
+        if ours is not None:
+            ours.close()
+
+    def process_ended(self, reason: Failure) -> None:
+        """The process has ended."""
+        self._close()
+        if self._ended is not None:
+            self._ended.callback(None)
+            self._ended = None
+        if self.running:
+            if not reason.check(ProcessDone):
+                self.log.error("FastAGI: the process beside the gateway has ended: {why}", why=reason.getErrorMessage())
+            self._restart.set(RESTART_S, self._start)
+
+
+class _Process(ProcessProtocol):
+    def __init__(self, guard: StandstillGuard) -> None:
+        self._guard = guard
+
+    def processEnded(self, reason: Failure) -> None:
+        """Tell the guard that its helper process has ended."""
+        self._guard.process_ended(reason)

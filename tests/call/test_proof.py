@@ -1,0 +1,270 @@
+"""Proofs that a call is Asterisk's, and what becomes of a call that is not."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from twisted.internet.defer import Deferred
+from twisted.logger import capturedLogs
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbxrouter.agi import Prompts
+from pbxrouter.ami import AMIConnection, AMIMessage
+from pbxrouter.call import ActiveCalls, CallFlow, CallProofs, PinGuard, Reports
+from pbxrouter.call.pin_guard import PinSource
+from pbxrouter.call.proof import VARIABLE
+from pbxrouter.call.record import CallRecord
+from pbxrouter.errors import ActionTimeout
+from pbxrouter.rules import RulesEngine
+from pbxrouter.security import GuessKey, Standing, call_mark
+from pbxrouter.simulator import SimulatedCall
+from tests.ami_fakes import FakeAMIConnection
+from tests.fakes import FakeChannel, workshop_rules
+
+KEY = b"k" * 32
+UNIQUEID = "1795409729.6"
+
+
+class PeerChannel(FakeChannel):
+    """A channel over FastAGI: it has a peer, and sets variables on the Asterisk it is said to belong to."""
+
+    peer = "192.0.2.1"
+
+    def __init__(self, asterisk: FakeAMIConnection | None, call: SimulatedCall, pins: tuple[str, ...]) -> None:
+        super().__init__(call, {"GET DATA": [f"200 result={pin}" for pin in pins]})
+        self._asterisk = asterisk
+
+    def execute(self, command: str) -> Deferred[Any]:
+        """Take a command as agi.Channel does."""
+        words = command.replace('"', "").split(" ")
+        if words[:2] == ["SET", "VARIABLE"] and self._asterisk is not None:
+            status = f"Event: Status\r\nVariable: {words[2]}={words[3]}"
+            if words[2] == VARIABLE:
+                self._asterisk.alive[self.request.uniqueid] = AMIMessage(status.encode())
+        return super().execute(command)
+
+
+class ProofCase(SynchronousTestCase):
+    """Has two Asterisks, and proofs that ask them."""
+
+    def setUp(self) -> None:
+        """Connect to both."""
+        self.one, self.other = FakeAMIConnection(), FakeAMIConnection()
+        for manager in (self.one, self.other):
+            manager.comes_up()
+
+    def proofs(self, *managers: FakeAMIConnection, secret: bool = False, allow: bool = False) -> CallProofs:
+        """Make the proofs."""
+        proofs = CallProofs(has_secret=secret, allows_others=allow, key=KEY)
+        proofs.managers = [cast(AMIConnection, manager) for manager in managers]
+        return proofs
+
+    def channel(self, asterisk: FakeAMIConnection | None, *pins: str, arguments: tuple[str, ...] = ()) -> PeerChannel:
+        """The channel of a call to 34, which needs a PIN."""
+        call = SimulatedCall("34", caller="33", uniqueid=UNIQUEID, arguments=arguments)
+        return PeerChannel(asterisk, call, pins or ("",))
+
+
+class StandingTests(ProofCase):
+    """CallProofs.begin and Proof.standing."""
+
+    def standing(self, proofs: CallProofs, channel: FakeChannel) -> Standing:
+        """What is known of a call."""
+        proof = self.successResultOf(Deferred.fromCoroutine(proofs.begin(channel)))
+        first = self.successResultOf(Deferred.fromCoroutine(proof.standing()))
+        self.assertIs(self.successResultOf(Deferred.fromCoroutine(proof.standing())), first)
+        return first
+
+    def test_proven(self) -> None:
+        """A call of either Asterisk is proven, by one SET VARIABLE and one question to each."""
+        for asterisk in (self.one, self.other):
+            channel = self.channel(asterisk)
+            self.assertIs(self.standing(self.proofs(self.one, self.other), channel), Standing.PROVEN)
+            self.assertEqual([command.split(" ")[:2] for command in channel.commands], [["SET", "VARIABLE"]])
+            asterisk.alive.clear()
+        self.assertEqual([len(manager.heard("Status")) for manager in (self.one, self.other)], [2, 2])
+
+    def test_forged(self) -> None:
+        """A channel that no Asterisk has is forged; where the settings name peers it may be another Asterisk's."""
+        self.assertIs(self.standing(self.proofs(self.one, self.other), self.channel(None)), Standing.FORGED)
+        allowing = self.proofs(self.one, self.other, allow=True)
+        self.assertIs(self.standing(allowing, self.channel(None)), Standing.FOREIGN)
+
+    def test_guessed_uniqueid(self) -> None:
+        """The Uniqueid of a real channel does not prove a call: the value on it is another call's."""
+        proofs = self.proofs(self.one)
+        self.assertIs(self.standing(proofs, self.channel(self.one)), Standing.PROVEN)
+        self.assertIs(self.standing(proofs, self.channel(None)), Standing.FORGED)
+
+    def test_unproven(self) -> None:
+        """Without AMI, and while one of the Asterisks cannot be asked, nothing is known."""
+        self.assertIs(self.standing(self.proofs(), self.channel(None)), Standing.UNPROVEN)
+        incomplete = self.proofs(self.one)
+        incomplete.is_complete = False
+        self.assertIs(self.standing(incomplete, self.channel(None)), Standing.UNPROVEN)
+        self.other.lists["Status"] = ActionTimeout("no answer")
+        proofs = self.proofs(self.one, self.other)
+        self.assertIs(self.standing(proofs, self.channel(None)), Standing.UNPROVEN)
+        self.assertIs(self.standing(proofs, self.channel(self.one)), Standing.PROVEN)
+        self.other.is_up = False
+        self.assertIs(self.standing(proofs, self.channel(None)), Standing.UNPROVEN)
+
+    def test_proven_otherwise(self) -> None:
+        """With the secret, over AMI, and by the command line's mark a call is proven, and Asterisk is not asked."""
+        self.assertIs(self.standing(self.proofs(self.one, secret=True), self.channel(None)), Standing.PROVEN)
+        over_ami = self.channel(None)
+        over_ami.is_proven = True  # type: ignore[attr-defined]
+        self.assertIs(self.standing(self.proofs(self.one), over_ami), Standing.PROVEN)
+        request = self.channel(None).request
+        mark = call_mark(KEY, request.uniqueid, request.channel, request.caller)
+        marked = self.channel(None, arguments=(f"secret={mark}",))
+        self.assertIs(self.standing(self.proofs(self.one), marked), Standing.PROVEN)
+        self.assertEqual(self.one.sent, [])
+        for wrong in (mark[:-1], "é", "", call_mark(KEY, request.uniqueid, request.channel, "22")):
+            forged = self.channel(None, arguments=(f"secret={wrong}",))
+            self.assertIs(self.standing(self.proofs(self.one), forged), Standing.FORGED)
+
+
+class FlowTests(ProofCase):
+    """A call flow with proofs."""
+
+    def setUp(self) -> None:
+        """Make the guard and the reports."""
+        super().setUp()
+        self.records: list[CallRecord] = []
+        self.guard = PinGuard(None, (), lambda: 1000.0)
+
+    def serve(self, proofs: CallProofs, channel: FakeChannel) -> Deferred[None]:
+        """Serve a call."""
+        engine = RulesEngine(())
+        engine.replace(workshop_rules())
+        reports = Reports()
+        reports.add(self.records.append)
+        flow = CallFlow(engine, {}, Prompts(), reports, ActiveCalls(), guard=self.guard, proofs=proofs)
+        return Deferred.fromCoroutine(flow.serve(channel))
+
+    def test_forged_call(self) -> None:
+        """It is refused at its first PIN, right or wrong, and the peer is told of in log and note; none is charged."""
+        for pin in ("123456", "900001"):
+            channel = self.channel(None, pin)
+            with capturedLogs() as logs:
+                self.successResultOf(self.serve(self.proofs(self.one), channel))
+            self.assertEqual(
+                [line.replace('"', "") for line in channel.commands[-2:]], ["SET VARIABLE PBXROUTER refused", "HANGUP"]
+            )
+            self.assertEqual(len([line for line in channel.commands if line.startswith("GET DATA")]), 1)
+            record = self.records.pop()
+            assert record.note is not None
+            self.assertEqual(record.outcome.status, "REFUSED")
+            self.assertIn("from 192.0.2.1", record.note.english)
+            (line,) = [str(log["log_format"]).format_map(log) for log in logs if "refused a call" in log["log_format"]]
+            self.assertIn("from 192.0.2.1, whose channel Asterisk does not have", line)
+        self.assertEqual((self.guard.statistics.wrong, self.guard.statistics.unchecked), (0, 0))
+        self.successResultOf(self.guard_admits())
+
+    def guard_admits(self) -> Deferred[None]:
+        """Key a wrong PIN at the endpoint that was named: it waits for nothing."""
+
+        async def admit() -> None:
+            attempt = await self.guard.admit(self.channel(None).request, 1)
+            self.assertEqual((attempt.is_checked, attempt.ruling.delay_s), (True, 0.0))
+
+        return Deferred.fromCoroutine(admit())
+
+    def test_without_pin(self) -> None:
+        """A call that needs no PIN sets no variable, and Asterisk is not asked."""
+        channel = PeerChannel(None, SimulatedCall("21", caller="33"), ("",))
+        self.successResultOf(self.serve(self.proofs(self.one), channel))
+        self.assertEqual([line for line in channel.commands if VARIABLE in line], [])
+        self.assertEqual(self.one.sent, [])
+
+    def test_asked_while_the_caller_keys(self) -> None:
+        """Asterisk is asked before the PIN is keyed, and its answer is waited for after."""
+        channel = self.channel(self.one, "900001", "", "")
+        self.one.lists["Status"] = None
+        over = self.serve(self.proofs(self.one), channel)
+        self.assertEqual(len(self.one.heard("Status")), 1)
+        self.assertEqual(channel.commands[-1].split(" ")[:2], ["GET", "DATA"])
+        self.assertEqual(self.guard.statistics.wrong, 0)
+        self.assertNoResult(over)
+
+    def test_other_asterisk(self) -> None:
+        """Wrong PINs of another Asterisk lock out its PJSIP/33, and not the one whose Asterisk is asked."""
+        allowing = self.proofs(self.one, allow=True)
+        for _ in range(3):
+            self.successResultOf(self.serve(allowing, self.channel(None, "900001", "900002", "900003")))
+        self.assertGreater(self.guard.statistics.unchecked, 0)
+        self.successResultOf(self.guard_admits())
+
+
+class SharedKeysTests(SynchronousTestCase):
+    """The buckets of peers and the queues of trunks."""
+
+    def setUp(self) -> None:
+        """Make the guard."""
+        self.now = 1_000_000.0
+        self.guard = PinGuard(None, ["PJSIP/out"], lambda: self.now)
+
+    def key(self, endpoint: str, caller: str, *, right: bool = False, standing: Standing = Standing.UNPROVEN) -> Any:
+        """Key a PIN; returns the attempt."""
+        channel = FakeChannel(SimulatedCall("34", caller=caller, channel=f"{endpoint}-0000001a"))
+
+        async def key() -> Any:
+            attempt = await self.guard.admit(channel.request, 1, PinSource("", "192.0.2.1", standing))
+            if right and attempt.is_checked:
+                await self.guard.right(attempt)
+            else:
+                self.guard.wrong(attempt, channel.request, "192.0.2.1", "34")
+            return attempt
+
+        return self.successResultOf(Deferred.fromCoroutine(key()))
+
+    def test_unproven_guesser(self) -> None:
+        """New names for each guess end at the peer's bucket; an hour gives sixty more; known callers are not held."""
+        self.key("PJSIP/33", "33", right=True)
+        checked = sum(self.key(f"PJSIP/x{name}", f"9{name}").is_checked for name in range(500))
+        self.assertEqual(checked, 60)
+        late = self.key("PJSIP/y", "77", right=True)
+        self.assertEqual(late.ruling.locked_by, GuessKey("peer", "192.0.2.1"))
+        honest = self.key("PJSIP/33", "33")
+        self.assertEqual((honest.is_checked, honest.ruling.delay_s), (True, 0.0))
+        proven = self.key("PJSIP/z", "78", standing=Standing.PROVEN)
+        self.assertEqual((proven.is_checked, proven.ruling.delay_s), (True, 0.0))
+        self.now += 3600.0
+        more = sum(self.key(f"PJSIP/v{name}", f"8{name}").is_checked for name in range(500))
+        self.assertEqual(more, 60)
+
+    def test_known_callers_of_a_trunk(self) -> None:
+        """Under attack unknown numbers of a trunk wait their turn, 20 s at most; a known one waits for nothing."""
+        proven = Standing.PROVEN
+        self.key("PJSIP/out", "600", right=True, standing=proven)
+        delays = [self.key("PJSIP/out", f"555{name}", standing=proven).ruling.delay_s for name in range(40)]
+        self.assertEqual(delays[:31], [0.0] * 31)
+        self.assertEqual(delays[31:34], [10.0, 20.0, 20.0])
+        self.assertEqual(max(delays), 20.0)
+        honest = self.key("PJSIP/out", "601", right=True, standing=proven)
+        self.assertEqual((honest.is_checked, honest.ruling.delay_s), (True, 20.0))
+        known = self.key("PJSIP/out", "600", right=True, standing=proven)
+        self.assertEqual((known.is_checked, known.ruling.delay_s), (True, 0.0))
+        inside = self.key("PJSIP/33", "33", right=True, standing=proven)
+        self.assertEqual((inside.is_checked, inside.ruling.delay_s), (True, 0.0))
+        second = self.key("PJSIP/out", "5550", standing=proven)
+        self.assertEqual((second.is_checked, second.ruling.delay_s), (False, 8.0))
+        self.now += 30.0
+        self.assertEqual(self.key("PJSIP/out", "602", standing=proven).ruling.delay_s, 0.0)
+
+    def test_callers_without_a_name(self) -> None:
+        """Callers without endpoint and number share a key only at one mapping and peer."""
+        channel = FakeChannel(SimulatedCall("34", caller=None, channel="Local/34@x-0000001a;2"))
+
+        def key(map_id: int, peer: str, endpoint: str = "") -> Any:
+            admit = self.guard.admit(channel.request, map_id, PinSource(endpoint, peer))
+            return self.successResultOf(Deferred.fromCoroutine(admit))
+
+        for _ in range(6):
+            last = key(1, "192.0.2.1")
+        self.assertEqual(last.ruling.locked_by, GuessKey("unnamed", "192.0.2.1, mapping 1"))
+        self.assertTrue(key(2, "192.0.2.1").is_checked)
+        self.assertTrue(key(1, "192.0.2.2").is_checked)
+        made_by = key(1, "192.0.2.1", "PJSIP/33")
+        self.assertEqual((made_by.is_checked, made_by.keys[0]), (True, GuessKey("endpoint", "PJSIP/33")))

@@ -1,0 +1,124 @@
+"""Rows that cannot be written are set aside alone, whatever the cause; a fault of the database is not taken for one."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import sqlite3
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbxrouter import database
+from pbxrouter.database import set_aside
+from pbxrouter.database.calls.history import CallRow, Search, add_calls, find_calls
+from pbxrouter.database.set_aside import MAX_FILE, SetAside, set_aside_file
+from pbxrouter.errors import StoreError
+from tests.api_fakes import a_call
+
+
+class SetAsideTests(SynchronousTestCase):
+    """The history of a database that owners may have changed."""
+
+    def setUp(self) -> None:
+        """Create it."""
+        self.path = pathlib.Path(self.mktemp()).absolute()
+        database.create(self.path)
+        self.connection = database.connect(self.path)
+        self.addCleanup(self.connection.close)
+
+    def add(self, *rows: CallRow) -> list[SetAside]:
+        """Add calls."""
+        return add_calls(self.connection, rows)
+
+    def numbers(self) -> list[str]:
+        """The numbers of the calls in the history, the oldest first."""
+        return [row.number for row in find_calls(self.connection, Search(), 100)][::-1]
+
+    def test_storable(self) -> None:
+        """What SQLite refuses, and can be made good, is no reason to set a row aside."""
+        odd: dict[str, Any] = {
+            "caller": "\udcff\0",
+            "outcome": "\ud800",
+            "answered_s": 2**70,
+            "caller_name": "x" * 1_000_000,
+            "ended": float("nan"),
+        }
+        self.assertEqual(self.add(*(a_call(place, **{name: odd[name]}) for place, name in enumerate(odd))), [])
+        first = next(iter(find_calls(self.connection, Search(), 1)))
+        self.assertEqual((first.ended, len(self.numbers())), (0.0, 5))
+        lengths = self.connection.execute("SELECT max(length(caller_name)), max(answered_s) FROM calls").fetchone()
+        self.assertEqual(lengths, (100_000 + len("… (cut, 1000000 characters)"), 2**63 - 1))
+
+    def test_refused_by_the_schema(self) -> None:
+        """A row that a constraint or its type forbids goes into the file; those around it are written."""
+        nothing: Any = None
+        many: Any = ["a list"]
+        rows = (a_call(0), a_call(1, caller=nothing), a_call(2), a_call(3, caller=many), a_call(4))
+        failed = self.add(*rows)
+        self.assertEqual([row.place for row in failed], [1, 3])
+        self.assertEqual(self.numbers(), ["20", "22", "24"])
+        file = set_aside_file(self.path)
+        self.assertEqual({row.file for row in failed}, {str(file)})
+        self.assertEqual(os.stat(file).st_mode & 0o777, 0o600)
+        first, second = map(json.loads, file.read_text().splitlines())
+        self.assertEqual((first["table"], first["why"]), ("calls", "NOT NULL constraint failed: calls.caller"))
+        self.assertEqual((first["row"][5], second["row"][3]), ("21", "['a list']"))
+        self.assertIn("it is set aside in", failed[0].where)
+
+    def test_triggers(self) -> None:
+        """A row that a trigger of the owner's refuses, by whichever means, is set aside alone."""
+        for how in ("RAISE(ABORT, 'no 21')", "RAISE(FAIL, 'no 21')", "RAISE(ROLLBACK, 'no 21')", "no_such_function()"):
+            self.connection.execute(
+                f"CREATE TRIGGER refuse BEFORE INSERT ON calls WHEN NEW.number = '21' BEGIN SELECT {how}; END"
+            )
+            try:
+                failed = self.add(*map(a_call, range(3)))
+            except StoreError as error:  # SQLite looks for functions when it prepares, whichever the row
+                self.assertIn("no_such_function", str(error))
+                failed = []
+            else:
+                self.assertEqual([(row.place, row.why) for row in failed], [(1, "no 21")], how)
+                self.assertEqual(self.numbers(), ["20", "22"], how)
+            self.assertFalse(self.connection.in_transaction)
+            self.connection.execute("DROP TRIGGER refuse")
+            self.connection.execute("DELETE FROM calls")
+            self.connection.commit()
+
+    def test_all_refused(self) -> None:
+        """Where each row is refused, each is set aside: the queue goes on."""
+        nothing: Any = None
+        self.assertEqual(len(self.add(*(a_call(place, caller=nothing) for place in range(3)))), 3)
+        self.assertEqual(self.numbers(), [])
+
+    def test_of_the_database(self) -> None:
+        """A database that cannot be written is a StoreError: no row is set aside, and none is written."""
+        self.connection.execute("ALTER TABLE calls RENAME TO gone")
+        self.assertRaises(StoreError, self.add, a_call(0), a_call(1))
+        self.connection.execute("ALTER TABLE gone RENAME TO calls")
+        self.connection.execute("PRAGMA query_only = ON")
+        self.assertRaises(StoreError, self.add, a_call(0), a_call(1))
+        self.connection.execute("PRAGMA query_only = OFF")
+        self.assertEqual(self.numbers(), [])
+        self.assertFalse(set_aside_file(self.path).exists())
+
+    def test_full_file(self) -> None:
+        """A file that is full, or cannot be written, keeps no more; the queue goes on all the same."""
+        nothing: Any = None
+        file = set_aside_file(self.path)
+        file.write_bytes(b"x" * MAX_FILE)
+        (row,) = self.add(a_call(0, caller=nothing))
+        self.assertEqual((row.file, row.where), ("", "it is left out"))
+        self.assertEqual(file.stat().st_size, MAX_FILE)
+        file.unlink()
+        file.symlink_to("/dev/full")
+        (row,) = self.add(a_call(0, caller=nothing))
+        self.assertEqual(row.file, "")
+
+    def test_memory(self) -> None:
+        """A database in memory has no file beside it."""
+        connection = sqlite3.connect(":memory:")
+        self.addCleanup(connection.close)
+        found = set_aside.keep_aside(connection, "x", [set_aside.FailedRow(0, (1.5, None, b"\xff"), ValueError())])
+        self.assertEqual(found, [SetAside(0, "ValueError")])

@@ -1,0 +1,219 @@
+"""The process that closes the calls' connections while the gateway stands still, and the gateway's side of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from pathlib import Path
+from typing import Any
+
+from twisted.internet import reactor as global_reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock, deferLater
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+
+from pbxrouter.fastagi.standstill import StandstillGuard
+from pbxrouter.fastagi.standstill_process import LOOK_EVERY_S, STILL_S, Watch
+from tests.needs import PATIENCE_S
+
+reactor: Any = global_reactor
+
+
+def pair() -> tuple[socket.socket, socket.socket]:
+    """A call's connection: the gateway's side and Asterisk's."""
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    return ours, theirs
+
+
+def is_open(end: socket.socket) -> bool:
+    """Whether Asterisk's side of a connection is still open."""
+    try:
+        return end.recv(1) != b""
+    except BlockingIOError:
+        return True
+
+
+class WatchTests(SynchronousTestCase):
+    """What the process does with the packets that it gets."""
+
+    def setUp(self) -> None:
+        """The gateway's socket, and a process that is given its time."""
+        self.clock = Clock()
+        self.gateway, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.watch = Watch(theirs, self.clock.seconds)
+        self.addCleanup(self.gateway.close)
+        self.addCleanup(theirs.close)
+
+    def hold(self, number: int) -> tuple[socket.socket, socket.socket]:
+        """Pass a connection."""
+        ours, theirs = pair()
+        self.addCleanup(ours.close)
+        self.addCleanup(theirs.close)
+        socket.send_fds(self.gateway, [b"hold %d" % number], [ours.fileno()])
+        return ours, theirs
+
+    def test_shut_down(self) -> None:
+        """All connections are shut down on both sides, though the gateway still has them open."""
+        ends = [self.hold(number) for number in range(1, 20)]
+        self.assertTrue(self.watch.read())
+        self.assertTrue(all(is_open(theirs) for _, theirs in ends))
+        self.watch.shut_down()
+        self.assertFalse(any(is_open(theirs) for _, theirs in ends))
+        self.assertEqual({ours.recv(1) for ours, _ in ends}, {b""})
+
+    def looks_until_shut(self, theirs: socket.socket, beats: int = 0) -> float:
+        """Let the process look until it shuts a connection down; returns the seconds since the last beat."""
+        for _ in range(beats):
+            self.gateway.send(b".")
+            self.clock.advance(LOOK_EVERY_S)
+            self.assertTrue(self.watch.look())
+        began = self.clock.seconds()
+        while is_open(theirs):
+            self.clock.advance(LOOK_EVERY_S)
+            self.assertTrue(self.watch.look())
+        return self.clock.seconds() - began
+
+    def test_stands_still(self) -> None:
+        """A gateway that beats keeps its connections; STILL_S after its last beat they are shut down."""
+        for number in (1, 2):
+            _, theirs = self.hold(number)
+            waited = self.looks_until_shut(theirs, beats=100)
+            self.assertTrue(STILL_S - LOOK_EVERY_S <= waited <= STILL_S + LOOK_EVERY_S + 0.01, waited)
+
+    def test_stopped_itself(self) -> None:
+        """A process that was stopped itself does not blame the gateway, which may have been stopped with it."""
+        _, theirs = self.hold(1)
+        self.assertTrue(self.watch.look())
+        self.clock.advance(30)
+        self.assertTrue(self.watch.look())
+        self.assertTrue(is_open(theirs))
+        self.assertGreater(self.looks_until_shut(theirs), STILL_S)
+
+    def test_dropped(self) -> None:
+        """A connection that the gateway has closed is closed here, too; one that is not held is no error."""
+        ours, theirs = self.hold(1)
+        self.assertTrue(self.watch.read())
+        ours.close()
+        self.assertTrue(is_open(theirs))
+        for packet in (b"drop 1", b"drop 1", b"drop 2", b"hold 3", b"."):
+            self.gateway.send(packet)
+        self.assertTrue(self.watch.read())
+        self.assertFalse(is_open(theirs))
+
+    def test_gateway_gone(self) -> None:
+        """The end of the gateway ends the process."""
+        self.gateway.close()
+        self.assertFalse(self.watch.read())
+
+
+class GuardTests(TestCase):
+    """The process itself."""
+
+    async def until(self, what: str, condition: Any) -> None:
+        """Wait for a condition."""
+        end = reactor.seconds() + PATIENCE_S
+        while not condition():
+            self.assertLess(reactor.seconds(), end, what)
+            await deferLater(reactor, 0.02)
+
+    async def started(self) -> StandstillGuard:
+        """A guard with its process."""
+        guard = StandstillGuard(reactor)
+        guard.startService()
+        self.addCleanup(guard.stopService)
+        return guard
+
+    def connection(self) -> tuple[Any, socket.socket]:
+        """A transport, and Asterisk's side of it."""
+        ours, theirs = pair()
+        self.addCleanup(ours.close)
+        self.addCleanup(theirs.close)
+
+        class Transport:
+            def getHandle(self) -> socket.socket:
+                return ours
+
+        return Transport(), theirs
+
+    async def test_beats(self) -> None:
+        """A gateway that beats keeps its connections while those of one that does not are shut down."""
+        alive, still = await self.started(), await self.started()
+        kept, asterisk = self.connection()
+        lost, theirs = self.connection()
+        alive.hold("a", kept)
+        still.hold("a", lost)
+        (beats,) = list(still)
+        await beats.stopService()
+        await self.until("it is shut down", lambda: not is_open(theirs))
+        self.assertTrue(is_open(asterisk))
+        still.drop("a")
+        beats.startService()
+        again, asterisk = self.connection()
+        still.hold("b", again)
+        again.getHandle().close()
+        self.assertTrue(is_open(asterisk))
+        still.drop("b")
+        await self.until("the copy is closed", lambda: not is_open(asterisk))
+
+    async def test_closed(self) -> None:
+        """A connection that the gateway has closed is closed at once."""
+        guard = await self.started()
+        transport, theirs = self.connection()
+        guard.hold("a", transport)
+        transport.getHandle().close()
+        guard.drop("a")
+        guard.drop("a")
+        await self.until("the copy is closed", lambda: not is_open(theirs))
+
+    async def test_process_that_ends(self) -> None:
+        """A process that is killed is started again, and the log says so."""
+        guard = await self.started()
+        transport, _ = self.connection()
+        guard.hold("a", transport)
+        (child,) = children()
+        os.kill(child, signal.SIGKILL)
+        await self.until("its end is seen", lambda: not guard.is_active)
+        guard.hold("b", transport)
+        guard.drop("a")
+        await self.until("it is started again", lambda: guard.is_active)
+        self.assertNotEqual(children(), [child])
+
+    async def test_stop(self) -> None:
+        """At the stop the process has ended."""
+        guard = StandstillGuard(reactor)
+        guard.startService()
+        self.assertEqual(len(children()), 1)
+        await guard.stopService()
+        self.assertEqual((children(), guard.is_active), ([], False))
+
+    def test_reactor_without_processes(self) -> None:
+        """On a reactor that starts no processes nothing is held."""
+        guard = StandstillGuard(Clock())
+        guard.startService()
+        transport, _ = self.connection()
+        guard.hold("a", transport)
+        guard.drop("a")
+        self.assertFalse(guard.is_active)
+        self.successResultOf(Deferred.fromCoroutine(stopped(guard)))
+
+
+async def stopped(guard: StandstillGuard) -> None:
+    """Stop a guard."""
+    await guard.stopService()
+
+
+def children() -> list[int]:
+    """The processes beside this one."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            try:
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                line = (entry / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if parent == os.getpid() and b"standstill_process" in line:
+                found.append(int(entry.name))
+    return found
