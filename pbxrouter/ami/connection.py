@@ -103,7 +103,9 @@ class AMIConnection(Service):
         self._handlers: dict[bytes, list[EventHandler]] = {}
         self._on_connect: list[Callable[[], object]] = []
         self._on_disconnect: list[Callable[[], object]] = []
-        self._endpoint = clientFromString(reactor, description)
+        self._endpoint = self.endpoint(description)
+        self._pause: Deferred[None] | None = None
+        self._retrying = False
         self._factory = (factory or AMIFactory)(reactor, self._handlers)
         self._protocol: AMIProtocol | None = None
         self._life: Deferred[None] | None = None
@@ -176,6 +178,26 @@ class AMIConnection(Service):
     def _unavailable(self) -> ManagerUnavailable:
         return ManagerUnavailable(sentence("there is no connection to {name} now", name=self.name))
 
+    # --- other settings ---
+
+    def endpoint(self, description: str) -> Any:
+        """Make an endpoint; its certificates are read now.
+
+        Raises:
+            Exception: the description is no client endpoint; each kind of endpoint has its own.
+        """
+        return clientFromString(self._clock, description)
+
+    def reconfigure(self, endpoint: Any, account: Account) -> None:
+        """Use another endpoint and account for the next connection: now if there is none, else after it is lost."""
+        self._endpoint = endpoint
+        self._account = account
+        if self._pause is not None:
+            self._failures = 0
+            self._complaint = None
+            self._retrying = True
+            self._pause.cancel()
+
     # --- staying connected ---
 
     def startService(self) -> None:
@@ -204,7 +226,19 @@ class AMIConnection(Service):
         while self.running:
             wait_s = await self._one_connection()
             if self.running:
-                await deferLater(self._clock, wait_s)
+                await self._wait(wait_s)
+
+    async def _wait(self, seconds: float) -> None:
+        """Wait before the next attempt, unless retry_now cuts it short."""
+        self._retrying = False
+        self._pause = deferLater(self._clock, seconds)
+        try:
+            await self._pause
+        except CancelledError:
+            if not self._retrying:
+                raise
+        finally:
+            self._pause = None
 
     async def _one_connection(self) -> float:
         """Connect, log in, and stay until the connection is lost; returns the seconds until the next attempt."""

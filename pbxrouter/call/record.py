@@ -32,7 +32,11 @@ class GatewayOutcome:
     REFUSED: Final = "REFUSED"
     """The call was forged."""
     HUNG_UP: Final = "HANGUP"
-    """The caller hung up, or the connection was lost, before the call had another outcome."""
+    """The caller hung up, or Asterisk closed the connection, before the call had another outcome."""
+    STOPPED: Final = "STOPPED"
+    """The gateway stopped while it talked with the caller."""
+    LEFT: Final = "LEFT"
+    """The gateway stopped while an application such as Dial ran, which Asterisk carried on."""
     DEAD: Final = "DEAD"
     """The channel was hung up before the dialplan handed it over."""
 
@@ -55,6 +59,8 @@ OUTCOME_SENTENCES: Final = {
     GatewayOutcome.NO_DRIVER: Sentence("no driver"),
     GatewayOutcome.FAILED: Sentence("gateway error"),
     GatewayOutcome.REFUSED: Sentence("forged call"),
+    GatewayOutcome.STOPPED: Sentence("cut by a stop of the gateway"),
+    GatewayOutcome.LEFT: Sentence("went on after a stop of the gateway"),
     GatewayOutcome.DEAD: Sentence("already hung up"),
 }
 """What the words in PBXROUTER_OUTCOME mean."""
@@ -66,6 +72,7 @@ PROBLEMATIC: Final = frozenset(
         GatewayOutcome.REFUSED,
         GatewayOutcome.DENIED,
         GatewayOutcome.LOCKED_OUT,
+        GatewayOutcome.STOPPED,
     }
 )
 

@@ -37,6 +37,7 @@ COMMANDS = {
     "debug": "pbxrouter.cli.debug:debug",
     "events": "pbxrouter.cli.events:events",
     "doctor": "pbxrouter.cli.doctor:doctor",
+    "reload": "pbxrouter.cli.reload:reload",
 }
 
 WRONG = 2  # bad input, a file that cannot be used, no gateway that listens

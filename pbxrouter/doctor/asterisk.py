@@ -98,7 +98,13 @@ async def _heartbeat(probe: AsteriskProbe) -> Finding:
             sentence("in Asterisk: dialplan show globals, {variable}", variable=HEARTBEAT_VARIABLE),
         )
     said = (await probe.protocol.action("Ping")).get("Timestamp").partition(".")[0]
-    age = int(said) - int(value) if value.isdecimal() and said.isdecimal() else None
+    if value.isdecimal() and not said.isdecimal():
+        return unknown(
+            probe.area,
+            Sentence("the age of the heartbeat: Asterisk does not report its time"),
+            sentence("in Asterisk: dialplan show globals, {variable}", variable=HEARTBEAT_VARIABLE),
+        )
+    age = int(said) - int(value) if value.isdecimal() else None
     if not probe.config.heartbeat:
         if looked_at and value.isdecimal() and int(value):
             return wrong(

@@ -89,6 +89,13 @@ class Admission:
         )
         self._logged: dict[tuple[str, str], float] = {}
 
+    def reconfigure(self, allow: Sequence[Network], secret: str, bounds: Bounds, reserve: int) -> None:
+        """Use other settings for the connections and calls that come from now on; see the class's arguments."""
+        self._allow = tuple(allow)
+        self._secret = encode(secret)
+        self._limits.set_bounds(bounds)
+        self.reserve = reserve
+
     def allows(self, address: IAddress | None) -> bool:
         """Whether a peer is in the networks that may connect; a refusal is counted, and logged once a minute each."""
         peer = host_of(address)

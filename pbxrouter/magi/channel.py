@@ -47,6 +47,7 @@ from pbxrouter.errors import (
     AGIError,
     ChannelHungUp,
     ConnectionClosed,
+    GatewayStopping,
     InvalidAction,
     InvalidArgument,
     ManagerError,
@@ -141,6 +142,11 @@ class MagiChannel:
     def is_released(self) -> bool:
         """Whether it was given back to the dialplan, or is about to be."""
         return self._end is not None or self._command == BREAK
+
+    @property
+    def in_application(self) -> bool:
+        """Whether Asterisk runs a dialplan application for the gateway now."""
+        return self._waiting is not None and is_application(self._command)
 
     def is_driven_by(self, status: AMIMessage) -> bool:
         """Whether by Asterisk's word the channel is in AGI(agi:async), or runs an application that we asked for."""
@@ -287,6 +293,10 @@ class MagiChannel:
     def connection_lost(self, why: str = "the connection to AMI was lost") -> None:
         """Handle the loss of the AMI connection, and with it of the call."""
         self._finish(ConnectionClosed(why))
+
+    def give_back(self) -> None:
+        """End the conversation, since the gateway stops."""
+        self._finish(GatewayStopping(self.in_application))
 
     def _finish(self, error: ChannelHungUp) -> None:
         if self._end is not None:

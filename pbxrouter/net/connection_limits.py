@@ -99,6 +99,10 @@ class ConnectionLimits:
         self._waiting: dict[str, dict[ConnectionSlot, None]] = {}
         self._waiting_count = 0
 
+    def set_bounds(self, bounds: Bounds) -> None:
+        """Use other limits for the connections that come from now on."""
+        self._bounds = bounds
+
     def acquire(self, network: str) -> ConnectionSlot | None:
         """Count a new connection, closing another if needed; None if it must be refused."""
         bounds, trusted = self._bounds, frozenset(self._trusted())

@@ -142,6 +142,32 @@ class DeliveryTests(SynchronousTestCase):
             self.clock.advance(0)
         self.assertEqual(self.kinds()[1:], ["k0", *(f"k{number}" for number in range(3, MAX_QUEUED + 2))])
 
+    def test_other_targets(self) -> None:
+        """What waits still goes to the former target, what is raised later to the new one; a stop ends both."""
+        self.raise_alarm("one")
+        self.raise_alarm("two")
+        other = FakeTarget()
+        self.service.set_targets([other])
+        self.raise_alarm("three")
+        self.target.running.callback(None)
+        self.clock.advance(0)
+        self.assertEqual(self.kinds(), ["one", "two"])
+        self.assertEqual([notice.alarm.kind for notice in other.asked], ["three"])
+        with capturedLogs() as logs:
+            self.successResultOf(self.service.stopService())
+        self.assertEqual(sum("was not delivered: the gateway stops" in event["log_format"] for event in logs), 2)
+
+    def test_former_targets(self) -> None:
+        """A former target with nothing to deliver is forgotten."""
+        self.raise_alarm()
+        self.target.running.callback(None)
+        other = FakeTarget()
+        self.service.set_targets([other])
+        self.raise_alarm("three")
+        other.running.callback(None)
+        self.successResultOf(self.service.stopService())
+        self.assertEqual(self.kinds(), ["test"])
+
     def test_stopped(self) -> None:
         """Stopping cancels the attempt, logs alarms that wait as not delivered, and ignores later ones."""
         self.raise_alarm("a")

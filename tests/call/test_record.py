@@ -56,6 +56,8 @@ class OutcomeTests(SynchronousTestCase):
                 "REFUSED": ("forged call", "bad"),
                 "HANGUP": ("caller hung up", "plain"),
                 "DEAD": ("already hung up", "plain"),
+                "STOPPED": ("cut by a stop of the gateway", "bad"),
+                "LEFT": ("went on after a stop of the gateway", "plain"),
             },
         )
 

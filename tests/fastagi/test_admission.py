@@ -21,7 +21,7 @@ from pbxrouter.fastagi.server import FastAGIFactory
 from pbxrouter.net import Bounds
 from pbxrouter.security import parse_network
 from pbxrouter.simulator import SimulatedCall
-from tests.fakes import AsteriskEnd, loud
+from tests.fakes import AsteriskEnd, loud, request_of
 
 
 def peer(host: str) -> IPv4Address | IPv6Address:
@@ -91,6 +91,38 @@ class AllowTests(AdmissionCase):
 
 
 SECRET = "0123456789abcdef"
+
+
+class ReconfigureTests(AdmissionCase):
+    """Other settings for the connections and calls that come from now on."""
+
+    def test_networks_and_bounds(self) -> None:
+        """Other networks and bounds count for the next connection; those that are open stay."""
+        admission = self.allowing("192.0.2.0/24")
+        first = admission.enter(peer("192.0.2.7"))
+        assert first is not None
+        first.busy()
+        networks = [network for network in map(parse_network, ["198.51.100.0/24"]) if network is not None]
+        admission.reconfigure(networks, "", bounds_of(2, 1), 5)
+        self.assertEqual(admission.reserve, 5)
+        with capturedLogs():
+            self.assertIsNone(admission.enter(peer("192.0.2.7")))
+            second = admission.enter(peer("198.51.100.7"))
+            assert second is not None
+            second.busy()
+            self.assertIsNone(admission.enter(peer("198.51.100.7")))
+        first.release()
+        second.release()
+
+    def test_secret(self) -> None:
+        """Another secret counts for the next call; an empty one lets all pass."""
+        request = request_of(SimulatedCall("21", arguments=("secret=one",)))
+        admission = Admission(self.clock, secret="one")
+        self.assertTrue(admission.knows_secret(request, "192.0.2.7"))
+        for secret, passes in (("two", False), ("", True), ("one", True)):
+            admission.reconfigure([], secret, bounds_of(9, 9), 5)
+            with capturedLogs():
+                self.assertEqual(admission.knows_secret(request, "192.0.2.7"), passes)
 
 
 class SecretTests(AdmissionCase):
