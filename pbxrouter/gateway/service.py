@@ -60,6 +60,7 @@ from pbxrouter.net import (
     Bounds,
     ClockWatch,
     DescriptorWatch,
+    Lateness,
     Listener,
     Worker,
     call_connections,
@@ -186,9 +187,15 @@ def build(
     gateway_id = id_of(config)
     guard_process = StandstillGuard(reactor)
     guard_process.setServiceParent(gateway)
-    fastagi = fastagi_factory(config)(
-        flow.serve, reactor, watch, admission(config, reactor), refusals.refused, gateway_id, guard_process
+    lateness = Lateness(reactor)
+    lateness.setServiceParent(gateway)
+    admitted = admission(
+        config,
+        reactor,
+        lambda: lateness.seconds,
+        lambda: [manager.peer for manager in proofs.managers if manager.peer],
     )
+    fastagi = fastagi_factory(config)(flow.serve, reactor, watch, admitted, refusals.refused, gateway_id, guard_process)
     listening = WhenRouting(engine, reactor)
     listening.setServiceParent(gateway)
     fastagi_port = FastAGIService(config.fastagi.listen, fastagi, reactor)
@@ -273,14 +280,22 @@ def fastagi_factory(config: Config) -> type[FastAGIFactory]:
     return StarpyFactory
 
 
-def admission(config: Config, reactor: Any) -> Admission:
+def admission(
+    config: Config,
+    reactor: Any,
+    lateness: Callable[[], float] = lambda: 0.0,
+    trusted: Callable[[], Iterable[str]] = tuple,
+) -> Admission:
     """The admission that ``[fastagi]`` configures.
+
+    Args:
+        lateness: see Admission, as the next one.
 
     Raises:
         ConfigError: the secret file cannot be used.
     """
     networks = [network for network in map(parse_network, config.fastagi.allow) if network is not None]
-    return Admission(reactor, networks, read_fastagi_secret(config), *fastagi_limits(config))
+    return Admission(reactor, networks, read_fastagi_secret(config), *fastagi_limits(config), lateness, trusted)
 
 
 def fastagi_limits(config: Config) -> tuple[Bounds, int]:
