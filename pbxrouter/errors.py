@@ -143,6 +143,18 @@ class ConnectionClosed(ChannelHungUp):
         super().__init__(message)
 
 
+class GatewayStopping(ConnectionClosed):
+    """The gateway stops and has given the call back to the dialplan.
+
+    Attributes:
+        in_application: whether an application ran at that moment, which Asterisk carries on alone.
+    """
+
+    def __init__(self, in_application: bool = False) -> None:
+        super().__init__("the gateway stops")
+        self.in_application = in_application
+
+
 class CommandRefused(AGIError):
     """Asterisk refused a command with 510, 511 or 520."""
 

@@ -25,7 +25,7 @@ from pbxrouter import database
 from pbxrouter.config import DEFAULT_FILE, Config, at_database, read_config
 from pbxrouter.database.rules import check_columns
 from pbxrouter.errors import ConfigError, DatabaseFull, DatabaseLocked, PbxrouterError, StoreError
-from pbxrouter.gateway import clean_log, service
+from pbxrouter.gateway import clean_log, demand_file, service, signals
 from pbxrouter.net import limit_threads, raise_file_limit, unblock_output, use_monotonic_time, with_backlog
 from pbxrouter.rules import RuleSet
 from pbxrouter.text import sentence
@@ -74,9 +74,11 @@ def makeService(options: Options) -> MultiService:
     """Build the gateway; ends the program with status 2 if it cannot run."""
     from twisted.internet import reactor
 
+    signals.hold()
     clean_log()
+    here = pathlib.Path.cwd()
     try:
-        config = configured(options)
+        config = configured(options, here)
     except PbxrouterError as error:
         give_up(str(error))
     raise_file_limit()
@@ -86,8 +88,10 @@ def makeService(options: Options) -> MultiService:
     try:
         rules = check(config, reactor)
         gateway = Gateway()
-        service.build(config, reactor, lambda _: rules).setServiceParent(gateway)
-        unblock_output(reactor)  # twistd logs to it from now on
+        whole = service.build(config, reactor, lambda _: rules, lambda: configured_again(options, here))
+        whole.setServiceParent(gateway)
+        write_log = unblock_output(reactor)  # twistd logs to it from now on
+        signals.Signals(whole, reactor, write_log).setServiceParent(gateway)
         return gateway
     except ConfigError as error:
         give_up(str(error) if _was_said_here(error, options) else f"{_file(options)}: {error}")
@@ -125,15 +129,19 @@ def give_up(line: str) -> NoReturn:
     raise SystemExit(2)
 
 
-def configured(options: Options) -> Config:
+def configured(options: Options, here: pathlib.Path | None = None) -> Config:
     """The settings of the file, overridden by the options.
+
+    Args:
+        here: what relative paths of the options count from; by default the working directory.
 
     Raises:
         ConfigError: as read_config.
     """
-    config = read_config(options["config"])
+    here = here or pathlib.Path.cwd()
+    config = read_config(options["config"], here)
     if options["database"]:
-        config = at_database(config, pathlib.Path.cwd() / options["database"])
+        config = at_database(config, here / options["database"])
     fastagi = config.fastagi
     if options["listen"]:
         fastagi = msgspec.structs.replace(fastagi, listen=options["listen"])
@@ -143,6 +151,16 @@ def configured(options: Options) -> Config:
     if options["web"]:
         web = msgspec.structs.replace(web, listen=options["web"])
     return msgspec.structs.replace(config, fastagi=fastagi, web=web)
+
+
+def configured_again(options: Options, here: pathlib.Path) -> Config:
+    """As configured, while the gateway runs.
+
+    Raises:
+        ConfigError: as configured; or the file is a named pipe or the like, which could be read only once.
+    """
+    demand_file(here / (options["config"] or DEFAULT_FILE), _file(options))
+    return configured(options, here)
 
 
 def check(config: Config, reactor: object) -> RuleSet | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import socket
 import sqlite3
 import subprocess
@@ -42,6 +43,8 @@ class TapCase(SynchronousTestCase):
         self.patch(sys, "stdout", sys.stdout)  # makeService replaces it
         database.create(self.here / "pbxrouter.sqlite")
         keyfile.create_key(self.here / "pbxrouter.sqlite.pinkey")
+        self.addCleanup(signal.pthread_sigmask, signal.SIG_SETMASK, signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+        self.addCleanup(signal.signal, signal.SIGINT, signal.getsignal(signal.SIGINT))
         umask = os.umask(0o022)
         os.umask(umask)
         self.addCleanup(os.umask, umask)

@@ -30,6 +30,7 @@ from pbxrouter.agi import (
     encode,
     encode_command,
     format_request,
+    is_application,
     may_mean_hangup,
     outlives_caller,
     parse_reply,
@@ -40,6 +41,7 @@ from pbxrouter.errors import (
     AGIError,
     ChannelHungUp,
     ConnectionClosed,
+    GatewayStopping,
     InvalidArgument,
     ProtocolViolation,
     ReplyTimeout,
@@ -239,6 +241,7 @@ class StarpyChannel:
         self.is_busy = False
         self._owner = owner
         self._closed = False
+        self._command = ""
         self._waiting: Deferred[str] | None = None
         agi.onClose().addErrback(self._lost)
 
@@ -260,6 +263,11 @@ class StarpyChannel:
         """The address of the other end."""
         return host_of(self.agi.transport.getPeer())
 
+    @property
+    def in_application(self) -> bool:
+        """Whether Asterisk runs a dialplan application for the gateway now."""
+        return self.is_busy and is_application(self._command)
+
     def close(self) -> None:
         """Give the call back to the dialplan."""
         self.agi.close()
@@ -279,7 +287,7 @@ class StarpyChannel:
         if self.agi.violation is not None and not self._closed:
             return fail(self.agi.violation)
         if self._closed or self.agi.refused or self._owner.draining:
-            return fail(ConnectionClosed())
+            return fail(GatewayStopping() if self._owner.draining else ConnectionClosed())
         if self.agi.hung_up and not allowed_when_hung_up(command):
             return fail(ChannelHungUp())
         try:
@@ -293,7 +301,7 @@ class StarpyChannel:
     async def _ask(self, command: str) -> AGIReply:
         if self._owner.watch.active:
             self._owner.watch.sent(self.request, command)
-        self.is_busy = True
+        self.is_busy, self._command = True, command
         try:
             reply = await self._reply(command)
             if reply.result == "-1" and may_mean_hangup(command) and not outlives_caller(command):
@@ -324,7 +332,7 @@ class StarpyChannel:
             self.close()
             raise
         except ConnectionDone:
-            raise ConnectionClosed() from None
+            raise (GatewayStopping(self.in_application) if self._owner.draining else ConnectionClosed()) from None
         except error.AGICommandFailure as failure:
             code, words = failure.args
             if code == 511:

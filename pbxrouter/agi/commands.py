@@ -120,7 +120,7 @@ def reply_timeout_s(line: str) -> float | None:
 
 
 def is_application(line: str) -> bool:
-    """Whether this runs an application of the dialplan."""
+    """Whether this runs an application of the dialplan, which goes on in Asterisk if the gateway goes away."""
     return bool(_IS_EXEC.match(line))
 
 

@@ -53,10 +53,17 @@ class AlarmService(Service):
     log = Logger()
 
     def __init__(self, targets: Sequence[Target], reactor: Any, now: Callable[[], float]) -> None:
+        self._reactor = reactor
         self._deliveries = [Delivery(target, reactor) for target in targets]
+        self._former: list[Delivery] = []
         self._now = now
         self._sent: dict[str, float] = {}
         self._suppressed: dict[str, int] = {}
+
+    def set_targets(self, targets: Sequence[Target]) -> None:
+        """Send the alarms that are raised from now on to other targets; what waits still goes to the former ones."""
+        self._former = [delivery for delivery in (*self._former, *self._deliveries) if delivery.is_busy]
+        self._deliveries = [Delivery(target, self._reactor) for target in targets]
 
     def raise_alarm(self, alarm: Alarm) -> None:
         """Send an alarm, unless one of its kind was sent lately. Returns at once and never fails."""
@@ -78,7 +85,7 @@ class AlarmService(Service):
     def stopService(self) -> Deferred[Any]:
         """Give up what is not delivered."""
         super().stopService()
-        return DeferredList([delivery.stop() for delivery in self._deliveries])
+        return DeferredList([delivery.stop() for delivery in (*self._former, *self._deliveries)])
 
 
 def notice_of(alarm: Alarm, now: float, suppressed: int = 0) -> Notice:
@@ -104,6 +111,11 @@ class Delivery:
         self._busy = False
         self._running: Deferred[None] | None = None
         self._stopped = False
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether alarms wait."""
+        return self._busy
 
     def figures(self, now: float) -> QueueFigures:
         """The queue's figures.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Final
+from weakref import WeakSet
 
 from twisted.logger import Logger
 
@@ -18,6 +19,8 @@ _UNIQUEID: Final = re.compile(r"[\x21-\x7e]{1,149}")
 """What Asterisk accepts as the Uniqueid of a channel; an empty one would list all channels."""
 _NO_SUCH_CHANNEL: Final = "No such channel"
 
+_complained: Final[WeakSet[AMIConnection]] = WeakSet()
+"""Connections of which it was logged that the action is not permitted."""
 log: Final = Logger(namespace="pbxrouter.ami.channel_variable")
 
 
@@ -34,11 +37,13 @@ async def has_variable(manager: AMIConnection, uniqueid: str, name: str, value: 
     except ActionFailed as error:
         if _NO_SUCH_CHANNEL in str(error):
             return False
-        log.warn(
-            "AMI {name}: the channels of calls with a PIN cannot be checked: {error}",
-            name=manager.name,
-            error=with_reporting_hint(error).english,
-        )
+        if manager not in _complained:
+            _complained.add(manager)
+            log.warn(
+                "AMI {name}: the channels of calls with a PIN cannot be checked: {error}",
+                name=manager.name,
+                error=with_reporting_hint(error).english,
+            )
         return None
     except ManagerError:
         return None

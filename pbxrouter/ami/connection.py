@@ -103,7 +103,9 @@ class AMIConnection(Service):
         self._handlers: dict[bytes, list[EventHandler]] = {}
         self._on_connect: list[Callable[[], object]] = []
         self._on_disconnect: list[Callable[[], object]] = []
-        self._endpoint = clientFromString(reactor, description)
+        self._endpoint = self.endpoint(description)
+        self._pause: Deferred[None] | None = None
+        self._retrying = False
         self._factory = (factory or AMIFactory)(reactor, self._handlers)
         self._protocol: AMIProtocol | None = None
         self._life: Deferred[None] | None = None
@@ -122,6 +124,12 @@ class AMIConnection(Service):
         """Whether it is connected and logged in."""
         # When the connection is lost, actions fail before the listeners are told; it must not count as up then.
         return self._protocol is not None and bool(getattr(self._protocol, "logged_in", True))
+
+    @property
+    def peer(self) -> str:
+        """The address of the connected Asterisk; ``""`` if there is none, or it is not an IP address."""
+        transport = getattr(self._protocol, "transport", None)
+        return "" if transport is None else str(getattr(transport.getPeer(), "host", ""))
 
     def on_connect(self, tell: Callable[[], object]) -> None:
         """Call the listener after each log-in, and now if connected."""
@@ -170,6 +178,26 @@ class AMIConnection(Service):
     def _unavailable(self) -> ManagerUnavailable:
         return ManagerUnavailable(sentence("there is no connection to {name} now", name=self.name))
 
+    # --- other settings ---
+
+    def endpoint(self, description: str) -> Any:
+        """Make an endpoint; its certificates are read now.
+
+        Raises:
+            Exception: the description is no client endpoint; each kind of endpoint has its own.
+        """
+        return clientFromString(self._clock, description)
+
+    def reconfigure(self, endpoint: Any, account: Account) -> None:
+        """Use another endpoint and account for the next connection: now if there is none, else after it is lost."""
+        self._endpoint = endpoint
+        self._account = account
+        if self._pause is not None:
+            self._failures = 0
+            self._complaint = None
+            self._retrying = True
+            self._pause.cancel()
+
     # --- staying connected ---
 
     def startService(self) -> None:
@@ -198,7 +226,19 @@ class AMIConnection(Service):
         while self.running:
             wait_s = await self._one_connection()
             if self.running:
-                await deferLater(self._clock, wait_s)
+                await self._wait(wait_s)
+
+    async def _wait(self, seconds: float) -> None:
+        """Wait before the next attempt, unless retry_now cuts it short."""
+        self._retrying = False
+        self._pause = deferLater(self._clock, seconds)
+        try:
+            await self._pause
+        except CancelledError:
+            if not self._retrying:
+                raise
+        finally:
+            self._pause = None
 
     async def _one_connection(self) -> float:
         """Connect, log in, and stay until the connection is lost; returns the seconds until the next attempt."""

@@ -40,6 +40,7 @@ from pbxrouter.errors import (
     CommandRefused,
     ConnectionClosed,
     ForgedRequest,
+    GatewayStopping,
     PromptMissing,
     ProtocolViolation,
     ReplyTimeout,
@@ -98,6 +99,11 @@ class _Conversation:
         """The address that the call came from; ``""`` over AMI."""
         return str(getattr(self.channel, "peer", ""))
 
+    @property
+    def in_application(self) -> bool:
+        """Whether the mapping's application runs in Asterisk now, which needs no gateway."""
+        return self.listed.phase is Phase.RUNNING and getattr(self.channel, "in_application", True)
+
 
 class CallFlow:
     """Serves calls: routes each one and runs its application.
@@ -149,6 +155,23 @@ class CallFlow:
         self._prompts = prompts
         self._report = report
         self._active_calls = active_calls
+        self._conversations: set[_Conversation] = set()
+
+    def reconfigure(self, drivers: Mapping[str, Driver], prompts: Prompts, trunks: Iterable[str]) -> None:
+        """Use other drivers, prompts and trunks; what a call has begun with its driver goes on."""
+        self._drivers = drivers
+        self._prompts = prompts
+        self._trunks = frozenset(trunks)
+
+    @property
+    def in_progress(self) -> int:
+        """Number of calls that are being served."""
+        return len(self._conversations)
+
+    @property
+    def talking(self) -> int:
+        """Number of calls that need the gateway: those in which no application runs that Asterisk carries on alone."""
+        return sum(not call.in_application for call in self._conversations)
 
     async def serve(self, channel: Channel) -> None:
         """Serve one call from its beginning to its end. Never fails."""
@@ -158,14 +181,18 @@ class CallFlow:
         journal = self._journal
         entry = JournalEntry("", began) if journal is None else journal.begin(listed, channel.request)
         call = _Conversation(channel, listed, self._seconds(), entry)
+        self._conversations.add(call)
         try:
             outcome = await self._converse(call)
+        except GatewayStopping as stop:
+            outcome, note = _outcome_of_stop(call, stop)
         except ChannelHungUp:
             outcome = Outcome(GatewayOutcome.HUNG_UP)
         except ProtocolViolation as violation:
             outcome = Outcome(GatewayOutcome.REFUSED)  # the channel has ended the call and logged why
             note = refusal_note(channel.request, violation)
         finally:
+            self._conversations.discard(call)
             self._active_calls.remove(call.listed)
         if call.locked_out and outcome.status in (GatewayOutcome.DENIED, GatewayOutcome.HUNG_UP):
             outcome = Outcome(GatewayOutcome.LOCKED_OUT, hang_up=outcome.hang_up)
@@ -473,6 +500,16 @@ class CallFlow:
 
     def _log_missing(self, error: PromptMissing) -> None:
         self.log.error("prompts: {error}; install it or name another under [prompts]", error=str(error))
+
+
+def _outcome_of_stop(call: _Conversation, stop: GatewayStopping) -> tuple[Outcome, Sentence]:
+    """The outcome of a call that was in progress when the gateway stopped, and the last step of its trace."""
+    if stop.in_application and call.listed.phase is Phase.RUNNING:
+        name = call.listed.application
+        return Outcome(GatewayOutcome.LEFT), sentence(
+            "the gateway stopped while {application} ran, which goes on", application=name
+        )
+    return Outcome(GatewayOutcome.STOPPED), Sentence("the gateway stopped while it talked with the caller")
 
 
 def _not_checked(locked_by: GuessKey) -> Sentence:

@@ -46,6 +46,7 @@ class HistoryWriter(MultiService):
         journal: keeps calls until they are in the database; by default memory alone does.
 
     Attributes:
+        keep_days: the same; may be changed.
         lost: number of calls discarded since the process started.
         set_aside: number of calls since then that the database did not take, while it took others.
         outage: of writing to the database.
@@ -64,7 +65,7 @@ class HistoryWriter(MultiService):
         super().__init__()
         self.journal = journal
         self._store = store
-        self._keep_s = keep_days * _DAY_S
+        self.keep_days = keep_days
         self._now = now
         self._queue: deque[CallRow] = deque()
         self._being_written: list[CallRow] = []
@@ -152,7 +153,7 @@ class HistoryWriter(MultiService):
     async def forget(self) -> None:
         """Delete calls that are too old. Never fails."""
         try:
-            await self._store.run(functools.partial(forget_calls, before=self._now() - self._keep_s))
+            await self._store.run(functools.partial(forget_calls, before=self._now() - self.keep_days * _DAY_S))
         except Exception as error:
             self.log.debug("history: old calls cannot be deleted now: {error}", error=str(error))
 

@@ -139,6 +139,10 @@ class PinGuard:
         self._admitted = 0
         self.statistics = PinStatistics()
 
+    def set_trunks(self, trunks: Iterable[str]) -> None:
+        """Use other endpoints as those that stand for many callers."""
+        self._trunks = frozenset(trunks)
+
     async def admit(self, request: AGIRequest, map_id: int, source: PinSource | None = None) -> PinAttempt:
         """Charge a guess, and rule whether the caller's next PIN is checked. Never fails.
 
@@ -155,21 +159,20 @@ class PinGuard:
             peer=source.peer,
             standing=source.standing,
         )
-        if source.is_phone:
-            keys = of_known(keys)
         now = self._now()
         ruling: Ruling | None = None
         if self._store is not None:
             try:
-                keys, ruling = await self._store.run(lambda connection: _admit(connection, keys, now))
+                keys, ruling = await self._store.run(lambda connection: _admit(connection, keys, now, source.is_phone))
             except Exception as error:
                 self.log.warn("PIN guard: the database cannot be used, counting in memory: {error}", error=str(error))
         moment = self._seconds()
         if ruling is None:
-            keys = of_known(keys) if keys[0] in self._known else keys
+            known = source.is_phone or keys[0] in self._known
+            keys = of_known(keys) if known else keys
             for key in keys:
                 self._remember(key, bounded(key, self._memory.get(key, 0.0), moment))
-            ruling = rule(keys, self._memory, moment)
+            ruling = rule(keys, self._memory, moment, known)
             if ruling.locked_by is not None:
                 ruling = replace(ruling, locked_until=ruling.locked_until - moment + now)
         for key in charges(keys, ruling):
@@ -282,11 +285,12 @@ class PinGuard:
 
 
 def _admit(
-    connection: sqlite3.Connection, keys: tuple[GuessKey, ...], now: float
+    connection: sqlite3.Connection, keys: tuple[GuessKey, ...], now: float, is_phone: bool
 ) -> tuple[tuple[GuessKey, ...], Ruling]:
     """The keys that count for a caller, and the ruling."""
-    used = of_known(keys) if is_known(connection, keys[0], now) else keys
-    return used, admit_guess(connection, used, now)
+    known = is_phone or is_known(connection, keys[0], now)
+    used = of_known(keys) if known else keys
+    return used, admit_guess(connection, used, now, known)
 
 
 def _right(connection: sqlite3.Connection, keys: tuple[GuessKey, ...], now: float) -> None:

@@ -61,6 +61,11 @@ class CallProofs:
         self._allows_others = allows_others
         self._key = key
 
+    def reconfigure(self, *, has_secret: bool, allows_others: bool) -> None:
+        """Use other settings for the calls that come from now on; see the class's arguments."""
+        self._has_secret = has_secret
+        self._allows_others = allows_others
+
     async def begin(self, channel: Channel) -> Proof:
         """Begin to prove a call; Asterisk's answer is not waited for.
 

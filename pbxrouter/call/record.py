@@ -33,7 +33,11 @@ class GatewayOutcome:
     REFUSED: Final = "REFUSED"
     """The call was forged."""
     HUNG_UP: Final = "HANGUP"
-    """The caller hung up, or the connection was lost, before the call had another outcome."""
+    """The caller hung up, or Asterisk closed the connection, before the call had another outcome."""
+    STOPPED: Final = "STOPPED"
+    """The gateway stopped while it talked with the caller."""
+    LEFT: Final = "LEFT"
+    """The gateway stopped while an application such as Dial ran, which Asterisk carried on."""
     UNKNOWN: Final = UNKNOWN
     """The gateway died during the call; the next start has found it in the journal."""
     DEAD: Final = "DEAD"
@@ -58,6 +62,8 @@ OUTCOME_SENTENCES: Final = {
     GatewayOutcome.NO_DRIVER: Sentence("no driver"),
     GatewayOutcome.FAILED: Sentence("gateway error"),
     GatewayOutcome.REFUSED: Sentence("forged call"),
+    GatewayOutcome.STOPPED: Sentence("cut by a stop of the gateway"),
+    GatewayOutcome.LEFT: Sentence("went on after a stop of the gateway"),
     GatewayOutcome.UNKNOWN: Sentence("cut: the gateway died"),
     GatewayOutcome.DEAD: Sentence("already hung up"),
 }
@@ -70,6 +76,7 @@ PROBLEMATIC: Final = frozenset(
         GatewayOutcome.REFUSED,
         GatewayOutcome.DENIED,
         GatewayOutcome.LOCKED_OUT,
+        GatewayOutcome.STOPPED,
         GatewayOutcome.UNKNOWN,
     }
 )

@@ -9,8 +9,9 @@ from pbxrouter.cli.options import config_option, database_option, read_config
 
 if TYPE_CHECKING:
     from pbxrouter.config import Config
-    from pbxrouter.doctor import Finding
+    from pbxrouter.doctor import Counts, Finding
 
+STATUS = {"ok": 0, "wrong": 1, "unknown": 3}
 _MARKS = {"ok": "ok   ", "wrong": "WRONG", "unknown": "?    "}
 
 
@@ -26,9 +27,9 @@ _MARKS = {"ok": "ok   ", "wrong": "WRONG", "unknown": "?    "}
 def doctor(as_json: bool, sounds: str | None, config_file: str | None, database: str | None) -> int:
     """Check settings, database, gateway and Asterisk for errors.
 
-    Nothing is changed, and no call is made. The exit status is 0 if no problem was found, 1 if there is one,
-    2 if the settings cannot be read. `?` marks what cannot be checked from here, with how to check it by
-    hand; it does not count as a problem.
+    Nothing is changed, and no call is made. The exit status is 0 if all was checked and is well, 1 if there is a
+    problem, 2 if the settings cannot be read, 3 if no problem was found but something could not be checked. `?` marks
+    that, with the reason and how to check it.
     """
     config = read_config(config_file, database)
     found: list[Finding] = []
@@ -39,15 +40,34 @@ def doctor(as_json: bool, sounds: str | None, config_file: str | None, database:
             click.echo(_text(finding))
 
     _examine(config, sounds, tell)
-    bad = sum(finding.state == "wrong" for finding in found)
+    from pbxrouter.doctor import Counts
+
+    counts = Counts.of(found)
     if as_json:
-        report = {"ok": not bad, "findings": [_as_json(finding) for finding in found]}
+        report = {
+            "ok": counts.state == "ok",
+            "state": counts.state,
+            "wrong": counts.wrong,
+            "unknown": counts.unknown,
+            "findings": [_as_json(finding) for finding in found],
+        }
         click.echo(json.dumps(report, indent=2))
-    elif bad:
-        click.echo(f"{bad} {'problem' if bad == 1 else 'problems'} found")
     else:
-        click.echo("no problems found")
-    return 1 if bad else 0
+        click.echo(headline(counts))
+    return STATUS[counts.state]
+
+
+def headline(counts: "Counts") -> str:
+    """The last line: how many problems there are, and how many checks could not be made."""
+    if counts == type(counts)():
+        return "nothing could be checked"
+    line = "no problems found"
+    if counts.wrong:
+        line = f"{counts.wrong} {'problem' if counts.wrong == 1 else 'problems'} found"
+    if counts.unknown:
+        checks = "1 check" if counts.unknown == 1 else f"{counts.unknown} checks"
+        line += f"{';' if counts.wrong else ', but'} {checks} could not be made"
+    return line
 
 
 def _as_json(finding: "Finding") -> dict[str, str]:

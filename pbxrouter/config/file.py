@@ -12,17 +12,18 @@ from pbxrouter.errors import ConfigError
 DEFAULT_FILE: Final = "pbxrouter.toml"
 
 
-def read_config(path: str | None) -> Config:
+def read_config(path: str | None, here: pathlib.Path | None = None) -> Config:
     """Read and parse a configuration file.
 
     Args:
+        here: the folder that a relative path counts from; by default the working directory.
         path: the file; None for ``pbxrouter.toml`` in the working directory, or the defaults if there
             is no such file.
 
     Raises:
         ConfigError: one line; the file cannot be read, or something in it is not accepted.
     """
-    here = pathlib.Path.cwd()
+    here = here or pathlib.Path.cwd()
     if path is None and not (here / DEFAULT_FILE).exists():
         return resolved(Config(), here)
     file = here / (path or DEFAULT_FILE)

@@ -1,6 +1,6 @@
 """The unix socket through which the command line asks the running gateway."""
 
-from pbxrouter.control.commands import OriginateCommand, QueuesCommand, WatchCommand
+from pbxrouter.control.commands import OriginateCommand, QueuesCommand, ReloadCommand, WatchCommand
 from pbxrouter.control.server import ControlCommand, ControlService
 
 __all__ = [
@@ -8,5 +8,6 @@ __all__ = [
     "ControlService",
     "OriginateCommand",
     "QueuesCommand",
+    "ReloadCommand",
     "WatchCommand",
 ]

@@ -1,7 +1,7 @@
 """The commands of the control socket.
 
 ``watch`` streams the AGI dialogues of calls; ``originate`` originates a call and streams its progress; ``queues``
-tells what waits to be written or sent.
+tells what waits to be written or sent; ``reload`` reads the settings again.
 """
 
 from __future__ import annotations
@@ -66,6 +66,24 @@ class WatchCommand:
         stop = self._watch.add(tell, text(arguments, "caller"), text(arguments, "extension"))
         send({"watching": True})
         return stop
+
+
+class ReloadCommand:
+    """``{"reload": {}}``: one object with ``line`` for each thing that was reloaded or needs a restart.
+
+    Args:
+        reload: reloads, and returns the lines. Raises PbxrouterError if something is wrong; nothing is changed then.
+    """
+
+    def __init__(self, reload: Callable[[], list[str]]) -> None:
+        self._reload = reload
+
+    def __call__(self, arguments: JsonObject, send: Send, end: End) -> Callable[[], None]:
+        """See ControlCommand."""
+        for line in self._reload():
+            send({"line": line})
+        end()
+        return lambda: None
 
 
 class QueuesCommand:

@@ -55,6 +55,7 @@ _BY_OUTCOME: Final = {
     "REFUSED": "refused",
     "FAILED": "gateway",
     "NODRIVER": "gateway",
+    "STOPPED": "gateway",
 }
 _BY_VERDICT: Final = {Verdict.DENY: "DENIED", Verdict.INVALID: "INVALID"}
 _BY_DIAL_STATUS: Final = {

@@ -93,7 +93,7 @@ class CallCounter(MultiService):
         self._now = now
         self._monotonic = monotonic
         self._steps = ClockSteps(now, monotonic)
-        self._keep_days = keep_days
+        self.keep_days = keep_days
         self._time = AsteriskClock()
         self._table = CallTable(self.counting)
         self._writer = CounterWriter(self.asterisk, self._table, self.counting, store, now)
@@ -358,7 +358,7 @@ class CallCounter(MultiService):
             await self._writer.write(last)
 
     async def _forget(self) -> None:
-        await self._writer.forget(self._now() - self._keep_days * 86400)
+        await self._writer.forget(self._now() - self.keep_days * 86400)
 
     def stopService(self) -> Deferred[Any]:
         """Write the last changes and stop; Hangups that are not confirmed yet are counted."""

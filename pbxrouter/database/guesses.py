@@ -71,18 +71,23 @@ class LockoutFigures:
     attacked: bool
 
 
-def admit_guess(connection: sqlite3.Connection, keys: tuple[GuessKey, ...], now: float) -> Ruling:
+def admit_guess(
+    connection: sqlite3.Connection, keys: tuple[GuessKey, ...], now: float, is_known: bool = False
+) -> Ruling:
     """Rule on a call's next PIN, and charge a guess to each of its keys in the same transaction.
 
     The charge is taken back by ``refund_guess`` if the PIN is right. While a key is locked nothing is charged, but the
     same number of rows is written, so that the answer takes the same time.
+
+    Args:
+        is_known: whether the caller is known; see ``rule``.
 
     Raises:
         StoreError: the database cannot be written now.
     """
     with transaction(connection, outlasts_power=False):
         forgiven_at = {key: bounded(key, _times(connection, key, now)[0], now) for key in keys}
-        ruling = rule(keys, forgiven_at, now)
+        ruling = rule(keys, forgiven_at, now, is_known)
         locked = ruling.locked_by is not None
         for key in charges(keys, ruling) or keys:
             connection.execute(
@@ -164,12 +169,12 @@ def list_guesses(connection: sqlite3.Connection, now: float) -> list[WrongGuesse
     with reading(connection):
         bounds = lock_bounds(_is_attacked(connection, now))
         rows = connection.execute(
-            f"SELECT scope, name, {_FORGIVEN_AT}, wrong, unchecked, last_at FROM pin_guesses"
+            f"SELECT scope, name, {_FORGIVEN_AT}, wrong, unchecked, last_at, {_IS_LOCKED} FROM pin_guesses"
             f" WHERE {_FORGIVEN_AT} > :now AND scope <> 'queue' ORDER BY {_IS_LOCKED} DESC, last_at DESC LIMIT :limit",
             {"now": now, "limit": MAX_LISTED, **bounds},
         ).fetchall()
     found = []
-    for scope, name, forgiven_at, wrong, unchecked, last_at in rows:
+    for scope, name, forgiven_at, wrong, unchecked, last_at, is_locked in rows:
         if scope not in SCOPES:  # written by hand
             continue
         key, forgiven_at, last_at = (
@@ -178,9 +183,8 @@ def list_guesses(connection: sqlite3.Connection, now: float) -> list[WrongGuesse
             seconds_of(last_at),
         )
         wrong, unchecked = count_of(wrong), count_of(unchecked)
-        locked = forgiven_at - now > bounds.get(scope, 0.0)
         count = guesses(key, forgiven_at, now)
-        found.append(WrongGuesses(key, count, wrong, unchecked, last_at, forgiven_at, locked))
+        found.append(WrongGuesses(key, count, wrong, unchecked, last_at, forgiven_at, bool(is_locked)))
     return found
 
 
@@ -268,7 +272,9 @@ _FORGIVEN_AT: Final = "CASE WHEN last_at > :now THEN :now + forgiven_at - last_a
 """If the last guess lies in the future, the clock was set back since: what was open then is open from now on."""
 _IS_LOCKED: Final = (
     f"{_FORGIVEN_AT} - :now > CASE scope WHEN 'mapping' THEN :mapping WHEN 'gateway' THEN :gateway"
-    " WHEN 'peer' THEN :peer ELSE :caller END"
+    " WHEN 'peer' THEN :peer ELSE iif(EXISTS (SELECT 1 FROM pin_guesses AS callers WHERE callers.scope = 'known'"
+    f" AND callers.name = pin_guesses.scope || ' ' || pin_guesses.name AND callers.last_at > :now - {KNOWN_S}),"
+    " :known, :caller) END"
 )
 
 

@@ -13,8 +13,8 @@ from pbxrouter.errors import ActionFailed
 from pbxrouter.text import Sentence, printable, sentence
 
 CLOCKS_APART_S: Final = 5.0
-HEARTBEAT_S: Final = 10.0
-"""The age of the heartbeat, in seconds, from which the dialplan skips the gateway."""
+HEARTBEAT_S: Final = 5.0
+"""The age of the heartbeat, in seconds, from which it counts as missing; the dialplan has the same limit."""
 OLDEST: Final = 12
 """The first Asterisk version with the events that the gateway needs."""
 TRIED: Final = "22"
@@ -98,13 +98,19 @@ async def _heartbeat(probe: AsteriskProbe) -> Finding:
             sentence("in Asterisk: dialplan show globals, {variable}", variable=HEARTBEAT_VARIABLE),
         )
     said = (await probe.protocol.action("Ping")).get("Timestamp").partition(".")[0]
-    age = int(said) - int(value) if value.isdecimal() and said.isdecimal() else None
+    if value.isdecimal() and not said.isdecimal():
+        return unknown(
+            probe.area,
+            Sentence("the age of the heartbeat: Asterisk does not report its time"),
+            sentence("in Asterisk: dialplan show globals, {variable}", variable=HEARTBEAT_VARIABLE),
+        )
+    age = int(said) - int(value) if value.isdecimal() else None
     if not probe.config.heartbeat:
         if looked_at and value.isdecimal() and int(value):
             return wrong(
                 probe.area,
                 sentence(
-                    "{variable} holds an old heartbeat, and asterisk.heartbeat is off: every call goes to the fallback",
+                    "{variable} holds an old heartbeat, and asterisk.heartbeat is off: agi:async leads to the fallback",
                     variable=HEARTBEAT_VARIABLE,
                 ),
                 sentence("set heartbeat = true, or the global variable {variable} to 0", variable=HEARTBEAT_VARIABLE),

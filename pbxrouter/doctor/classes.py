@@ -7,12 +7,13 @@ Asterisk's log, about a call on a technology that does not exist.
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from pbxrouter.doctor.finding import Finding, ok, unknown, wrong
 from pbxrouter.doctor.probe import AsteriskProbe
 from pbxrouter.errors import ActionFailed
-from pbxrouter.text import Sentence, sentence
+from pbxrouter.text import Sentence, printable, sentence
 
 # Each class of `write`, an action that needs it, and what the gateway needs it for.
 _WRITE: Final = (
@@ -21,6 +22,10 @@ _WRITE: Final = (
     ("agi", "AGI", Sentence("MAGI")),
     ("reporting", "CoreStatus", Sentence("the call counter")),
 )
+
+
+_MISSING_ARGUMENT: Final = re.compile(r"specified|required|channel|variable", re.IGNORECASE)
+"""What Asterisk answers to an action that is permitted and lacks an argument."""
 
 
 async def write_classes(probe: AsteriskProbe) -> list[Finding]:
@@ -66,6 +71,14 @@ async def write_classes(probe: AsteriskProbe) -> list[Finding]:
                     Sentence("load res_agi.so (modules.conf)")
                     if name == "agi"
                     else Sentence("check which modules it has loaded"),
+                )
+            )
+        elif answer and not _MISSING_ARGUMENT.search(answer):
+            found.append(
+                unknown(
+                    probe.area,
+                    sentence("whether {user} may write {names}: {why}", user=user, names=name, why=printable(answer)),
+                    sentence("type in Asterisk: {command}", command=f"manager show user {user}"),
                 )
             )
         else:

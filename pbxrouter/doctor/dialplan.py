@@ -26,7 +26,7 @@ DEFAULT_PORT: Final = 4573
 TIMEOUT_S: Final = 3.0
 
 _URL: Final = re.compile(r"h?agi://(?:\[([^\]]+)\]|([^/:\[\]]+))(?::(\d{1,5}))?(?:/.*)?")
-_HERE: Final = frozenset({"127.0.0.1", "localhost", "::1", "ip6-localhost"})
+HERE: Final = frozenset({"127.0.0.1", "localhost", "::1", "ip6-localhost"})
 
 Connect = Callable[[tuple[str, int], float], socket.socket]
 """socket.create_connection, or a fake of it."""
@@ -70,7 +70,10 @@ async def _hook(
     if exists is None or url is None:
         return unknown(
             area,
-            Sentence("not permitted: it needs the class call or reporting"),
+            Sentence(
+                "not permitted, so neither the call of the gateway nor its secret nor the fallback was checked: it "
+                "needs the class call or reporting"
+            ),
             sentence("type in Asterisk: {command}", command="dialplan show pbxrouter-ask; dialplan show globals"),
         )
     if exists != "1":
@@ -153,8 +156,8 @@ def _reach(asterisk: Asterisk, config: Config, area: Sentence, url: str, connect
             sentence("it asks {url}, by SRV records", url=url),
             Sentence("check that they name the gateway"),
         )
-    remote = _host_of(asterisk.ami)
-    if host in _HERE and remote not in _HERE:
+    remote = host_of_ami(asterisk.ami)
+    if host in HERE and remote not in HERE:
         return unknown(
             area,
             sentence(
@@ -175,19 +178,19 @@ def _reach(asterisk: Asterisk, config: Config, area: Sentence, url: str, connect
                 "see PBXROUTER_URL and fastagi.listen",
                 listen=listen,
             )
-            if listen == DEFAULT_LISTEN and host not in _HERE
+            if listen == DEFAULT_LISTEN and host not in HERE
             else sentence("the gateway listens at {listen}; see PBXROUTER_URL and fastagi.listen", listen=listen)
         )
         return wrong(area, sentence("it asks {url}, where nothing answers: {why}", url=url, why=why), todo)
     allowed = [network for network in map(parse_network, config.fastagi.allow) if network is not None]
-    peer = host if remote in _HERE else remote
+    peer = host if remote in HERE else remote
     if allowed and parse_network(peer) is not None and not is_within(peer, allowed):
         return wrong(
             area,
             sentence("Asterisk's address {address} is not in fastagi.allow: its calls are refused", address=peer),
             Sentence("if it connects from that address, add it"),
         )
-    if remote in _HERE:
+    if remote in HERE:
         return ok(area, sentence("asks {url}, which answers", url=url))
     return unknown(
         area,
@@ -199,7 +202,7 @@ def _reach(asterisk: Asterisk, config: Config, area: Sentence, url: str, connect
     )
 
 
-def _host_of(ami: str) -> str:
+def host_of_ami(ami: str) -> str:
     """The host of a client endpoint string."""
     words = re.split(r"(?<!\\):", ami)
     named = [word.removeprefix("host=") for word in words if word.startswith("host=")]
@@ -215,6 +218,12 @@ async def _magi(probe: AsteriskProbe, area: Sentence, context: str) -> Finding:
             return unknown(
                 area,
                 sentence("whether {context} exists", context=context),
+                sentence("type in Asterisk: {command}", command=f"dialplan show {context}"),
+            )
+        if "context" not in str(error).lower():
+            return unknown(
+                area,
+                sentence("whether {context} exists: {why}", context=context, why=error.sentence),
                 sentence("type in Asterisk: {command}", command=f"dialplan show {context}"),
             )
         return wrong(

@@ -7,19 +7,22 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
+from twisted.internet import defer
+from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger, LogLevel
 
 from pbxrouter.ami import account_of
 from pbxrouter.config import Asterisk, Config, of_endpoint
 from pbxrouter.doctor.asterisk import check_asterisk
-from pbxrouter.doctor.dialplan import check_dialplan
-from pbxrouter.doctor.files import check_files, load_names, phones_of, tied_extensions
-from pbxrouter.doctor.finding import Finding, unknown, wrong
+from pbxrouter.doctor.dialplan import HERE, check_dialplan, host_of_ami
+from pbxrouter.doctor.files import check_files, load_names, not_allowed, phones_of, tied_extensions
+from pbxrouter.doctor.finding import AS_OWNER, Finding, unknown, wrong
 from pbxrouter.doctor.forwarding import check_forwarding, check_options
 from pbxrouter.doctor.identity import check_endpoints, unknown_endpoints
 from pbxrouter.doctor.probe import area_of, log_in
@@ -27,7 +30,13 @@ from pbxrouter.doctor.running import check_gateway
 from pbxrouter.doctor.sounds import check_sounds
 from pbxrouter.drivers import GROUP
 from pbxrouter.errors import ConfigError, ManagerError
-from pbxrouter.text import Sentence, sentence
+from pbxrouter.text import Sentence, printable, sentence
+
+STEP_S: Final = 60.0
+"""Seconds that the checks of files, of the gateway, or of one Asterisk may take."""
+
+_EXTENSIONS: Final = Sentence("extensions")
+_log: Final = Logger(namespace=__name__)
 
 T = TypeVar("T")
 Tell = Callable[[Finding], object]
@@ -44,25 +53,55 @@ async def examine(config: Config, reactor: Any, tell: Tell | None = None, sounds
         sounds: the folder of Asterisk's sounds on this machine; None is the folder that Asterisk names.
     """
     found: list[Finding] = []
+    untold: list[Exception] = []  # what tell has raised
 
     def note(findings: Iterable[Finding]) -> None:
         for finding in findings:
             found.append(finding)
             if tell is not None:
-                tell(finding)
+                try:
+                    tell(finding)
+                except Exception as error:
+                    untold.append(error)
+                    raise
 
-    points = await _in_thread(reactor, lambda: entry_points(group=GROUP))
-    drivers = load_names(config, points)  # not in a thread: drivers may expect the reactor's
-    note(await _in_thread(reactor, lambda: list(check_files(config, drivers))))
-    note(await _in_thread(reactor, lambda: list(check_gateway(config, connect))))
+    async def step(area: Sentence, work: Coroutine[Deferred[Any], Any, T], otherwise: T) -> T:
+        """Make some checks; one that fails unexpectedly, or does not end, is a finding and stops no other."""
+        try:
+            return await Deferred.fromCoroutine(work).addTimeout(STEP_S, reactor)
+        except defer.TimeoutError:
+            why = sentence("the check did not end within {seconds} s", seconds=f"{STEP_S:.0f}")
+            note([unknown(area, why, Sentence("run this again; a disk or a server that it needs may not answer"))])
+        except Exception as error:
+            if error in untold:
+                raise
+            _log.failure("doctor: a check failed unexpectedly", level=LogLevel.error)
+            why = sentence("the check failed: {why}", why=printable(f"{type(error).__name__}: {error}"))
+            note([unknown(area, why, Sentence("this is a bug in pbxrouter: please report it"))])
+        return otherwise
+
+    async def files() -> None:
+        points = await _in_thread(reactor, lambda: entry_points(group=GROUP))
+        drivers = load_names(config, points)  # not in a thread: drivers may expect the reactor's
+        note(await _in_thread(reactor, lambda: list(check_files(config, drivers))))
+
+    async def gateway() -> None:
+        note(await _in_thread(reactor, lambda: list(check_gateway(config, connect))))
+
+    async def tied_to() -> Mapping[str, str] | None:
+        return await _in_thread(reactor, lambda: tied_extensions(Path(config.database)))
+
+    await step(Sentence("database"), files(), None)
+    await step(Sentence("gateway"), gateway(), None)
     note(check_options(config, Sentence("settings")))
     if not config.asterisk:
         note([_no_asterisk()])
     note(_proof(config))
-    tied = await _in_thread(reactor, lambda: tied_extensions(Path(config.database)))
-    endpoints = {*config.trunks, *tied.values()}
+    tied = await step(_EXTENSIONS, tied_to(), None)
+    endpoints = {*config.trunks, *(tied or {}).values()}
     missing = [
-        await _examine_asterisk(config, asterisk, reactor, note, sounds, endpoints) for asterisk in config.asterisk
+        await step(area_of(asterisk), _examine_asterisk(config, asterisk, reactor, note, sounds, endpoints), None)
+        for asterisk in config.asterisk
     ]
     note(check_endpoints(config.trunks, tied, missing))
     return found
@@ -80,7 +119,10 @@ async def _in_thread(reactor: Any, work: Callable[[], T]) -> T:
 def _no_asterisk() -> Finding:
     return unknown(
         Sentence("AMI"),
-        Sentence("no [[asterisk]] is in the settings: no counter, no click-to-dial, no MAGI, no heartbeat"),
+        Sentence(
+            "no [[asterisk]] is in the settings: no counter, no click-to-dial, no MAGI, no heartbeat; dialplan, sounds "
+            "and trunks were not checked"
+        ),
         Sentence("docs/configuration.md explains how to add one; FastAGI calls need none"),
     )
 
@@ -96,6 +138,23 @@ def _proof(config: Config) -> Iterator[Finding]:
     )
 
 
+def _not_checked(asterisk: Asterisk) -> list[Finding]:
+    """What was not checked of an Asterisk to which there is no connection."""
+    todo = sentence("see {area}, then run this again", area=area_of(asterisk))
+    return [
+        unknown(
+            sentence("dialplan {name}", name=asterisk.name),
+            Sentence("what follows the log-in was not checked: version, clock, heartbeat, rights, dialplan, fallback"),
+            todo,
+        ),
+        unknown(
+            sentence("sounds {name}", name=asterisk.name),
+            Sentence("the prompts were not checked, since Asterisk could not be asked for their folder"),
+            todo,
+        ),
+    ]
+
+
 async def _examine_asterisk(
     config: Config,
     asterisk: Asterisk,
@@ -109,6 +168,7 @@ async def _examine_asterisk(
     if not asterisk.secret_file:
         note(
             [
+                *_not_checked(asterisk),
                 wrong(
                     area,
                     Sentence("no secret_file is set, so the gateway cannot log in"),
@@ -116,18 +176,19 @@ async def _examine_asterisk(
                         "write the secret of its user in manager.conf into a file of mode 0600, and name "
                         "that in asterisk.secret_file"
                     ),
-                )
+                ),
             ]
         )
         return None
     try:
         account = await _in_thread(reactor, lambda: account_of(asterisk))
     except ConfigError as error:
-        note([wrong(area, error.sentence)])
+        why = await _in_thread(reactor, lambda: not_allowed(Path(asterisk.secret_file)))
+        note([wrong(area, error.sentence) if why is None else unknown(area, why, AS_OWNER), *_not_checked(asterisk)])
         return None
     probe = await log_in(asterisk, account, reactor, time.time)
     if isinstance(probe, Finding):
-        note([probe])
+        note([probe, *_not_checked(asterisk)])
         return None
     try:
         note(await check_asterisk(probe))
@@ -139,12 +200,18 @@ async def _examine_asterisk(
             )
         )
         data = await probe.variable("ASTDATADIR")
-        folder = Path(sounds) if sounds else Path(data) / "sounds" if data else None
+        is_here = host_of_ami(asterisk.ami) in HERE  # a folder of that name here is not that of another machine
+        folder = Path(sounds) if sounds else Path(data) / "sounds" if data and is_here else None
         heard = sentence("sounds {name}", name=asterisk.name)
         note(await _in_thread(reactor, lambda: list(check_sounds(config, folder, heard))))
         return await unknown_endpoints(probe, endpoints)
     except ManagerError as error:
-        note([wrong(area, error.sentence, Sentence("run this again; Asterisk's log may say more"))])
+        note(
+            [
+                wrong(area, error.sentence, Sentence("run this again; Asterisk's log may say more")),
+                *_not_checked(asterisk),
+            ]
+        )
         return None
     finally:
         probe.protocol.close()

@@ -8,25 +8,34 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import pwd
 import sqlite3
 import stat
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from typing import Final
 
 from pbxrouter import database
 from pbxrouter.call import journal_files, read_journal
 from pbxrouter.config import Asterisk, Config, read_alarm_secret, read_fastagi_secret
 from pbxrouter.database import lockout_figures, version_of
 from pbxrouter.database.rules import check_columns, read_rules
-from pbxrouter.doctor.finding import Finding, ok, unknown, wrong
+from pbxrouter.doctor.finding import AS_OWNER, Finding, ok, unknown, wrong
 from pbxrouter.doctor.identity import check_extensions
 from pbxrouter.drivers import GROUP
-from pbxrouter.errors import ConfigError, JournalUnreadable, KeyFileError, StoreError
+from pbxrouter.errors import ConfigError, DatabaseLocked, JournalUnreadable, KeyFileError, PbxrouterError, StoreError
 from pbxrouter.rules import RuleSet
 from pbxrouter.security import hash_pin, pins, read_key, weak_pins
 from pbxrouter.text import Sentence, sentence
+
+_AGAIN: Final = Sentence("run this again; if it stays locked, find the program that holds it: fuser -v FILE")
+_RULES_NOT_CHECKED: Final = unknown(
+    Sentence("rules"),
+    Sentence("rules, PINs and lock-outs were not checked, since the database cannot be read"),
+    Sentence("see database"),
+)
 
 Drivers = tuple[frozenset[str], tuple[Finding, ...]]
 """The names of drivers that can be loaded, in lower case, and findings about the others."""
@@ -38,6 +47,7 @@ def check_files(config: Config, drivers: Drivers | None = None) -> Iterator[Find
     Args:
         drivers: the result of load_names; None loads them.
     """
+    yield from check_user(config)
     key, finding = _pin_key(Path(config.pin_key_file))
     yield finding
     yield from check_database(Path(config.database), key, drivers or load_names(config), config.trunks)
@@ -49,12 +59,60 @@ def check_files(config: Config, drivers: Drivers | None = None) -> Iterator[Find
         yield from check_secret(asterisk)
 
 
+def not_allowed(path: Path) -> Sentence | None:
+    """Why this user may not read a file; None if it may, or if the file is not there."""
+    try:
+        os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))  # a named pipe must not hold the doctor up
+    except PermissionError as error:
+        return sentence("{path} cannot be read by this user: {why}", path=path, why=error.strerror)
+    except OSError:
+        return None
+    return None
+
+
+def _may(path: Path, mode: int) -> bool:
+    """os.access for the user that the process acts for."""
+    return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)
+
+
+def check_user(config: Config) -> Iterator[Finding]:
+    """Tell if another user runs the doctor than the gateway: then what the gateway may read was not seen."""
+    for path in (Path(config.control), Path(config.database)):
+        try:
+            owner = path.stat().st_uid
+        except OSError:
+            continue
+        if owner != os.geteuid():
+            yield unknown(
+                Sentence("user"),
+                sentence(
+                    "{path} belongs to {owner}, and this is run by {user}: whether the gateway's user may read and "
+                    "write its files was not checked",
+                    path=path,
+                    owner=_user_name(owner),
+                    user=_user_name(os.geteuid()),
+                ),
+                sentence("run this as that user: {command}", command=f"sudo -u {_user_name(owner)} pbxrouter doctor"),
+            )
+        return
+
+
+def _user_name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"#{uid}"
+
+
 def _alarm(config: Config) -> Iterator[Finding]:
     """Check the targets of alarms; nothing is sent."""
     area = Sentence("alarms")
     if config.alarm.command:
         program = config.alarm.command[0]
-        if os.path.isfile(program) and os.access(program, os.X_OK):
+        why = not_allowed(Path(program).parent)
+        if why is not None:
+            yield unknown(area, why, AS_OWNER)
+        elif os.path.isfile(program) and _may(Path(program), os.X_OK):
             yield ok(area, sentence("command {program}", program=program))
         else:
             yield wrong(
@@ -66,7 +124,7 @@ def _alarm(config: Config) -> Iterator[Finding]:
         try:
             read_alarm_secret(config)
         except ConfigError as error:
-            yield wrong(area, error.sentence)
+            yield _unusable(area, error, Path(config.alarm.secret_file))
         else:
             opened = list(_open_to_others(area, Path(config.alarm.secret_file)))
             yield from opened or [ok(area, sentence("webhook, signed with {path}", path=config.alarm.secret_file))]
@@ -76,7 +134,13 @@ def _pin_key(path: Path) -> tuple[bytes | None, Finding]:
     try:
         return read_key(path), ok(Sentence("PIN key"), sentence("{path}", path=path))
     except KeyFileError as error:
-        return None, wrong(Sentence("PIN key"), error.sentence)
+        return None, _unusable(Sentence("PIN key"), error, path)
+
+
+def _unusable(area: Sentence, error: PbxrouterError, path: Path) -> Finding:
+    """A file that cannot be used: unknown if that is because this user may not read it."""
+    why = not_allowed(path)
+    return wrong(area, error.sentence) if why is None else unknown(area, why, AS_OWNER)
 
 
 def load_names(config: Config, found: Iterable[EntryPoint] | None = None) -> Drivers:
@@ -117,10 +181,10 @@ def load_names(config: Config, found: Iterable[EntryPoint] | None = None) -> Dri
     return frozenset(names), tuple(problems)
 
 
-def tied_extensions(path: Path) -> Mapping[str, str]:
-    """By number of an extension, the endpoint that it is tied to; none if the database cannot be read."""
+def tied_extensions(path: Path) -> Mapping[str, str] | None:
+    """By number of an extension, the endpoint that it is tied to; None if the database cannot be read."""
     rules = _rules_of(path)
-    return {} if rules is None else rules.endpoints
+    return None if rules is None else rules.endpoints
 
 
 def phones_of(path: Path) -> Collection[str]:
@@ -146,13 +210,19 @@ def check_database(path: Path, key: bytes | None, drivers: Drivers, trunks: Coll
     """Check the database, its rules, that each mapping has a driver, and who is taken for an extension."""
     names, problems = drivers
     yield from problems
+    area = Sentence("database")
+    why = _not_writable(path)
+    if why is not None:
+        yield unknown(area, why, AS_OWNER)
+        yield _RULES_NOT_CHECKED
+        return
     try:
         version = _version(path)
         if version is not None and version < database.SCHEMA_VERSION:
             yield unknown(
                 Sentence("database"),
                 sentence(
-                    "{path}: its schema is version {version}, so the rules were not read",
+                    "{path}: its schema is version {version}, so rules, PINs and lock-outs were not checked",
                     path=path,
                     version=version,
                 ),
@@ -164,18 +234,33 @@ def check_database(path: Path, key: bytes | None, drivers: Drivers, trunks: Coll
             return
         with contextlib.closing(database.connect(path)) as connection:
             check_columns(connection)
-            _can_be_written(connection, path)
-            yield ok(
-                Sentence("database"),
-                sentence("{path}, schema version {version}", path=path, version=database.SCHEMA_VERSION),
-            )
+            try:
+                _can_be_written(connection, path)
+            except DatabaseLocked as error:
+                yield unknown(area, error.sentence, _AGAIN)
+            else:
+                yield ok(area, sentence("{path}, schema version {version}", path=path, version=database.SCHEMA_VERSION))
             yield from _set_aside(path)
             yield from _rules(connection, key, names, trunks)
             yield from _lockouts(connection)
-    except StoreError as error:
-        yield wrong(Sentence("database"), error.sentence)
-    except database.SQLITE_ERRORS as error:
-        yield wrong(Sentence("database"), database.store_error(error, path).sentence)
+    except (StoreError, *database.SQLITE_ERRORS) as error:
+        trouble = error if isinstance(error, StoreError) else database.store_error(error, path)
+        if isinstance(trouble, DatabaseLocked):
+            yield unknown(area, trouble.sentence, _AGAIN)
+        else:
+            yield wrong(area, trouble.sentence)
+        yield _RULES_NOT_CHECKED
+
+
+def _not_writable(path: Path) -> Sentence | None:
+    """Why this user cannot look into a database that belongs to another; None if it can."""
+    for file in (path, Path(f"{path}-wal"), Path(f"{path}-shm")):
+        why = not_allowed(file)
+        if why is not None:
+            return why
+        if file.exists() and not _may(file, os.W_OK) and file.stat().st_uid != os.geteuid():
+            return sentence("{path} cannot be written by this user, and belongs to another", path=file)
+    return None
 
 
 def _set_aside(path: Path) -> Iterator[Finding]:
@@ -276,6 +361,12 @@ def _rules(
     rules = read_rules(connection, functools.partial(pins.hash_pin, key or bytes(32)))
     if key is not None:
         yield from _weak_pins(connection, key)
+    else:
+        yield unknown(
+            Sentence("PINs"),
+            Sentence("whether PINs are short or easy to guess was not checked, since the PIN key cannot be read"),
+            Sentence("see PIN key"),
+        )
     for problem in rules.problems:
         yield wrong(
             Sentence("rules"),
@@ -334,18 +425,23 @@ def check_secret(asterisk: Asterisk) -> Iterator[Finding]:
 def _fastagi_secret(config: Config) -> Iterator[Finding]:
     """Check the file with the secret of FastAGI calls."""
     area = Sentence("FastAGI secret")
+    path = Path(config.fastagi.secret_file)
     try:
         read_fastagi_secret(config)
     except ConfigError as error:
-        yield wrong(area, error.sentence)
+        yield _unusable(area, error, path)
     else:
-        yield from _open_to_others(area, Path(config.fastagi.secret_file))
+        yield from list(_open_to_others(area, path)) or [ok(area, sentence("{path}", path=path))]
 
 
 def _open_to_others(area: Sentence, path: Path) -> Iterator[Finding]:
     """Check that only its owner can read a file."""
     try:
         mode = path.stat().st_mode
+    except PermissionError as error:
+        why = sentence("{path} cannot be read by this user: {why}", path=path, why=error.strerror)
+        yield unknown(area, why, AS_OWNER)
+        return
     except OSError:
         return  # the login reports it
     if stat.S_ISREG(mode) and mode & (stat.S_IRWXG | stat.S_IRWXO):

@@ -1,7 +1,8 @@
-"""The result of one check: ok, wrong, or unknown."""
+"""The result of one check, and of all: ok, wrong, or unknown."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -9,6 +10,11 @@ from pbxrouter.text import Sentence
 
 NOTHING: Final = Sentence("")
 """An empty sentence."""
+
+AS_OWNER: Final = Sentence("run this as the gateway's own user, or root")
+"""What to do about a file that this user may not read."""
+
+State = Literal["ok", "wrong", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +29,7 @@ class Finding:
     """
 
     area_sentence: Sentence
-    state: Literal["ok", "wrong", "unknown"]
+    state: State
     what_sentence: Sentence
     todo_sentence: Sentence = NOTHING
 
@@ -41,6 +47,34 @@ class Finding:
     def todo(self) -> str:
         """What to change, in English."""
         return self.todo_sentence.english
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many findings there are of each state.
+
+    Attributes:
+        ok: checks that found all as it should be.
+        wrong: problems.
+        unknown: checks that could not be made.
+    """
+
+    ok: int = 0
+    wrong: int = 0
+    unknown: int = 0
+
+    @classmethod
+    def of(cls, findings: Iterable[Finding]) -> Counts:
+        """Count findings."""
+        states = [finding.state for finding in findings]
+        return cls(states.count("ok"), states.count("wrong"), states.count("unknown"))
+
+    @property
+    def state(self) -> State:
+        """The state of the whole: ``ok`` only if all has been checked; ``unknown`` if nothing has been."""
+        if self.wrong:
+            return "wrong"
+        return "ok" if self.ok and not self.unknown else "unknown"
 
 
 def ok(area: Sentence, what: Sentence) -> Finding:

@@ -5,7 +5,7 @@ Whether Asterisk has an endpoint is asked over AMI, by its device state.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Final
 
 from pbxrouter.doctor.finding import Finding, ok, unknown, wrong
@@ -17,7 +17,7 @@ from pbxrouter.text import Sentence, printable, sentence
 NAMED: Final = 20
 """How many extensions one finding names."""
 MAX_ASKED: Final = 1000
-"""Endpoints that an Asterisk is asked about."""
+"""Endpoints that an Asterisk is asked about at most."""
 
 _EXTENSIONS: Final = Sentence("extensions")
 _TRUNKS: Final = Sentence("trunks")
@@ -58,10 +58,12 @@ def check_extensions(rules: RuleSet, trunks: Collection[str]) -> Iterator[Findin
         yield ok(_EXTENSIONS, Sentence("no caller on a trunk that is named can claim to be one of them"))
 
 
-async def unknown_endpoints(probe: AsteriskProbe, endpoints: Iterable[str]) -> frozenset[str] | None:
-    """Those of the endpoints that an Asterisk does not have, of the first MAX_ASKED; None if it does not tell."""
+async def unknown_endpoints(probe: AsteriskProbe, endpoints: Collection[str]) -> frozenset[str] | None:
+    """Those of the endpoints that an Asterisk does not have; None if it does not tell, or if they are too many."""
     found = set()
-    for endpoint in sorted(endpoints)[:MAX_ASKED]:
+    if len(endpoints) > MAX_ASKED:
+        return None
+    for endpoint in sorted(endpoints):
         try:
             read_endpoint(endpoint)
         except EditRefused:  # the rules name it
@@ -75,16 +77,26 @@ async def unknown_endpoints(probe: AsteriskProbe, endpoints: Iterable[str]) -> f
 
 
 def check_endpoints(
-    trunks: Collection[str], tied: Mapping[str, str], missing: Collection[frozenset[str] | None]
+    trunks: Collection[str], tied: Mapping[str, str] | None, missing: Collection[frozenset[str] | None]
 ) -> Iterator[Finding]:
     """Name trunks, and endpoints of extensions, that no Asterisk has.
 
     Args:
         trunks: of the settings.
-        tied: by number of an extension, the endpoint that it is tied to.
+        tied: by number of an extension, the endpoint that it is tied to; None if that is not known.
         missing: the results of unknown_endpoints, one for each Asterisk that was asked.
     """
     known = [names for names in missing if names is not None]
+    if tied is None:
+        yield unknown(
+            _EXTENSIONS,
+            Sentence(
+                "whether Asterisk has the endpoints that extensions are tied to was not checked, since the database "
+                "cannot be read"
+            ),
+            Sentence("see database"),
+        )
+        tied = {}
     if not (trunks or tied) or not missing:
         return
     if len(known) < len(missing):

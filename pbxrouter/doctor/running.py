@@ -15,7 +15,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 
 from pbxrouter.config import Config, is_local
-from pbxrouter.doctor.finding import Finding, ok, unknown, wrong
+from pbxrouter.doctor.finding import AS_OWNER, Finding, ok, unknown, wrong
 from pbxrouter.errors import PbxrouterError
 from pbxrouter.net import QueueFigures
 from pbxrouter.text import Sentence, sentence
@@ -71,7 +71,7 @@ def _control(path: Path) -> Generator[Finding, None, bool | None]:
             yield unknown(
                 Sentence("gateway"),
                 sentence("{path} may not be opened", path=path),
-                Sentence("run this as the gateway's own user, or root"),
+                AS_OWNER,
             )
             return None
         except OSError as error:
@@ -82,23 +82,39 @@ def _control(path: Path) -> Generator[Finding, None, bool | None]:
                 START,
             )
             return False
-        yield ok(Sentence("gateway"), sentence("running; answers at {path}", path=path))
-        yield from _queues(probe)
+        answer = _queues_told(probe)
+        if answer:
+            yield ok(Sentence("gateway"), sentence("running; answers at {path}", path=path))
+        else:  # the kernel accepts connections of a process that is stopped
+            yield wrong(
+                Sentence("gateway"),
+                sentence(
+                    "it does not answer at {path} within {seconds} s: it hangs", path=path, seconds=f"{TIMEOUT_S:.0f}"
+                ),
+                Sentence("see its log: kill -USR2 writes its state there; then restart it"),
+            )
+        yield from _queues(answer)
         yield from _descriptors(probe)
     return True
 
 
-def _queues(probe: socket.socket) -> Iterator[Finding]:
-    """Ask the gateway what waits to be written or sent."""
-    area = Sentence("queues")
-    try:
+def _queues_told(probe: socket.socket) -> bytes:
+    """Ask the gateway what waits to be written or sent; returns as much of its answer as came in time."""
+    answer = b""
+    with contextlib.suppress(OSError):
         probe.sendall(b'{"queues": {}}\n')
-        answer = b""
         while b"\n" not in answer and len(answer) < MAX_ANSWER and (more := probe.recv(65_536)):
             answer += more
+    return answer
+
+
+def _queues(answer: bytes) -> Iterator[Finding]:
+    """What the gateway has told of its queues."""
+    area = Sentence("queues")
+    try:
         queues = [QueueFigures(**queue) for queue in json.loads(answer)["queues"]]
         states = [(queue, queue.state, queue.sentence) for queue in queues]
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         yield unknown(
             area,
             Sentence("the gateway does not tell what waits to be written or sent"),
@@ -147,6 +163,8 @@ def _listens(area: Sentence, key: str, listen: str, connect: Connect, running: b
         connect(listen, TIMEOUT_S).close()
     except PbxrouterError as error:
         yield unknown(area, error.sentence, sentence("check that the gateway listens at {listen}", listen=listen))
+    except PermissionError:
+        yield unknown(area, sentence("{path} may not be opened", path=listen), AS_OWNER)
     except OSError as error:
         why = error.strerror or str(error)
         todo = (
@@ -161,6 +179,12 @@ def _listens(area: Sentence, key: str, listen: str, connect: Connect, running: b
                 area,
                 sentence("another program listens at {listen}", listen=listen),
                 sentence("stop it, or change {setting}", setting=key),
+            )
+        elif running is None:
+            yield unknown(
+                area,
+                sentence("a program listens at {listen}; whether it is the gateway was not seen", listen=listen),
+                AS_OWNER,
             )
         else:
             yield ok(area, sentence("listens at {listen}", listen=listen))
@@ -179,6 +203,8 @@ def _web(listen: str, connect: Connect, running: bool | None) -> Iterator[Findin
             sentence("web.listen {listen} does not tell where to ask", listen=repr(listen)),
             Sentence("open it in a browser"),
         )
+    except PermissionError:
+        yield unknown(Sentence("web"), sentence("{path} may not be opened", path=listen), AS_OWNER)
     except OSError as error:
         why = error.strerror or str(error)
         todo = (

@@ -29,6 +29,17 @@ def check_sounds(config: Config, folder: Path | None, area: Sentence) -> Iterato
     Args:
         folder: Asterisk's sounds; None if Asterisk does not name the folder.
     """
+    try:
+        yield from list(_check_sounds(config, folder, area))
+    except OSError as error:
+        yield unknown(
+            area,
+            sentence("{path} cannot be read: {why}", path=error.filename or folder, why=error.strerror or error),
+            Sentence("run this as a user that may read Asterisk's sounds, such as asterisk or root"),
+        )
+
+
+def _check_sounds(config: Config, folder: Path | None, area: Sentence) -> Iterator[Finding]:
     names: dict[str, str] = msgspec.structs.asdict(config.prompts)
     if folder is None or not folder.is_dir():
         wanted = ",".join(sorted(localised(name, FALLBACK) for name in names.values()))
@@ -115,5 +126,5 @@ def _file(folder: Path, sound: str) -> bool:
     path = folder / sound
     try:
         return any(file.name.startswith(f"{path.name}.") for file in path.parent.iterdir())
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return False

@@ -52,6 +52,7 @@ from pbxrouter.agi import (
     DialogueWatch,
     allowed_when_hung_up,
     encode_command,
+    is_application,
     may_mean_hangup,
     outlives_caller,
     refused,
@@ -61,6 +62,7 @@ from pbxrouter.errors import (
     AGIError,
     ChannelHungUp,
     ConnectionClosed,
+    GatewayStopping,
     ProtocolViolation,
     ReplyTimeout,
 )
@@ -133,12 +135,18 @@ class FastAGIProtocol(Protocol):
         self._settled = False  # whether the first reply has been held
         self._ending: ForgedCallEnding | None = None
         self._violation: ProtocolViolation | None = None
+        self._stopped: GatewayStopping | None = None  # why the gateway closed the connection, if it was stopping
         self._timer = Deadline(owner.clock)
 
     @property
     def is_busy(self) -> bool:
         """Whether a command waits for its reply."""
         return self.state in BUSY
+
+    @property
+    def in_application(self) -> bool:
+        """Whether Asterisk runs a dialplan application for the gateway now."""
+        return self._waiting is not None and is_application(self._command)
 
     @property
     def hung_up(self) -> bool:
@@ -214,7 +222,11 @@ class FastAGIProtocol(Protocol):
 
     def close(self) -> None:
         """Give the call back to the dialplan; does nothing if it is closed or being refused."""
-        self._close(Event.CLOSE)
+        if self._owner.draining and self.state not in OVER:
+            self._stopped = GatewayStopping(self.in_application)
+            self._close(Event.CLOSE, self._stopped)
+        else:
+            self._close(Event.CLOSE)
 
     def _close(self, event: Event, error: AGIError | type[AGIError] = ConnectionClosed) -> None:
         before = self.state
@@ -362,7 +374,7 @@ class FastAGIProtocol(Protocol):
         if state is State.DEAD_OWED or (state is State.DEAD_IDLE and not allowed_when_hung_up(command)):
             raise ChannelHungUp()
         if state is not State.DEAD_IDLE:
-            raise ConnectionClosed()
+            raise self._stopped or ConnectionClosed()
 
     def _finish(self, result: AGIReply | AGIError | type[AGIError]) -> None:
         """Fire the Deferred of the command that waits, if one does."""

@@ -171,8 +171,13 @@ class FastAGIFactory(ServerFactory):
         told.addErrback(lambda failure: failure.trap(AGIError) and None)
         told.addBoth(lambda _: call.close())
 
-    def drain(self) -> Deferred[None]:
-        """Stop: accept no call, let commands in progress finish for DRAIN_TIMEOUT_S, then close every call.
+    def drain(self, timeout_s: float = DRAIN_TIMEOUT_S) -> Deferred[None]:
+        """Stop: accept no call, let commands in progress finish, then close every call.
+
+        The conversation of a call that is closed ends with GatewayStopping.
+
+        Args:
+            timeout_s: seconds that the commands may take.
 
         Returns:
             Fires when no connection is left.
@@ -185,7 +190,7 @@ class FastAGIFactory(ServerFactory):
         for call in tuple(self._calls):
             if not call.is_busy:
                 call.close()
-        timer = self.clock.callLater(DRAIN_TIMEOUT_S, self._close_all)
+        timer = self.clock.callLater(timeout_s, self._close_all)
         self._drained.addCallback(lambda _: timer.cancel() if timer.active() else None)
         return self._drained
 

@@ -1,8 +1,11 @@
 """Composition of the gateway: all parts put together into one service."""
 
 from pbxrouter.gateway.log_lines import clean_log
+from pbxrouter.gateway.reload import demand_file
 
 __all__ = [
     "clean_log",
+    "demand_file",
     "service",
+    "signals",
 ]

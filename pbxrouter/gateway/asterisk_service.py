@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hmac
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -63,24 +65,71 @@ class AsteriskService(MultiService):
         if not config.secret_file:
             self.log.error("AMI {name}: not connected: no secret_file is configured", name=config.name)
             return
-        account_of(config)  # to say so now if the secret cannot be read
+        self._secret = account_of(config).secret()  # to say so now if it cannot be read
+        self._secret_file = config.secret_file
         account = Account(config.username, lambda: read_secret(config), plain=config.login == "plain")
         try:
             self.manager = AMIConnection(config.name, config.ami, account, reactor, factory=protocol_factory(config))
         except Exception as error:  # each kind of endpoint has its own, OpenSSL's among them
-            raise ConfigError(
-                f"asterisk.ami: {printable(config.ami)!r} is no client endpoint ({printable(repr(error))}); "
-                "accepted is for example tcp:127.0.0.1:5038 or tls:pbx.example.org:5039"
-            ) from None
+            raise _no_endpoint(config, error) from None
         if config.ami.startswith("ssl:"):
             self.log.warn("AMI {name}: ssl: endpoints verify no certificate; tls: endpoints do", name=config.name)
         self.manager.setServiceParent(self)
-        routing = WhenRouting(engine, reactor)
+        self._routing = routing = WhenRouting(engine, reactor)
         routing.setServiceParent(self)
+        self._heartbeat = Heartbeat(self.manager, reactor, gateway)
         if config.heartbeat:
-            Heartbeat(self.manager, reactor, gateway).setServiceParent(routing)
+            self._heartbeat.setServiceParent(routing)
         self.originator = Originator(self.manager, engine, technologies, reactor, config.originate)
-        MagiService(self.manager, config.magi, serve, reactor, watch, on_refused, gateway).setServiceParent(routing)
+        self._magi = MagiService(self.manager, config.magi, serve, reactor, watch, on_refused, gateway)
+        self._magi.setServiceParent(routing)
+
+    def prepare_reload(self, config: Asterisk, technologies: Mapping[str, str]) -> tuple[Callable[[], None], list[str]]:
+        """Check other settings for this Asterisk, and read its secret and certificates again.
+
+        Returns:
+            A function that puts them in force, and what has changed besides the settings. A connection that is up
+            stays; its endpoint and account count for the next one.
+
+        Raises:
+            ConfigError: the endpoint, its certificates or the secret cannot be used.
+        """
+        manager, originator = self.manager, self.originator
+        if manager is None or originator is None:
+            return lambda: None, []
+        secret = account_of(config).secret()
+        try:
+            endpoint = manager.endpoint(config.ami)
+        except Exception as error:
+            raise _no_endpoint(config, error) from None
+        news = []
+        if config.secret_file == self._secret_file and not hmac.compare_digest(secret.encode(), self._secret.encode()):
+            news.append(
+                f"asterisk.secret_file of {self.name}: reloaded, for the next connection to AMI: the secret in "
+                f"{config.secret_file} has changed"
+            )
+        if re.search("trustRoots=|certificate=|caCertsDir=", config.ami):
+            news.append(f"asterisk.ami of {self.name}: the certificates are loaded again, for the next connection")
+
+        def apply() -> None:
+            self._secret, self._secret_file = secret, config.secret_file
+            account = Account(config.username, lambda: read_secret(config), plain=config.login == "plain")
+            originator.reconfigure(technologies, config.originate)
+            self._magi.set_contexts(config.magi)
+            if config.heartbeat and self._heartbeat.parent is None:
+                self._heartbeat.setServiceParent(self._routing)
+            elif not config.heartbeat and self._heartbeat.parent is not None:
+                self._heartbeat.disownServiceParent()
+            manager.reconfigure(endpoint, account)
+
+        return apply, news
+
+    def refuse_new(self) -> None:
+        """Tell the dialplan by the heartbeat that the gateway stops, and take no further call by MAGI."""
+        if self.manager is not None:
+            if self._heartbeat.running:
+                self._heartbeat.disownServiceParent()
+            self._magi.refuse_new()
 
     def stopService(self) -> Deferred[Any]:
         """Stop the services that use the connection, then close it."""
@@ -93,6 +142,13 @@ class AsteriskService(MultiService):
             return leaving
         leaving.addTimeout(LEAVING_S, self._clock)
         return leaving.addBoth(lambda _: manager.stopService())
+
+
+def _no_endpoint(config: Asterisk, error: Exception) -> ConfigError:
+    return ConfigError(
+        f"asterisk.ami: {printable(config.ami)!r} is no client endpoint ({printable(repr(error))}); "
+        "accepted is for example tcp:127.0.0.1:5038 or tls:pbx.example.org:5039"
+    )
 
 
 def protocol_factory(config: Asterisk) -> ProtocolFactory | None:

@@ -10,9 +10,9 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from twisted.application.service import IService, MultiService, Service
+from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 
@@ -32,23 +32,35 @@ from pbxrouter.call import (
     Refusals,
     Reports,
 )
-from pbxrouter.config import DEFAULT_LISTEN, Config, read_fastagi_secret
-from pbxrouter.control import ControlCommand, ControlService, OriginateCommand, QueuesCommand, WatchCommand
+from pbxrouter.config import DEFAULT_LISTEN, Config, read_alarm_secret, read_fastagi_secret
+from pbxrouter.control import (
+    ControlCommand,
+    ControlService,
+    OriginateCommand,
+    QueuesCommand,
+    ReloadCommand,
+    WatchCommand,
+)
 from pbxrouter.counter import CallCounter
 from pbxrouter.database import LimitedDatabase, Store
 from pbxrouter.database.rules import read_rules
 from pbxrouter.drivers import load_drivers
 from pbxrouter.errors import StoreError
-from pbxrouter.fastagi import Admission, FastAGIFactory, StandstillGuard, bounds_of
+from pbxrouter.fastagi import DRAIN_TIMEOUT_S, Admission, FastAGIFactory, StandstillGuard, bounds_of
+from pbxrouter.gateway import reload_parts
 from pbxrouter.gateway.asterisk_service import AsteriskService
 from pbxrouter.gateway.call_log import CallLog, DialogueLog
+from pbxrouter.gateway.drain import Drain, LastRecords
 from pbxrouter.gateway.readiness import WhenRouting
+from pbxrouter.gateway.reload import Reload
 from pbxrouter.gateway.sequential import SequentialService
+from pbxrouter.gateway.state import state_of
 from pbxrouter.health import HealthProbe
 from pbxrouter.net import (
     Bounds,
     ClockWatch,
     DescriptorWatch,
+    Lateness,
     Listener,
     Worker,
     call_connections,
@@ -58,6 +70,9 @@ from pbxrouter.net import (
 from pbxrouter.originate import Originator
 from pbxrouter.rules import RulesEngine, RuleSet, RulesReloader
 from pbxrouter.security import parse_network, pins, read_key
+
+if TYPE_CHECKING:
+    from pbxrouter.web import WebServer
 
 FORGET_EVERY_S: Final = 3600.0
 """Seconds between deletions of wrong PINs that are forgiven."""
@@ -96,14 +111,18 @@ def hash_pin_of(config: Config) -> Callable[[str], str]:
 
 
 def build(
-    config: Config, reactor: Any, first_rules: Callable[[Config], RuleSet | None] = rules_if_readable
-) -> MultiService:
+    config: Config,
+    reactor: Any,
+    first_rules: Callable[[Config], RuleSet | None] = rules_if_readable,
+    read: Callable[[], Config] | None = None,
+) -> GatewayService:
     """Build all services that the configuration asks for.
 
     Calls are taken when there are rules: from the start with first_rules, else when RulesReloader has loaded some.
 
     Args:
         first_rules: returns the rules to begin with.
+        read: reads the settings again, for a reload; None: they stay as they are.
 
     Raises:
         ConfigError: an AMI endpoint or secret file cannot be used.
@@ -112,13 +131,13 @@ def build(
     key = read_key(Path(config.pin_key_file))
     hash_pin = functools.partial(pins.hash_pin, key)
     drivers = load_drivers(config)
+    reload = Reload(config, read or (lambda: config))
     engine = RulesEngine(drivers.keys())
     rules = first_rules(config)
     if rules is not None:
         engine.replace(rules)
     watch = DialogueWatch()
-    if config.fastagi.debug:
-        watch.add(DialogueLog().tell)
+    reload.add(reload_parts.dialogue_log(watch, DialogueLog(), config.fastagi.debug))
     store = Store(Path(config.database), hash_pin, reactor)
     reports = Reports()
     reports.add(CallLog().report)
@@ -148,7 +167,10 @@ def build(
         proofs=proofs,
     )
 
-    gateway = SequentialService(reactor)  # stopped in reverse: calls first, the database last
+    reload.add(reload_parts.calls(flow, guard, drivers))
+    reload.add(reload_parts.pin_key(key))
+    reload.add(reload_parts.alarms(alarms, reactor, time.time, read_alarm_secret(config)))
+    gateway = GatewayService(reactor, flow, engine, reload)  # stopped in reverse: calls first, the database last
     alarms.setServiceParent(gateway)
     descriptors = DescriptorWatch(reactor)
     descriptors.setServiceParent(gateway)
@@ -161,15 +183,25 @@ def build(
     history.setServiceParent(gateway)
     reports.add(history.report)
     reloader.setServiceParent(gateway)
+    LastRecords(flow, reactor).setServiceParent(gateway)
     gateway_id = id_of(config)
     guard_process = StandstillGuard(reactor)
     guard_process.setServiceParent(gateway)
-    fastagi = fastagi_factory(config)(
-        flow.serve, reactor, watch, admission(config, reactor), refusals.refused, gateway_id, guard_process
+    lateness = Lateness(reactor)
+    lateness.setServiceParent(gateway)
+    admitted = admission(
+        config,
+        reactor,
+        lambda: lateness.seconds,
+        lambda: [manager.peer for manager in proofs.managers if manager.peer],
     )
+    fastagi = fastagi_factory(config)(flow.serve, reactor, watch, admitted, refusals.refused, gateway_id, guard_process)
     listening = WhenRouting(engine, reactor)
     listening.setServiceParent(gateway)
-    FastAGIService(config.fastagi.listen, fastagi, reactor).setServiceParent(listening)
+    fastagi_port = FastAGIService(config.fastagi.listen, fastagi, reactor)
+    fastagi_port.setServiceParent(listening)
+    secret = read_fastagi_secret(config)
+    reload.add(reload_parts.fastagi(fastagi.admission, proofs, fastagi_port, fastagi_limits, secret))
     asterisks = [
         AsteriskService(asterisk, flow.serve, engine, config.technologies, watch, reactor, refusals.refused, gateway_id)
         for asterisk in config.asterisk
@@ -179,6 +211,8 @@ def build(
     proofs.managers = [asterisk.manager for asterisk in asterisks if asterisk.manager is not None]
     proofs.is_complete = len(proofs.managers) == len(asterisks)
     counters = add_counters(config, asterisks, store, reports, reactor)
+    reload.add(reload_parts.days(history, counters))
+    reload.add(reload_parts.asterisks(asterisks))
     originators = {asterisk.name: asterisk.originator for asterisk in asterisks if asterisk.originator is not None}
     managers = [(asterisk.name, asterisk.manager) for asterisk in asterisks]
     health = HealthProbe(
@@ -195,7 +229,7 @@ def build(
         lambda: alarms.queues,
     )
     if config.web.listen is not None:
-        web_service(
+        web = web_service(
             config,
             store,
             engine,
@@ -208,16 +242,21 @@ def build(
             health,
             guard,
             reactor,
-        ).setServiceParent(gateway)
+        )
+        web.setServiceParent(gateway)
+        reload.add(reload_parts.web(web))
     commands: dict[str, ControlCommand] = {
         "watch": WatchCommand(watch),
         "originate": OriginateCommand(originators),
         "queues": QueuesCommand(health.queues),
+        "reload": ReloadCommand(lambda: gateway.reload_all()),
     }
     ControlService(config.control, commands, reactor).setServiceParent(gateway)
+    gateway.state = functools.partial(state_of, flow, fastagi, asterisks, history, engine)
     ready = WhenRouting(engine, reactor)
     ready.setServiceParent(gateway)
     Banner(config).setServiceParent(ready)
+    Drain(flow, [fastagi_port, *asterisks], reactor).setServiceParent(gateway)
     return gateway
 
 
@@ -241,21 +280,28 @@ def fastagi_factory(config: Config) -> type[FastAGIFactory]:
     return StarpyFactory
 
 
-def admission(config: Config, reactor: Any) -> Admission:
+def admission(
+    config: Config,
+    reactor: Any,
+    lateness: Callable[[], float] = lambda: 0.0,
+    trusted: Callable[[], Iterable[str]] = tuple,
+) -> Admission:
     """The admission that ``[fastagi]`` configures.
+
+    Args:
+        lateness: see Admission, as the next one.
 
     Raises:
         ConfigError: the secret file cannot be used.
     """
     networks = [network for network in map(parse_network, config.fastagi.allow) if network is not None]
+    return Admission(reactor, networks, read_fastagi_secret(config), *fastagi_limits(config), lateness, trusted)
+
+
+def fastagi_limits(config: Config) -> tuple[Bounds, int]:
+    """The bounds of FastAGI connections, and how many more may be told that the gateway is busy."""
     files = raise_file_limit()
-    return Admission(
-        reactor,
-        networks,
-        read_fastagi_secret(config),
-        fastagi_bounds(config, files),
-        fastagi_reserve(config, files),
-    )
+    return fastagi_bounds(config, files), fastagi_reserve(config, files)
 
 
 def fastagi_reserve(config: Config, files: int) -> int:
@@ -308,7 +354,7 @@ def web_service(
     health: HealthProbe,
     guard: PinGuard,
     reactor: Any,
-) -> IService:
+) -> WebServer:
     """Build the web server.
 
     Raises:
@@ -340,6 +386,26 @@ def web_service(
         pin_guard=guard,
     )
     return build_web(web)
+
+
+class GatewayService(SequentialService):
+    """The whole gateway.
+
+    Attributes:
+        flow: the calls in progress.
+        engine: tells when calls can be routed.
+        reload: the settings in force, and their reload.
+        state: describes the state of the parts, a line each.
+        reload_all: reloads the settings, and what else the process holds open; by default the settings alone.
+    """
+
+    def __init__(self, reactor: Any, flow: CallFlow, engine: RulesEngine, reload: Reload) -> None:
+        super().__init__(reactor)
+        self.flow = flow
+        self.engine = engine
+        self.reload = reload
+        self.reload_all: Callable[[], list[str]] = reload.run
+        self.state: Callable[[], Iterable[str]] = tuple
 
 
 class StoreService(Service):
@@ -376,11 +442,18 @@ class FastAGIService(Listener):
     def __init__(self, description: str, factory: FastAGIFactory, reactor: Any) -> None:
         super().__init__("fastagi.listen", description, DEFAULT_LISTEN, factory, reactor)
         self._factory = factory
+        self._patience_s = DRAIN_TIMEOUT_S
+
+    def refuse_new(self) -> None:
+        """Close the port; calls in progress go on."""
+        for port in list(self):
+            port.disownServiceParent()
+        self._patience_s = 0.0
 
     def stopService(self) -> Deferred[Any]:
-        """Stop listening, and close the calls in progress after their current command."""
+        """Stop listening, and close the calls in progress: after their current command, or at once after refuse_new."""
         stopped = super().stopService()
-        return DeferredList([stopped, self._factory.drain()])
+        return DeferredList([stopped, self._factory.drain(self._patience_s)])
 
 
 class Banner(Service):

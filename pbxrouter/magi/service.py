@@ -99,6 +99,7 @@ class MagiService(Service):
         self._ending: set[tuple[MagiChannel, str]] = set()
         self._adopting: set[str] = set()
         self._looked = False
+        self._refusing = False
         self._search = LoopingCall(lambda: Deferred.fromCoroutine(self._find_waiting()))
         self._search.clock = clock
         for name, handler in (
@@ -124,6 +125,19 @@ class MagiService(Service):
         if self._manager.is_up:
             self._up()
 
+    def set_contexts(self, contexts: Collection[str]) -> None:
+        """Serve the calls of other contexts from now on; calls in progress go on."""
+        self._contexts = frozenset(contexts)
+        if self._contexts and self._manager.is_up:
+            self._up()
+        elif not self._contexts:
+            self._look_no_more()
+
+    def refuse_new(self) -> None:
+        """Take no further call; those in progress go on."""
+        self._refusing = True
+        self._look_no_more()
+
     def stopService(self) -> Deferred[Any]:
         """Give every call back to the dialplan after its current command."""
         super().stopService()
@@ -132,14 +146,14 @@ class MagiService(Service):
         released = []
         for call in calls.values():
             if not call.ended:
-                call.connection_lost("the gateway stops")
+                call.give_back()
                 released.append(self._send(call.address, BREAK, self._manager.new_id()))
         return DeferredList(released, consumeErrors=True)
 
     # --- events ---
 
     def _started(self, event: AMIMessage) -> None:
-        if not self.running or event.get("Context") not in self._contexts:
+        if not self.running or self._refusing or event.get("Context") not in self._contexts:
             return
         if not is_whole(event, "Env"):
             self.log.warn("MAGI: ignored an AsyncAGIStart that a caller has tampered with")
@@ -198,7 +212,7 @@ class MagiService(Service):
         """Handle ``MAGIExec``, the event of the 2006 patch."""
         name = event.get("Channel")
         try:
-            request = historical_request(event) if self.running else None
+            request = historical_request(event) if self.running and not self._refusing else None
         except ForgedRequest as error:
             self.log.warn("MAGI: MAGIExec of {channel} refused: {error}", channel=printable(name), error=str(error))
             return
@@ -255,7 +269,7 @@ class MagiService(Service):
 
     def _channel(self, request: AGIRequest, address: str, unread: bool = False) -> MagiChannel:
         new_id = self._manager.new_id
-        return MagiChannel(request, address, self._send, new_id, self._clock, self._watch, unread)
+        return MagiChannel(request, address, self._send, new_id, self._clock, self._watch, unread, self._limit)
 
     def _spawn(self, conversation: Coroutine[Deferred[Any], Any, object]) -> None:
         Deferred.fromCoroutine(conversation).addErrback(
@@ -302,10 +316,13 @@ class MagiService(Service):
         headers = [("Channel", address), ("Command", line), ("CommandID", command_id)]
         return self._manager.action("AGI", headers)
 
+    def _limit(self, address: str, seconds: int) -> Deferred[AMIMessage]:
+        return self._manager.action("AbsoluteTimeout", [("Channel", address), ("Timeout", str(seconds))])
+
     # --- the connection, and calls that were already waiting ---
 
     def _up(self) -> None:
-        if self.running and self._contexts and not self._search.running:
+        if self.running and self._contexts and not (self._refusing or self._search.running):
             self._search.start(LOOK_AGAIN_S).addErrback(
                 lambda failure: self.log.failure("MAGI: looking for waiting calls failed", failure)
             )
@@ -335,7 +352,9 @@ class MagiService(Service):
             return
         self._looked = True
         async for item in in_slices(listed, SLICE, self._clock):
-            if could_be(item, self._contexts) and item.get("Uniqueid") not in self._calls and self.running:
+            if self._refusing or not self.running:
+                return
+            if could_be(item, self._contexts) and item.get("Uniqueid") not in self._calls:
                 self._spawn(self._adopt(item))
 
     async def _adopt(self, item: AMIMessage) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from twisted.application import strports
-from twisted.application.service import IService, MultiService
+from twisted.application.service import MultiService
+from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 
 from pbxrouter.errors import ConfigError
+from pbxrouter.text import sentence
 
 BACKLOG: Final = 4096
 """Connections that the kernel queues; with Twisted's 50 a burst of calls waits a second (SYN retry)."""
@@ -19,6 +22,38 @@ def with_backlog(description: str) -> str:
     if description.startswith("tcp:") and ":backlog=" not in description:
         return f"{description}:backlog={BACKLOG}"
     return description
+
+
+class _Context:
+    """The TLS context of an ``ssl:`` endpoint, which may be replaced while it listens."""
+
+    def __init__(self, factory: Any) -> None:
+        self._factory = factory
+
+    @classmethod
+    def within(cls, endpoint: Any) -> _Context | None:
+        """Put one into an endpoint; None if it has no context of its own. Twisted has no public way to it."""
+        factory = getattr(endpoint, "_sslContextFactory", None)
+        if factory is None:
+            return None
+        endpoint._sslContextFactory = context = cls(factory)
+        return context
+
+    def use(self, factory: Any) -> None:
+        """Use another context for new connections."""
+        self._factory = factory
+
+    def getContext(self) -> Any:
+        """The context of a connection; see twisted.internet.interfaces.IOpenSSLContextFactory."""
+        return self._factory.getContext()
+
+
+def _why(error: Exception) -> str:
+    """An error of OpenSSL or the system, in one line."""
+    told = error.args[0] if error.args else None
+    if isinstance(told, list) and told:  # OpenSSL's: a list of (library, function, reason)
+        return ", ".join(str(entry[-1]) for entry in told)
+    return str(error) or type(error).__name__
 
 
 class Listener(MultiService):
@@ -37,13 +72,39 @@ class Listener(MultiService):
         super().__init__()
         self._key = key
         self._description = description
+        self._reactor = reactor
         try:
-            port: IService = strports.service(with_backlog(description), factory, reactor=reactor)
+            port: Any = strports.service(with_backlog(description), factory, reactor=reactor)
         except Exception as error:
             raise ConfigError(
                 f"{key}: {description!r} is no endpoint ({error}); accepted is for example {example}"
             ) from None
         port.setServiceParent(self)
+        self._context = _Context.within(port.endpoint)
+
+    def prepare_certificates(self) -> Callable[[], None] | None:
+        """Load the certificate and key of an ``ssl:`` endpoint again; None if the endpoint has none.
+
+        A ``tls:`` endpoint looks at its folder by itself.
+
+        Returns:
+            A function that uses them for the connections that come from now on.
+
+        Raises:
+            ConfigError: they cannot be used.
+        """
+        context = self._context
+        if context is None:
+            return None
+        try:
+            loaded = serverFromString(self._reactor, self._description)
+            factory = loaded._sslContextFactory
+            factory.getContext()
+        except Exception as error:  # OpenSSL's, OSError and others
+            raise ConfigError(
+                sentence("{key}: the certificate cannot be loaded again: {why}", key=self._key, why=_why(error))
+            ) from None
+        return lambda: context.use(factory)
 
     def privilegedStartService(self) -> None:
         """Open the port.

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Final, TextIO
 
 MAX_WAITING: Final = 1 << 20
@@ -114,17 +115,25 @@ class UnblockedOutput:
                 select.select([], [self._file], [])
 
 
-def unblock_output(reactor: Any) -> None:
+def unblock_output(reactor: Any) -> Callable[[], object]:
     """Let what is written to sys.stdout from now on never block; what is queued is written when the reactor ends.
 
     Does nothing without a standard output.
+
+    Returns:
+        A function that waits until what is queued is written, for CLOSING_S at most.
     """
     stream = sys.stdout
     if stream is None or isinstance(stream, UnblockedOutput):
-        return
+        return _nothing_waits
     try:
         output = UnblockedOutput(stream)
     except (OSError, ValueError):  # it is closed, or no file
-        return
+        return _nothing_waits
     sys.stdout = output
     reactor.addSystemEventTrigger("after", "shutdown", output.close)
+    return output.close
+
+
+def _nothing_waits() -> None:
+    """Wait for nothing."""

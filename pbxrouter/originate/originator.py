@@ -118,6 +118,11 @@ class Originator:
             manager.subscribe(name, self._event)
         manager.on_disconnect(self._down)
 
+    def reconfigure(self, technologies: Mapping[str, str], contexts: Collection[str]) -> None:
+        """Use other technologies and contexts for the calls that are requested from now on."""
+        self._technologies = technologies
+        self._contexts = contexts
+
     @property
     def is_up(self) -> bool:
         """Whether a call can be originated now."""

@@ -23,7 +23,8 @@ from typing import Final
 FREE_GUESSES: Final = 5
 """Wrong guesses of one endpoint or number before it is limited."""
 HONEST_MISTAKES: Final = 3
-"""Wrong guesses of an endpoint from which those of its caller number count for it, too."""
+"""Wrong guesses of an endpoint from which those of its caller number count for it, too; during an attack a known caller
+has no further guess then."""
 GUESSES_AN_HOUR: Final = 10
 """Wrong guesses an hour of one endpoint or number after those."""
 MAPPING_GUESSES: Final = 30
@@ -208,7 +209,8 @@ def guesses(key: GuessKey, forgiven_at: float, now: float) -> int:
 
 
 def lock_bounds(attacked: bool) -> dict[str, float]:
-    """Seconds until all guesses are forgiven, above which a key is locked or attacked: by scope, and for ``caller``.
+    """Seconds until all guesses are forgiven, above which a key is locked or attacked: by scope, and for ``caller``
+    and ``known``, a caller that is known.
 
     Args:
         attacked: whether the gateway-wide alarm is on, so that callers have no free guess.
@@ -217,14 +219,20 @@ def lock_bounds(attacked: bool) -> dict[str, float]:
     for scope in SCOPES:
         key = GuessKey(scope, "")
         bounds[scope] = (_free(key, attacked) - 1) * key.interval_s
-    return {**bounds, "caller": bounds["endpoint"]}
+    phone = GuessKey("endpoint", "")
+    known = (_free(phone, attacked, is_known=True) - 1) * phone.interval_s
+    return {**bounds, "caller": bounds["endpoint"], "known": known}
 
 
-def rule(keys: tuple[GuessKey, ...], forgiven_at: Mapping[GuessKey, float], now: float) -> Ruling:
+def rule(
+    keys: tuple[GuessKey, ...], forgiven_at: Mapping[GuessKey, float], now: float, is_known: bool = False
+) -> Ruling:
     """Decide whether a call's next PIN is checked.
 
     Args:
         forgiven_at: by key, epoch second at which all of its guesses are forgiven; keys without any may be missing.
+        is_known: whether the caller is a phone of the rules, or one from which a right PIN came: it may mistype
+            twice during an attack, too.
     """
     counts = {key: guesses(key, forgiven_at.get(key, 0.0), now) for key in keys}
     attacked = (key for key in keys if key.scope in ("mapping", "gateway") and counts[key] >= key.free)
@@ -237,7 +245,7 @@ def rule(keys: tuple[GuessKey, ...], forgiven_at: Mapping[GuessKey, float], now:
             delay_s = max(delay_s, float(round(min(forgiven_at.get(key, 0.0) - now, MAX_QUEUE_S))))
         if not key.may_lock or not counts[key] or (innocent and key.scope == "number"):
             continue
-        free = _free(key, alarmed is not None)
+        free = _free(key, alarmed is not None, is_known)
         if counts[key] >= free:
             until = forgiven_at[key] - (free - 1) * key.interval_s
             return Ruling(key, until, MAX_DELAY_S if alarmed is not None else _delay(counts[key]), alarmed)
@@ -253,8 +261,10 @@ def charges(keys: Iterable[GuessKey], ruling: Ruling) -> tuple[GuessKey, ...]:
     return tuple(key for key in keys if key.scope != "queue" or ruling.alarmed is not None)
 
 
-def _free(key: GuessKey, attacked: bool) -> int:
-    return 1 if attacked and key.is_caller else key.free
+def _free(key: GuessKey, attacked: bool, is_known: bool = False) -> int:
+    if not (attacked and key.is_caller):
+        return key.free
+    return HONEST_MISTAKES if is_known else 1
 
 
 def charged(key: GuessKey, forgiven_at: float, now: float) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pbxrouter.web.api.dispatch import api_routes
 from pbxrouter.web.api.resources.endpoints import ENDPOINTS
 from pbxrouter.web.console.app import console_routes
+from pbxrouter.web.console.templates import compile_templates
 from pbxrouter.web.context import WebContext
 from pbxrouter.web.http.guard import Guarded, Visitors
 from pbxrouter.web.http.public_url import base_url, check_url
@@ -23,6 +24,7 @@ def build_web(web: WebContext) -> WebServer:
     config = web.config.web
     listen = config.listen or ""
     check_url(config.url)
+    compile_templates()  # before there are calls
     visitors = Visitors(config)
     threads = PasswordThreads(web.reactor)
     parts = [
@@ -33,6 +35,7 @@ def build_web(web: WebContext) -> WebServer:
                 web.pin_guard.statistics,
                 web.refused_calls,
                 lambda: service.site.refused,
+                web.examined,
                 lambda: web.health().queues,
             )
         ),
@@ -40,4 +43,4 @@ def build_web(web: WebContext) -> WebServer:
         console_routes(web, visitors, threads),
     ]
     service = WebService(listen, Guarded(resource(parts), visitors), web.reactor)
-    return WebServer(web, threads, service, base_url(config.url, listen))
+    return WebServer(web, threads, service, base_url(config.url, listen), visitors=visitors)

@@ -20,7 +20,7 @@ from pbxrouter.call import ActiveCalls, PinGuard
 from pbxrouter.config import Config
 from pbxrouter.counter import CallCounter
 from pbxrouter.database import LimitedDatabase, Store
-from pbxrouter.doctor import Finding
+from pbxrouter.doctor import Finding, LastRun
 from pbxrouter.health import Health
 from pbxrouter.originate import Originator
 from pbxrouter.rules import RulesEngine, RulesReloader, RuleSurveyor
@@ -48,6 +48,7 @@ class WebContext:
         health: takes a Health from memory.
         now: returns epoch seconds.
         examine: runs the doctor, passing on each finding; by default the one for ``config``.
+        examined: what the last run of the doctor has found.
         refused_calls: number of calls that the gateway has refused as forged.
         pin_guard: limits wrong PINs; has what it has seen since the gateway started.
         passwords: hashes console passwords.
@@ -70,6 +71,7 @@ class WebContext:
     now: Callable[[], float]
     reactor: Any
     examine: Callable[[Callable[[Finding], object]], Awaitable[object]] | None = None
+    examined: LastRun = field(default_factory=LastRun)
     refused_calls: Callable[[], int] = lambda: 0
     pin_guard: PinGuard = field(default_factory=lambda: PinGuard(None, (), time.time))
     passwords: PasswordHashes = field(default_factory=PasswordHashes)
@@ -79,6 +81,15 @@ class WebContext:
         """Make the default surveyor."""
         surveyor = RuleSurveyor(lambda: self.engine.rules, self.applications, self.reactor)
         object.__setattr__(self, "surveyor", surveyor)
+
+    def reconfigure(self, config: Config) -> None:
+        """Use other settings from now on.
+
+        Raises:
+            ConfigError: there is no such time zone; nothing is changed.
+        """
+        self.zone.set(config.web.timezone)
+        object.__setattr__(self, "config", config)
 
     def in_thread(self, function: Callable[..., T], *arguments: Any) -> Deferred[T]:
         """Run a blocking function in the reactor's thread pool."""

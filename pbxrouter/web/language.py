@@ -43,6 +43,14 @@ class Zone:
     """
 
     def __init__(self, name: str = "") -> None:
+        self.set(name)
+
+    def set(self, name: str) -> None:
+        """Change to another time zone.
+
+        Raises:
+            ConfigError: there is no such time zone; nothing is changed.
+        """
         try:
             self._zone = ZoneInfo(name) if name else None
         except (ZoneInfoNotFoundError, ValueError, OSError):

@@ -19,6 +19,7 @@ from twisted.web.iweb import IRequest
 from pbxrouter import __version__
 from pbxrouter.call import PinStatistics
 from pbxrouter.counter import ALL, REASONS, CallCounter, Counts
+from pbxrouter.doctor import LastRun
 from pbxrouter.net import QueueFigures
 from pbxrouter.web.http.site import AddRoutes, header
 
@@ -46,6 +47,7 @@ def registry_of(
     pins: PinStatistics | None = None,
     refused_calls: Callable[[], int] = lambda: 0,
     web_refused: Callable[[], Mapping[str, int]] = dict,
+    examined: LastRun | None = None,
     queues: Callable[[], Sequence[QueueFigures]] = tuple,
 ) -> CollectorRegistry:
     """Make a registry with the counters of all Asterisks and the metrics of the process.
@@ -55,6 +57,7 @@ def registry_of(
         pins: wrong PINs and lock-outs.
         refused_calls: returns how many calls were refused as forged.
         web_refused: returns how many of the web server's connections were refused, by reason.
+        examined: what the last run of the doctor has found.
         queues: returns the figures of all queues.
     """
     registry = CollectorRegistry()
@@ -62,8 +65,40 @@ def registry_of(
     registry.register(QueueCollector(queues))
     if pins is not None:
         registry.register(PinCollector(pins))
+    if examined is not None:
+        registry.register(DoctorCollector(examined))
     ProcessCollector(registry=registry)
     return registry
+
+
+class DoctorCollector(Collector):
+    """Collects what the last run of the doctor has found; before the first, that nothing is known."""
+
+    def __init__(self, examined: LastRun) -> None:
+        self._examined = examined
+
+    def collect(self) -> Iterator[Metric]:
+        """See prometheus_client."""
+        counts, ended = self._examined.counts, self._examined.ended
+        findings = GaugeMetricFamily(
+            "pbxrouter_doctor_findings", "Findings of the doctor's last run, by state.", labels=["state"]
+        )
+        state = GaugeMetricFamily(
+            "pbxrouter_doctor_state",
+            "1 for the state of the doctor's last run; unknown if something could not be checked, or before a run.",
+            labels=["state"],
+        )
+        for name, count in (("ok", counts.ok), ("wrong", counts.wrong), ("unknown", counts.unknown)):
+            findings.add_metric([name], count)
+            state.add_metric([name], float(name == counts.state))
+        yield findings
+        yield state
+        last = GaugeMetricFamily(
+            "pbxrouter_doctor_last_run_timestamp_seconds", "When the doctor's last run ended; missing before a run."
+        )
+        if ended is not None:
+            last.add_metric([], ended)
+        yield last
 
 
 class PinCollector(Collector):

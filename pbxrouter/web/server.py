@@ -13,12 +13,15 @@ from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from pbxrouter.config import Config
 from pbxrouter.database.access import needs_setup, put_setup_link
 from pbxrouter.errors import StoreError
 from pbxrouter.security import hash_token
 from pbxrouter.web.context import WebContext
-from pbxrouter.web.http.public_url import is_open_without_tls, setup_url
+from pbxrouter.web.http.guard import Visitors
+from pbxrouter.web.http.public_url import check_url, is_open_without_tls, setup_url
 from pbxrouter.web.http.site import WebService
+from pbxrouter.web.language import Zone
 from pbxrouter.web.password_threads import PasswordThreads
 
 
@@ -30,6 +33,7 @@ class WebServer(MultiService):
         site: the port.
         base: its address for browsers.
         say: prints a line to the terminal.
+        visitors: who they are, by the settings.
 
     Attributes:
         greeted: fires when the console's address has been printed.
@@ -46,13 +50,38 @@ class WebServer(MultiService):
         site: WebService,
         base: str,
         say: Callable[[str], None] | None = None,
+        visitors: Visitors | None = None,
     ) -> None:
         super().__init__()
+        self._site = site
+        self._visitors = visitors
         self._web = web
         self._threads = threads
         self._base = base
         self._say = say or _say
         site.setServiceParent(self)
+
+    def prepare_reload(self, config: Config) -> tuple[Callable[[], None], bool]:
+        """Check other settings of ``[web]``, and load the certificate again.
+
+        Returns:
+            A function that puts both in force, and whether there is a certificate.
+
+        Raises:
+            ConfigError: a setting or the certificate cannot be used.
+        """
+        check_url(config.web.url)
+        Zone(config.web.timezone)
+        renew = self._site.prepare_certificates()
+
+        def apply() -> None:
+            self._web.reconfigure(config)
+            if self._visitors is not None:
+                self._visitors.configure(config.web)
+            if renew is not None:
+                renew()
+
+        return apply, renew is not None
 
     def startService(self) -> None:
         """Start, and print the console's address."""

@@ -11,6 +11,7 @@ from pbxrouter.alarms import Alarm
 from pbxrouter.alarms.delivery import BACK_OFF_S, MAX_QUEUED, QUIET_S, AlarmService
 from pbxrouter.alarms.message import Notice
 from pbxrouter.errors import AlarmFailed
+from pbxrouter.net import QueueFigures
 
 
 class FakeTarget:
@@ -68,6 +69,20 @@ class DeliveryTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.raise_alarm("other")
         self.assertEqual(self.kinds()[-1], "other")
+
+    def test_figures(self) -> None:
+        """The queue's length, the age of its oldest, and what was dropped or given up."""
+        name = f"alarms {self.target.name}"
+        self.assertEqual(self.service.queues, [QueueFigures(name, 0)])
+        for place in range(MAX_QUEUED + 2):
+            self.raise_alarm(f"kind {place}")
+        self.clock.advance(1.5)
+        self.assertEqual(self.service.queues, [QueueFigures(name, MAX_QUEUED, 1.5, 0, 2)])
+        for seconds in (*BACK_OFF_S, 0.0):
+            self.target.running.errback(AlarmFailed("away"))
+            self.clock.advance(seconds)
+        (figures,) = self.service.queues
+        self.assertEqual((figures.length, figures.lost), (MAX_QUEUED - 1, 3))
 
     def test_one_after_the_other(self) -> None:
         """The next alarm waits until the previous one is delivered; a target's bug is logged and stops nothing."""
@@ -141,6 +156,32 @@ class DeliveryTests(SynchronousTestCase):
             self.target.running.callback(None)
             self.clock.advance(0)
         self.assertEqual(self.kinds()[1:], ["k0", *(f"k{number}" for number in range(3, MAX_QUEUED + 2))])
+
+    def test_other_targets(self) -> None:
+        """What waits still goes to the former target, what is raised later to the new one; a stop ends both."""
+        self.raise_alarm("one")
+        self.raise_alarm("two")
+        other = FakeTarget()
+        self.service.set_targets([other])
+        self.raise_alarm("three")
+        self.target.running.callback(None)
+        self.clock.advance(0)
+        self.assertEqual(self.kinds(), ["one", "two"])
+        self.assertEqual([notice.alarm.kind for notice in other.asked], ["three"])
+        with capturedLogs() as logs:
+            self.successResultOf(self.service.stopService())
+        self.assertEqual(sum("was not delivered: the gateway stops" in event["log_format"] for event in logs), 2)
+
+    def test_former_targets(self) -> None:
+        """A former target with nothing to deliver is forgotten."""
+        self.raise_alarm()
+        self.target.running.callback(None)
+        other = FakeTarget()
+        self.service.set_targets([other])
+        self.raise_alarm("three")
+        other.running.callback(None)
+        self.successResultOf(self.service.stopService())
+        self.assertEqual(self.kinds(), ["test"])
 
     def test_stopped(self) -> None:
         """Stopping cancels the attempt, logs alarms that wait as not delivered, and ignores later ones."""

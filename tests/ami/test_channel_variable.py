@@ -44,7 +44,8 @@ class HasVariableTests(SynchronousTestCase):
 
     def test_cannot_be_asked(self) -> None:
         """None where Asterisk does not answer, refuses the action, or is not connected."""
-        errors: tuple[ManagerError, ...] = (ActionTimeout("no answer"), ActionFailed("Permission denied"))
+        denied = ActionFailed("Permission denied")
+        errors: tuple[ManagerError, ...] = (ActionTimeout("no answer"), denied, denied)
         with capturedLogs() as logs:
             for error in errors:
                 self.manager.lists["Status"] = error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import html
+import json
 import re
 import socket
 import time
@@ -170,3 +171,37 @@ class WithoutAmiTest(ClickCase):
         self.assertLess(time.monotonic() - began, PATIENCE_S)
         with contextlib.closing(database.connect(self.gateway.database)) as connection:
             self.assertEqual(connection.execute("SELECT sum(calls) FROM dial_link_calls").fetchone(), (None,))
+
+
+class ClosedTest(ClickCase):
+    """The settings name no context that originated calls may enter."""
+
+    config = WEB + re.sub("originate = .*\n", "", AMI)
+
+    def setUp(self) -> None:
+        """Wait until the gateway is on AMI."""
+        super().setUp()
+        wait_for("AMI", lambda: "AMI lab: connected" in self.gateway.log())
+        self._sockets = self.gateway.sockets()
+
+    def test_closed(self) -> None:
+        """No way in places a call: a link of earlier times, the API, the command line; none counts against the link."""
+        closed = "asterisk.originate lists no context, so no call can be placed; add pbxrouter to allow it"
+        response, page = self.send("21")
+        self.assertGreaterEqual(response.status, 400)
+        self.assertIn("We cannot call this number from here", page)
+        self.assertIn(closed, self.gateway.log(self._gateway_mark))
+        with self.assertRaises(AssertionError) as refused:
+            self.gateway.command("originate", "PJSIP/33", "--to", "21", "--context", "pbxrouter")
+        self.assertIn(closed, str(refused.exception))
+        token = self.gateway.command("token", "create", f"at {time.time()}", "--scope", "dial").split()[-1]
+        wanted = json.dumps({"channel": "PJSIP/33", "to": "21", "context": "pbxrouter"})
+        connection = HTTPConnection("127.0.0.1", PORT, timeout=PATIENCE_S)
+        with contextlib.closing(connection):
+            headers = {"Connection": "close", "Content-Type": "application/json", "Authorization": f"Bearer {token}"}
+            connection.request("POST", "/api/originate", wanted, headers)
+            answer = connection.getresponse()
+            self.assertEqual((answer.status, closed in answer.read().decode()), (400, True))
+        with contextlib.closing(database.connect(self.gateway.database)) as rows:
+            self.assertIn(rows.execute("SELECT sum(calls) FROM dial_link_calls").fetchone()[0], (None, 0))
+        self.assertEqual((self.lab.channels(), self.commands()), ([], []))

@@ -33,6 +33,7 @@ from pbxrouter.errors import (
     CommandRefused,
     ConnectionClosed,
     ForgedRequest,
+    GatewayStopping,
     ReplyTimeout,
 )
 from pbxrouter.fastagi import SETTLE_S
@@ -93,6 +94,14 @@ class FakeDriver:
         if isinstance(self.comes, Exception):
             raise self.comes
         return self.comes
+
+
+class StoppableChannel(FakeChannel):
+    """A channel that tells whether Asterisk runs an application for the gateway now."""
+
+    def __init__(self, call: SimulatedCall, answers: Answers, in_application: bool) -> None:
+        super().__init__(call, answers)
+        self.in_application = in_application
 
 
 class FlowCase(SynchronousTestCase):
@@ -662,6 +671,45 @@ class Running(FlowCase):
             self.assertEqual(len(self.serve_by(ConnectionClosed())), 3)
         self.assertEqual(loud(logs), [])
         self.ended("HANGUP")
+
+    def test_gateway_stops(self) -> None:
+        """A stop of the gateway is no hang-up: a call in an application goes on, one in a conversation was cut."""
+        for in_application, outcome, why in (
+            (True, "LEFT", "the gateway stopped while dial ran, which goes on"),
+            (False, "STOPPED", "the gateway stopped while it talked with the caller"),
+        ):
+            with capturedLogs() as logs:
+                self.assertEqual(len(self.serve_by(GatewayStopping(in_application))), 3)
+            self.assertEqual(loud(logs), [])
+            self.ended(outcome)
+            note = self.reports.records[-1].note
+            assert note is not None
+            self.assertEqual(note.english, why)
+
+    def test_gateway_stops_while_asking(self) -> None:
+        """A call that is cut at a prompt was cut, also where the prompt is an application's."""
+        self.flow = self.flow_by(workshop_rules())
+        for in_application in (False, True):
+            self.run_call("34", answers={"GET DATA": GatewayStopping(in_application)})
+            self.ended("STOPPED")
+
+    def test_calls_that_need_the_gateway(self) -> None:
+        """A call whose application runs in Asterisk does not need the gateway; one at a prompt does."""
+        self.assertEqual((self.flow.in_progress, self.flow.talking), (0, 0))
+        for number, command, in_application, talking in (
+            ("21", "EXEC Dial", True, 0),
+            ("21", "EXEC Dial", False, 1),
+            ("34", "GET DATA", False, 1),
+            ("34", "GET DATA", True, 1),
+        ):
+            self.flow = self.flow_by(workshop_rules())
+            channel = StoppableChannel(SimulatedCall(number, caller="33"), {command: None}, in_application)
+            served = Deferred.fromCoroutine(self.flow.serve(channel))
+            self.assertEqual((self.flow.in_progress, self.flow.talking), (1, talking), (number, in_application))
+            assert channel.waiting is not None
+            channel.waiting.errback(GatewayStopping(in_application))
+            self.successResultOf(served)
+            self.assertEqual((self.flow.in_progress, self.flow.talking), (0, 0))
 
     def test_forged_while_running(self) -> None:
         """A call that the channel refuses as forged is reported as REFUSED, and not logged again."""

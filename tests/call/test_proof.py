@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred
@@ -10,10 +12,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.agi import Prompts
 from pbxrouter.ami import AMIConnection, AMIMessage
-from pbxrouter.call import ActiveCalls, CallFlow, CallProofs, PinGuard, Reports
+from pbxrouter.call import ActiveCalls, CallFlow, CallProofs, PinChanges, PinGuard, Reports
 from pbxrouter.call.pin_guard import PinSource
 from pbxrouter.call.proof import VARIABLE
 from pbxrouter.call.record import CallRecord
+from pbxrouter.drivers import Call, Driver, Outcome
 from pbxrouter.errors import ActionTimeout
 from pbxrouter.rules import RulesEngine
 from pbxrouter.security import GuessKey, Standing, call_mark
@@ -132,15 +135,30 @@ class FlowTests(ProofCase):
         """Make the guard and the reports."""
         super().setUp()
         self.records: list[CallRecord] = []
-        self.guard = PinGuard(None, (), lambda: 1000.0)
+        self.guard = PinGuard(None, (), lambda: 1000.0, seconds=lambda: 1000.0)
 
-    def serve(self, proofs: CallProofs, channel: FakeChannel) -> Deferred[None]:
+    def serve(
+        self,
+        proofs: CallProofs,
+        channel: FakeChannel,
+        drivers: Mapping[str, Driver] = MappingProxyType({}),
+        changes: PinChanges | None = None,
+    ) -> Deferred[None]:
         """Serve a call."""
-        engine = RulesEngine(())
+        engine = RulesEngine(drivers.keys())
         engine.replace(workshop_rules())
         reports = Reports()
         reports.add(self.records.append)
-        flow = CallFlow(engine, {}, Prompts(), reports, ActiveCalls(), guard=self.guard, proofs=proofs)
+        flow = CallFlow(
+            engine,
+            drivers,
+            Prompts(),
+            reports,
+            ActiveCalls(),
+            guard=self.guard,
+            proofs=proofs,
+            pin_changes=changes,
+        )
         return Deferred.fromCoroutine(flow.serve(channel))
 
     def test_forged_call(self) -> None:
@@ -170,6 +188,28 @@ class FlowTests(ProofCase):
             self.assertEqual((attempt.is_checked, attempt.ruling.delay_s), (True, 0.0))
 
         return Deferred.fromCoroutine(admit())
+
+    def test_forged_change_of_a_pin(self) -> None:
+        """A driver that asks for a PIN itself does not get it checked either: the call is refused, none is charged."""
+
+        class Asks:
+            """Asks for a user's PIN, as changepin does."""
+
+            async def run(self, call: Call) -> Outcome:
+                """Identify a user by a PIN that no caller keyed."""
+                assert call.pins is not None
+                await call.pins.identify("123456")
+                return Outcome()
+
+        def unused(*arguments: object) -> Any:
+            raise AssertionError("the database was used")
+
+        database: Any = None
+        changes = PinChanges(database, self.guard, unused, unused, lambda: 1000.0)
+        channel = PeerChannel(None, SimulatedCall("21", caller="33", uniqueid=UNIQUEID), ("",))
+        self.successResultOf(self.serve(self.proofs(self.one), channel, {"dial": Asks()}, changes))
+        self.assertEqual(self.records[-1].outcome.status, "REFUSED")
+        self.assertEqual(self.guard.statistics.wrong, 0)
 
     def test_without_pin(self) -> None:
         """A call that needs no PIN sets no variable, and Asterisk is not asked."""
@@ -203,7 +243,7 @@ class SharedKeysTests(SynchronousTestCase):
     def setUp(self) -> None:
         """Make the guard."""
         self.now = 1_000_000.0
-        self.guard = PinGuard(None, ["PJSIP/out"], lambda: self.now)
+        self.guard = PinGuard(None, ["PJSIP/out"], lambda: self.now, seconds=lambda: self.now)
 
     def key(self, endpoint: str, caller: str, *, right: bool = False, standing: Standing = Standing.UNPROVEN) -> Any:
         """Key a PIN; returns the attempt."""
@@ -248,6 +288,9 @@ class SharedKeysTests(SynchronousTestCase):
         self.assertEqual((known.is_checked, known.ruling.delay_s), (True, 0.0))
         inside = self.key("PJSIP/33", "33", right=True, standing=proven)
         self.assertEqual((inside.is_checked, inside.ruling.delay_s), (True, 0.0))
+        for wrong in range(4):  # one who is known may mistype twice during an attack, too
+            mistyped = self.key("PJSIP/out", "600", standing=proven)
+            self.assertEqual((mistyped.is_checked, mistyped.ruling.delay_s), (wrong < 3, 0.0 if wrong < 3 else 8.0))
         second = self.key("PJSIP/out", "5550", standing=proven)
         self.assertEqual((second.is_checked, second.ruling.delay_s), (False, 8.0))
         self.now += 30.0

@@ -17,6 +17,8 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from pbxrouter.cli.doctor import STATUS, headline
+from pbxrouter.doctor import Counts
 from tests import needs
 from tests.cli.test_app import start
 from tests.needs import PATIENCE_S
@@ -249,6 +251,19 @@ class DoctorTests(CommandCase):
         ):
             self.assertIn(words, said)
         self.assertNotIn(SECRET, said)
+
+    def test_unknown(self) -> None:
+        """What could not be checked is neither a problem nor well: a headline and an exit status of its own."""
+        for states, line, status in (
+            (["ok"], "no problems found", 0),
+            (["ok", "unknown"], "no problems found, but 1 check could not be made", 3),
+            (["ok", "unknown", "unknown"], "no problems found, but 2 checks could not be made", 3),
+            (["wrong", "unknown"], "1 problem found; 1 check could not be made", 1),
+            (["wrong", "wrong"], "2 problems found", 1),
+            ([], "nothing could be checked", 3),
+        ):
+            counts = Counts(*(states.count(state) for state in ("ok", "wrong", "unknown")))
+            self.assertEqual((headline(counts), STATUS[counts.state]), (line, status))
 
     def test_json(self) -> None:
         """--json prints the same as one object."""

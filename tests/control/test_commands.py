@@ -9,9 +9,10 @@ from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter.control.commands import OriginateCommand, text
+from pbxrouter.control.commands import OriginateCommand, QueuesCommand, ReloadCommand, text
 from pbxrouter.control.server import JsonObject
-from pbxrouter.errors import ControlRefused, ManagerUnavailable, OriginateRefused
+from pbxrouter.errors import ConfigError, ControlRefused, ManagerUnavailable, OriginateRefused
+from pbxrouter.net import QueueFigures
 from pbxrouter.originate.originator import CallRequest, Originator, Progress, originator_for
 from pbxrouter.text.sentences import Sentence
 
@@ -56,6 +57,26 @@ class ValueTests(SynchronousTestCase):
             ("c", {"a": one}, "choose one of these Asterisks: a"),
         ):
             self.assertIn(words, str(self.assertRaises(ControlRefused, originator_for, name, known)))
+
+
+class ReloadTests(SynchronousTestCase):
+    """The command behind ``pbxrouter reload``."""
+
+    def test_lines(self) -> None:
+        """Each line is an answer of its own, and the stream ends."""
+        told: list[object] = []
+        stop = ReloadCommand(lambda: ["a: reloaded", "b: needs a restart"])({}, told.append, lambda: told.append("end"))
+        self.assertEqual(told, [{"line": "a: reloaded"}, {"line": "b: needs a restart"}, "end"])
+        stop()
+        self.assertEqual(len(told), 3)
+
+    def test_refused(self) -> None:
+        """An error goes to the control server, which answers with it."""
+
+        def refuse() -> list[str]:
+            raise ConfigError("x.toml: y: no such key")
+
+        self.assertRaises(ConfigError, ReloadCommand(refuse), {}, self.fail, self.fail)
 
 
 class OriginateTests(SynchronousTestCase):
@@ -157,3 +178,24 @@ class OriginateTests(SynchronousTestCase):
         stop()
         self.goes("ringing", "ended")
         self.assertEqual(self.ends, 1)
+
+
+class QueuesTests(SynchronousTestCase):
+    """The command that tells of the queues."""
+
+    def test_answer(self) -> None:
+        """All figures are sent in one object, and the stream ends."""
+        sent: list[object] = []
+        command = QueuesCommand(lambda: [QueueFigures("history", 3, 1.5, 1, 2), QueueFigures("counter lab", 0)])
+        command({}, sent.append, lambda: sent.append("end"))()
+        history, counter = (
+            {"name": "history", "length": 3, "oldest_s": 1.5, "set_aside": 1, "lost": 2},
+            {
+                "name": "counter lab",
+                "length": 0,
+                "oldest_s": 0.0,
+                "set_aside": 0,
+                "lost": 0,
+            },
+        )
+        self.assertEqual(sent, [{"queues": [history, counter]}, "end"])

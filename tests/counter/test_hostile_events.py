@@ -33,7 +33,7 @@ class HostileEvents(DatabaseCase):
     """A table of calls, and its writer."""
 
     def setUp(self) -> None:
-        """Make them."""
+        """Make the table and the writer, on a database of their own."""
         super().setUp()
         self.counting = CallCounts()
         self.table = CallTable(self.counting)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from pathlib import Path
@@ -43,6 +44,17 @@ class ExplainTests(SynchronousTestCase):
         """The error when the file is opened, and its words."""
         error = self.assertRaises(StoreError, database.connect, self.path)
         return type(error), str(error)
+
+    def test_no_descriptor_left(self) -> None:
+        """A file that cannot be opened for want of a descriptor is not said to be forbidden."""
+        self.path.touch()
+
+        def refuse(path: str, flags: int) -> int:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+        self.patch(os, "open", refuse)
+        found = self.said(sqlite3.SQLITE_CANTOPEN)
+        self.assertEqual(found, (StoreError, f"database {self.path} cannot be opened: Too many open files"))
 
     def test_codes(self) -> None:
         """Codes are explained by their primary code; unknown codes, and errors without one, in SQLite's words."""

@@ -7,7 +7,7 @@ import pathlib
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter import database
-from pbxrouter.database import MAX_LISTED, admit_guess, forget_guesses, list_guesses, lockout_figures
+from pbxrouter.database import MAX_LISTED, admit_guess, forget_guesses, list_guesses, lockout_figures, note_known
 from pbxrouter.security import keys_of
 from pbxrouter.security.guess_limits import FREE_GUESSES, GATEWAY_GUESSES
 
@@ -52,6 +52,20 @@ class GuessesTests(SynchronousTestCase):
         self.assertEqual(figures, database.LockoutFigures(GATEWAY_GUESSES, True))
         listed = list_guesses(self.connection, NOW)
         self.assertEqual(sum(row.is_locked for row in listed if row.key.is_caller), GATEWAY_GUESSES)
+
+    def test_known_callers(self) -> None:
+        """During an alarm a known caller is locked from the third wrong guess on, and else as always."""
+        key = keys_of("PJSIP/out-0000001a", "7", 1, frozenset({"PJSIP/out"}))[0]
+        note_known(self.connection, key, NOW - 1)
+        self.guess("7", 2)
+        for number in range(GATEWAY_GUESSES - 2):
+            self.guess(f"9{number}", 1, map_id=number)
+        figures = database.LockoutFigures(GATEWAY_GUESSES - 2, True)
+        self.assertEqual(lockout_figures(self.connection, NOW), figures)
+        admit_guess(self.connection, (key,), NOW, True)
+        self.assertEqual(lockout_figures(self.connection, NOW).locked, GATEWAY_GUESSES - 1)
+        (row,) = [row for row in list_guesses(self.connection, NOW) if row.key == key]
+        self.assertTrue(row.is_locked)
 
     def test_forgotten(self) -> None:
         """A row is deleted a day after all is forgiven."""

@@ -22,7 +22,7 @@ class SetAsideTests(SynchronousTestCase):
     """The history of a database that owners may have changed."""
 
     def setUp(self) -> None:
-        """Create it."""
+        """Create the database, and connect."""
         self.path = pathlib.Path(self.mktemp()).absolute()
         database.create(self.path)
         self.connection = database.connect(self.path)

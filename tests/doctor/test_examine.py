@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import sys
+import threading
 from pathlib import Path
 from typing import Any, cast
 
@@ -81,10 +83,62 @@ class ExamineTests(TestCase):
 
     async def states(self) -> dict[str, str]:
         """The worst finding of each area."""
-        found = await examine(self.config, reactor)
+        self.found = found = await examine(self.config, reactor)
         for finding in found:
             self.assertTrue(f"{finding.area}{finding.what}{finding.todo}".isprintable(), finding)
-        return {finding.area: finding.state for finding in sorted(found, key=lambda finding: finding.state == "wrong")}
+        severity = ["ok", "unknown", "wrong"]
+        return {row.area: row.state for row in sorted(found, key=lambda row: severity.index(row.state))}
+
+    async def test_unexpected(self) -> None:
+        """A check that fails unexpectedly is unknown, and the others are made."""
+
+        def breaks(*_: object) -> list[Finding]:
+            raise RuntimeError("on purpose")
+
+        self.patch(sys.modules["pbxrouter.doctor.examine"], "check_files", breaks)
+        found = await self.states()
+        self.assertEqual((found["database"], found["gateway"], found["FastAGI"]), ("unknown", "ok", "ok"))
+        self.assertIn("RuntimeError: on purpose", self.found[0].what)
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+
+    async def test_endless(self) -> None:
+        """A check that does not end is unknown, and the others are made."""
+        going_on = threading.Event()
+        self.addCleanup(going_on.set)
+
+        def hangs(*_: object) -> list[Finding]:
+            going_on.wait()
+            return []
+
+        self.patch(sys.modules["pbxrouter.doctor.examine"], "check_gateway", hangs)
+        self.patch(sys.modules["pbxrouter.doctor.examine"], "STEP_S", 0.2)
+        found = await self.states()
+        self.assertEqual(found["gateway"], "unknown")
+        self.assertIn("did not end", next(row.what for row in self.found if row.area == "gateway"))
+        self.assertEqual(found["AMI"], "unknown")
+
+    async def test_no_connection(self) -> None:
+        """What follows the log-in to an Asterisk is unknown if there is none, whatever the reason."""
+        secret = Path(self.config.database).with_name("secret")
+        secret.write_text("s3cret\n")
+        secret.chmod(0o600)
+        refusing = PlayedAmi(refuse=True).port
+        for ami, secret_file in (
+            ("tcp:127.0.0.1:1", str(secret)),
+            (f"tcp:127.0.0.1:{refusing}", str(secret)),
+            ("tcp:127.0.0.1:5038", ""),
+            ("tcp:127.0.0.1:5038", "missing"),
+        ):
+            asterisk = Asterisk("lab", ami=ami, secret_file=secret_file)
+            self.config = msgspec.structs.replace(self.config, asterisk=[asterisk], trunks=("PJSIP/out",))
+            found = await self.states()
+            for area, state in (
+                ("AMI lab", "wrong"),
+                ("dialplan lab", "unknown"),
+                ("sounds lab", "unknown"),
+                ("trunks", "unknown"),
+            ):
+                self.assertEqual(found[area], state, (ami, area))
 
     def test_good(self) -> Deferred[None]:
         """The gateway can examine itself, and respond to its own questions."""
@@ -124,7 +178,7 @@ class ExamineTests(TestCase):
                 ticking.start(0.01)
                 found = await self.states()
                 ticking.stop()
-            self.assertEqual(found["database"], "wrong")
+            self.assertEqual(found["database"], "unknown")
             # Two hundred on a quiet machine; one or two if the check blocked the reactor.
             self.assertGreater(ticks, 10)
 

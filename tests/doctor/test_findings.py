@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import os
 import socket
 import sqlite3
 import tempfile
@@ -151,7 +152,9 @@ class FileTests(InstalledCase):
         """A database that another program has locked is a finding."""
         with contextlib.closing(sqlite3.connect(self.database, isolation_level=None)) as connection:
             connection.execute("BEGIN EXCLUSIVE")
-            self.assertIn("locked", self.the_one(self.look()).what)
+            found = self.the_one(self.look(), "unknown")
+            self.assertIn("locked", found.what)
+            self.assertIn("run this again", found.todo)
 
     def test_older(self) -> None:
         """An older schema is a finding, and left to the gateway to upgrade."""
@@ -285,15 +288,15 @@ class ExtensionFindingTests(InstalledCase):
         )
 
     def test_tied_extensions(self) -> None:
-        """Endpoints are read from the database, none from one that cannot be read; nothing is upgraded."""
+        """Endpoints are read from the database; of one that cannot be read they are not known; nothing is upgraded."""
         self.execute("INSERT INTO extensions_endpoints VALUES (1, 'PJSIP/33')")
         self.assertEqual(tied_extensions(self.database), {"33": "PJSIP/33"})
         self.execute("UPDATE schema_version SET version = 1")
-        self.assertEqual(tied_extensions(self.database), {})
+        self.assertIsNone(tied_extensions(self.database))
         with contextlib.closing(sqlite3.connect(self.database)) as connection:
             self.assertEqual(connection.execute("SELECT max(version) FROM schema_version").fetchone(), (1,))
         self.database.write_text("hello, this is no database at all" * 100)
-        self.assertEqual(tied_extensions(self.database), {})
+        self.assertIsNone(tied_extensions(self.database))
 
 
 class EndpointFindingTests(FindingCase):
@@ -461,6 +464,15 @@ class RunningTests(FindingCase):
                     queues = json.dumps({"queues": [dataclasses.asdict(queue) for queue in self.queues]})
                     asker.sendall(queues.encode() + b"\n" if self.answer is None else self.answer)
 
+    def test_hangs(self) -> None:
+        """A gateway that accepts and does not answer hangs: its kernel accepts for it."""
+        self.listener.bind(str(self.control))
+        self.listener.listen()
+        self.patch(running, "TIMEOUT_S", 0.05)
+        found = self.look(b"")
+        self.assertIn("it hangs", self.the_one(found).what)
+        self.assertEqual(self.the_one(found, "unknown").area, "queues")
+
     def look(self, *answers: bytes | Exception) -> list[Finding]:
         """The findings, with these answers to connections."""
         waiting = list(answers)
@@ -475,7 +487,7 @@ class RunningTests(FindingCase):
         return list(check_gateway(self.config, connect))
 
     def test_good(self) -> None:
-        """A running gateway has no problem; connections are closed, and nothing is sent."""
+        """A running gateway has no problem; connections are closed, and nothing is sent there."""
         self.runs()
         self.assert_all_well(self.look(b""))
         self.assertEqual([(item.sent, item.closed) for item in self.made], [(b"", True)])
@@ -519,6 +531,18 @@ class RunningTests(FindingCase):
         self.patch(running, "FREE_DESCRIPTORS", 1 << 62)
         self.assertIn("LimitNOFILE", self.the_one(self.look(b"")).todo)
 
+    def test_descriptors_of_another_user(self) -> None:
+        """Where the gateway's descriptors cannot be counted that is unknown, with how to count them."""
+
+        def refuse(path: str) -> list[str]:
+            raise PermissionError(13, "Permission denied", path)
+
+        self.runs()
+        self.patch(os, "listdir", refuse)
+        found = self.the_one(self.look(b""), "unknown")
+        self.assertIn("cannot be counted: Permission denied", found.what)
+        self.assertIn("gateway's own user", found.todo)
+
     def test_stopped(self) -> None:
         """Without control socket and port both findings say how to start the gateway."""
         found = self.look(ConnectionRefusedError(111, "Connection refused"))
@@ -528,6 +552,7 @@ class RunningTests(FindingCase):
     def test_left_behind(self) -> None:
         """A socket file that a killed gateway left is a finding."""
         self.listener.bind(str(self.control))
+        self.listener.listen()
         self.listener.close()
         self.assertIn("not running", self.look(ConnectionRefusedError(111, "no"))[0].what)
 

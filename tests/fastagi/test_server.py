@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.agi.channel import Channel
 from pbxrouter.agi.dialogue_watch import DialogueWatch
-from pbxrouter.errors import ChannelHungUp
+from pbxrouter.errors import ChannelHungUp, GatewayStopping
 from pbxrouter.fastagi.protocol import SETTLE_S
 from pbxrouter.fastagi.server import FastAGIFactory
 from pbxrouter.simulator import SimulatedCall
@@ -25,6 +25,7 @@ class FactoryCase(SynchronousTestCase):
         """A server without calls."""
         self.clock = Clock()
         self.ended: list[str] = []
+        self.errors: list[ChannelHungUp] = []
         self.factory = FastAGIFactory(self.serve, self.clock, DialogueWatch(), now=self.clock.seconds)
 
     async def serve(self, channel: Channel) -> None:
@@ -32,8 +33,9 @@ class FactoryCase(SynchronousTestCase):
         try:
             await channel.execute("ANSWER")
             await channel.execute("EXEC Dial x")
-        except ChannelHungUp:
+        except ChannelHungUp as error:
             self.ended.append("hung up")
+            self.errors.append(error)
         else:
             self.ended.append("done")
 
@@ -194,6 +196,46 @@ class Draining(FactoryCase):
         asterisk.goes()
         self.successResultOf(drained)
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_reason(self) -> None:
+        """A conversation is told that the gateway stops, and whether an application ran that goes on; a lost
+        connection is none of our doing."""
+        for in_application in (False, True):
+            self.setUp()
+            asterisk = self.call()
+            if in_application:
+                self.answers(asterisk)
+            self.factory.drain(0.5)
+            self.clock.advance(0.5)
+            error = self.errors.pop()
+            assert isinstance(error, GatewayStopping)
+            self.assertEqual((str(error), error.in_application), ("the gateway stops", in_application))
+            asterisk.goes()
+        self.setUp()
+        self.call().goes()
+        self.assertNotIsInstance(self.errors.pop(), GatewayStopping)
+
+    def test_reason_between_commands(self) -> None:
+        """A conversation that waits for something else is told at its next command, also when the connection is
+        gone by then."""
+        something: Deferred[None] = Deferred()
+
+        async def waits(channel: Channel) -> None:
+            await something
+            try:
+                await channel.execute("ANSWER")
+            except ChannelHungUp as error:
+                self.errors.append(error)
+
+        self.factory = FastAGIFactory(waits, self.clock, DialogueWatch())
+        asterisk = self.call()
+        self.factory.drain()
+        self.assertTrue(asterisk.is_closed)
+        asterisk.goes()
+        something.callback(None)
+        (error,) = self.errors
+        assert isinstance(error, GatewayStopping)
+        self.assertFalse(error.in_application)
 
     def test_asked_twice(self) -> None:
         """drain() may be called twice."""

@@ -9,8 +9,10 @@ from urllib.parse import quote
 
 from twisted.application.service import IService, MultiService
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import LogLevel, capturedLogs, formatEvent
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.agi.channel import Channel
@@ -267,6 +269,138 @@ class SecretTests(AsteriskServiceTest):
         end.goes()
         self.reactor.advance(60)
         self.assertEqual(self.log_in().hears()[0]["Secret"], "changed")
+
+
+class ReloadTests(AsteriskServiceTest):
+    """Other settings for an Asterisk while the gateway runs."""
+
+    def begin(self, **settings: Any) -> None:
+        """Start the service with these settings."""
+        self.settings = {"secret_file": str(self.secret), "name": "lab", **settings}
+        self.service = self.make(**self.settings)
+        self.service.startService()
+
+    def reload(self, technologies: dict[str, str] | None = None, **settings: Any) -> list[str]:
+        """Reload with some other settings; returns what is told."""
+        config = Asterisk(**{**self.settings, **settings})
+        apply, news = self.service.prepare_reload(config, technologies or {})
+        apply()
+        return news
+
+    def connect(self) -> AmiEnd:
+        """Accept the last connection, and the login."""
+        wrapper: Any = self.reactor.tcpClients[-1][2].buildProtocol(None)
+        end = AmiEnd(wrapper)
+        end.logs_in()
+        end.hears()
+        return end
+
+    def fail_to_connect(self) -> None:
+        """Refuse the last connection."""
+        client: Any = self.reactor.tcpClients[-1][2]
+        client.clientConnectionFailed(None, Failure(ConnectionDone()))
+
+    def test_connection_stays(self) -> None:
+        """A connection that is up is not touched; the next one goes by the new address and account."""
+        self.begin(ami="tcp:one:1")
+        end = self.connect()
+        self.assertEqual(self.reload(login="plain", ami="tcp:two:2", username="other"), [])
+        self.assertEqual((len(self.reactor.tcpClients), end.gone), (1, False))
+        self.secret.write_text("changed\n")
+        (line,) = self.reload(login="plain", ami="tcp:two:2", username="other")
+        self.assertIn("asterisk.secret_file of lab: reloaded, for the next connection to AMI: the secret in ", line)
+        self.assertNotIn("changed\n", line.removesuffix("has changed"))
+        end.goes()
+        self.reactor.advance(60)
+        self.assertEqual(self.reactor.tcpClients[-1][:2], ("two", 2))
+        wrapper: Any = self.reactor.tcpClients[-1][2].buildProtocol(None)
+        end = AmiEnd(wrapper)
+        end.greets()
+        login = end.hears()[0]
+        self.assertEqual((login["Username"], login["Secret"]), ("other", "changed"))
+
+    def test_tried_at_once(self) -> None:
+        """Without a connection the new account is tried at once, and not after the pause."""
+        self.begin(login="plain")
+        wrapper: Any = self.reactor.tcpClients[-1][2].buildProtocol(None)
+        end = AmiEnd(wrapper)
+        end.greets()
+        action = end.hears()[0]
+        end.says("Response: Error", f"ActionID: {action['ActionID']}", "Message: Authentication failed")
+        end.goes()
+        self.reactor.advance(1)
+        self.assertEqual(len(self.reactor.tcpClients), 1)
+        self.reload(login="plain", username="right")
+        self.assertEqual(len(self.reactor.tcpClients), 2)
+        wrapper = self.reactor.tcpClients[-1][2].buildProtocol(None)
+        end = AmiEnd(wrapper)
+        end.greets()
+        self.assertEqual(end.hears()[0]["Username"], "right")
+
+    def test_stop_during_the_pause(self) -> None:
+        """A stop ends the pause between two attempts, also after a reload has."""
+        self.begin()
+        self.fail_to_connect()
+        self.reload(username="right")
+        self.assertEqual(len(self.reactor.tcpClients), 2)
+        self.fail_to_connect()
+        self.successResultOf(self.service.stopService())
+        self.reactor.advance(60)
+        self.assertEqual((len(self.reactor.tcpClients), self.reactor.getDelayedCalls()), (2, []))
+
+    def test_heartbeat(self) -> None:
+        """The heartbeat is begun and ended; at its end the variable is 0."""
+        self.begin(heartbeat=False)
+        end = self.connect()
+        self.reload(heartbeat=True)
+        self.assertIn("Ping", [action["Action"] for action in end.hears()])
+        self.reload(heartbeat=True)
+        self.assertEqual(end.hears(), [])
+        self.reload(heartbeat=False)
+        (action,) = end.hears()
+        self.assertEqual((action["Action"], action["Value"]), ("Setvar", "0"))
+        self.reactor.advance(60)
+        self.assertNotIn("Setvar", [action["Action"] for action in end.hears()])
+
+    def test_contexts(self) -> None:
+        """Calls are originated into, and served by MAGI in, the new contexts."""
+        self.begin()
+        self.connect()
+        originator = self.service.originator
+        assert originator is not None
+        request = CallRequest("SIP/33", "21", "phones")
+        error = self.failureResultOf(Deferred.fromCoroutine(originator.originate(request, print)), OriginateRefused)
+        self.assertIn("lists no context", str(error.value))
+        self.reload({"SIP": "PJSIP"}, originate=("other",), magi=(CONTEXT,))
+        error = self.failureResultOf(Deferred.fromCoroutine(originator.originate(request, print)), OriginateRefused)
+        self.assertIn("is not one of asterisk.originate: other", str(error.value))
+
+    def test_refused(self) -> None:
+        """An endpoint or a secret that cannot be used is refused before anything is changed."""
+        self.begin(ami="tcp:one:1")
+        self.connect().goes()
+        self.assertRaises(ConfigError, self.reload, ami="nonsense")
+        self.secret.write_text("\n")
+        self.assertRaises(ConfigError, self.reload, ami="tcp:two:2")
+        self.reactor.advance(60)
+        self.assertEqual(self.reactor.tcpClients[-1][:2], ("one", 1))
+
+    def test_certificates(self) -> None:
+        """The certificates that the connection trusts are read again."""
+        trust = self.folder / "trust"
+        trust.mkdir()
+        (trust / "ami.pem").write_text(CERTIFICATE)
+        ami = f"tls:localhost:5039:trustRoots={trust}"
+        self.begin(ami=ami)
+        self.assertIn("the certificates are loaded again", self.reload()[0])
+        (trust / "ami.pem").write_text("not one\n")
+        self.assertRaises(ConfigError, self.reload)
+
+    def test_no_connection(self) -> None:
+        """An Asterisk without a secret has nothing to reload."""
+        with capturedLogs():
+            self.begin(secret_file="")
+        self.assertEqual(self.reload(username="x"), [])
 
 
 class ConfigTests(AsteriskServiceTest):

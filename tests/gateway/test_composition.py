@@ -258,19 +258,21 @@ class Page(Protocol):
     """A web client that asks for one page.
 
     Attributes:
+        host: the Host header.
         came: the response, as far as it has come.
         over: fires when the connection is gone.
     """
 
     def __init__(self, path: str) -> None:
         self._path = path
+        self.host = "localhost"
         self.came = b""
         self.over: Deferred[None] = Deferred()
 
     def connectionMade(self) -> None:
         """Send the request."""
         assert self.transport is not None
-        self.transport.write(f"GET {self._path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+        self.transport.write(f"GET {self._path} HTTP/1.1\r\nHost: {self.host}\r\nConnection: close\r\n\r\n".encode())
 
     def dataReceived(self, data: bytes) -> None:
         """Keep the bytes of the response."""

@@ -25,6 +25,7 @@ from pbxrouter.errors import (
     AGIError,
     ChannelHungUp,
     ConnectionClosed,
+    GatewayStopping,
     ProtocolViolation,
     ReplyTimeout,
 )
@@ -543,7 +544,7 @@ class ForgedTests(MagiServiceTest):
         self.assertEqual((self.served, self.queued()), ([], []))
         self.waiting({"uniqueid": UNIQUEID})
         self.clock.advance(LOOK_AGAIN_S)
-        for reply in ("200 result=0", "200 result=1 (asked)"):
+        for reply in ("200 result=0", "200 result=1 (asked)", "200 result=0"):
             self.answer(reply)
         self.assertEqual(self.manager.heard("AGI")[-1]["Command"], 'GET FULL VARIABLE "${CALLERID(num)}"')
 
@@ -952,7 +953,7 @@ class LossTests(MagiServiceTest):
         self.start()
         self.queued()
         self.successResultOf(self.magi.stopService())
-        self.assertEqual(self.outcomes, [ConnectionClosed])
+        self.assertEqual(self.outcomes, [GatewayStopping])
         self.assertEqual(self.queued(), ["ASYNCAGI BREAK"])
         self.assertEqual(self.magi.open_calls, 0)
         self.manager.sent.clear()
@@ -961,6 +962,52 @@ class LossTests(MagiServiceTest):
         self.manager.event("Event: MAGIExec", f"Channel: {name}", f"Result: {quote(block())}")
         self.clock.advance(10 * LOOK_AGAIN_S)
         self.assertEqual((len(self.served), self.manager.sent), (1, []))
+
+    def test_other_contexts(self) -> None:
+        """Other contexts count for the next calls; without any, waiting calls are not looked for."""
+        self.start()
+        self.magi.set_contexts(["elsewhere"])
+        self.start(uniqueid="1795.8")
+        self.assertEqual(len(self.served), 1)
+        self.magi.set_contexts([])
+        self.manager.sent.clear()
+        self.clock.advance(10 * LOOK_AGAIN_S)
+        self.assertEqual(self.manager.sent, [])
+        self.magi.set_contexts([CONTEXT])
+        self.assertIn("CoreShowChannels", [name for name, _ in self.manager.sent])
+        self.start(uniqueid="1795.9")
+        self.assertEqual(len(self.served), 2)
+
+    def test_no_new_calls(self) -> None:
+        """Before a stop no new call is taken, whichever way it comes; those in progress go on."""
+        self.start()
+        self.queued()
+        self.magi.refuse_new()
+        self.manager.sent.clear()
+        self.start(uniqueid="1795.8")
+        name = SimulatedCall("21", caller="33").channel
+        self.manager.event("Event: MAGIExec", f"Channel: {name}", f"Result: {quote(block())}")
+        self.manager.goes_down()
+        self.manager.comes_up()
+        self.clock.advance(10 * LOOK_AGAIN_S)
+        self.assertEqual((len(self.served), self.manager.sent), (1, []))
+
+    def test_stopped_in_an_application(self) -> None:
+        """A conversation is told whether an application ran, which Asterisk goes on with."""
+        errors: list[GatewayStopping] = []
+
+        async def conversation(channel: Channel) -> None:
+            try:
+                await channel.execute(commands.pop())
+            except GatewayStopping as error:
+                errors.append(error)
+
+        commands = ["EXEC Dial PJSIP/21", "GET DATA beep"]
+        self.conversation = conversation
+        for uniqueid in (UNIQUEID, "1795.8"):
+            self.start(uniqueid=uniqueid)
+        self.successResultOf(self.magi.stopService())
+        self.assertEqual([error.in_application for error in errors], [False, True])
 
     def test_stopped_with_calls_that_are_over(self) -> None:
         """Calls that cannot be given back do not keep the service from stopping."""
@@ -971,7 +1018,7 @@ class LossTests(MagiServiceTest):
         self.successResultOf(self.magi.stopService())
         self.assertEqual(self.queued(), ["ASYNCAGI BREAK"] * 2)
         gc.collect()
-        self.assertEqual((self.outcomes, self.flushLoggedErrors()), ([ConnectionClosed] * 2, []))
+        self.assertEqual((self.outcomes, self.flushLoggedErrors()), ([GatewayStopping] * 2, []))
 
     def test_stopped_with_a_conversation_that_goes_on(self) -> None:
         """A call that has ended already is not given back, though its conversation still has something to do."""

@@ -513,3 +513,39 @@ class ForwardedCalls(SynchronousTestCase):
             [problem.english for problem in rules.problems],
             ["extension 33 is there twice: the grants of the second are ignored"],
         )
+
+
+class Phones(SynchronousTestCase):
+    """The endpoints that are extensions' phones."""
+
+    def setUp(self) -> None:
+        """Make rules with an extension that is tied to an endpoint, and two that are not."""
+        self.rules = RuleSet.build(
+            [Mapping(1, "2X", "dial", "SIP")],
+            [("33", frozenset({1})), ("44", frozenset({1})), ("55", frozenset({1}))],
+            [],
+            hash_pin,
+            endpoints={"44": "pjsip/Desk"},
+        )
+
+    def test_technology(self) -> None:
+        """The technology of a row is read in any case, and the name as it is: so Asterisk does."""
+        self.assertEqual(self.rules.endpoints, {"44": "PJSIP/Desk"})
+        facts = [Facts("44", "21", endpoint=endpoint) for endpoint in ("PJSIP/Desk", "PJSIP/desk")]
+        self.assertEqual([self.rules.decide(fact).verdict for fact in facts], [Verdict.ALLOW, Verdict.PIN])
+
+    def test_has_phone(self) -> None:
+        """One that an extension is tied to, or that is named as the extension which it calls as."""
+        phones = ("PJSIP/Desk", "44"), ("PJSIP/Desk", "1"), ("PJSIP/33", "33"), ("SIP/55", "55")
+        for endpoint, number in phones:
+            self.assertTrue(self.rules.has_phone(endpoint, number), endpoint)
+        others = (
+            ("PJSIP/desk", "44"),
+            ("PJSIP/44", "44"),
+            ("PJSIP/33", "55"),
+            ("PJSIP/66", "66"),
+            ("", "33"),
+            ("", None),
+        )
+        for endpoint, caller in others:
+            self.assertFalse(self.rules.has_phone(endpoint, caller), endpoint)

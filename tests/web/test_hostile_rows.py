@@ -64,5 +64,6 @@ class HostileRows(ConsoleCase):
             for name, value in VALUES.items():
                 spoil(live, value)
                 await self.web.reloader.poll()
+                self.assertIsNone(self.web.reloader.outage.trouble, name)
                 self.assertEqual(await self.look(), [], name)
                 before.backup(live)

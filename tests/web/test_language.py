@@ -35,6 +35,14 @@ class ZoneTests(SynchronousTestCase):
         for name in ("Europe/Nowhere", "../../etc/passwd"):
             self.assertIn("web.timezone", str(self.assertRaises(ConfigError, Zone, name)))
 
+    def test_other_zone(self) -> None:
+        """A zone can be changed to another; one that there is not changes nothing."""
+        zone = Zone("Europe/Madrid")
+        zone.set("Asia/Tokyo")
+        self.assertEqual(zone.local(0.0).hour, 9)
+        self.assertRaises(ConfigError, zone.set, "Europe/Nowhere")
+        self.assertEqual(zone.local(0.0).hour, 9)
+
     def test_the_systems_own(self) -> None:
         """Without a name it is the system's time zone."""
         self.assertEqual(Zone().seconds(Zone().local(SUMMER).replace(tzinfo=None)), SUMMER)

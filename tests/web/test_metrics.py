@@ -16,9 +16,11 @@ from pbxrouter.counter.counts import (
     CallCounts,
     Counts,
 )
+from pbxrouter.doctor import LastRun, ok, unknown, wrong
 from pbxrouter.net import QueueFigures
 from pbxrouter.rules.model import Decision, Verdict
 from pbxrouter.rules.model import Mapping as Rule
+from pbxrouter.text import Sentence
 from pbxrouter.web.metrics import registry_of
 from tests.hostile_text import TEXTS
 
@@ -41,6 +43,7 @@ class MetricsTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """Two Asterisks, one with calls."""
+        self.examined = LastRun()
         self.busy, self.idle = FakeCounter("a"), FakeCounter('b"\\')
         counts = Counts(started=5, answered=2, finished=4, talked=2, served=1, talk_s=7.5, failed={"busy": 1})
         for label in (ALL, ("mapping", '2"X\n'), ("extension", "33"), ("user", "pepe")):
@@ -53,9 +56,14 @@ class MetricsTests(SynchronousTestCase):
     def families(self) -> dict[str, Metric]:
         """The metric families by name."""
         counters: list[Any] = [self.busy, self.idle]
-        text = generate_latest(
-            registry_of(counters, lambda: {"network": 4}, refused_calls=lambda: 7, queues=self.queues)
-        ).decode()
+        registry = registry_of(
+            counters,
+            lambda: {"network": 4},
+            refused_calls=lambda: 7,
+            examined=self.examined,
+            queues=self.queues,
+        )
+        text = generate_latest(registry).decode()
         return {family.name: family for family in text_string_to_metric_families(text)}
 
     def value(self, metric: str, /, **labels: str) -> float | None:
@@ -65,6 +73,24 @@ class MetricsTests(SynchronousTestCase):
                 if sample.name == metric and sample.labels == labels:
                     return float(sample.value)
         return None
+
+    def test_doctor(self) -> None:
+        """The state of the doctor's last run; before the first it is unknown."""
+        self.assertEqual(self.value("pbxrouter_doctor_state", state="unknown"), 1)
+        self.assertEqual(self.value("pbxrouter_doctor_state", state="ok"), 0)
+        self.assertIsNone(self.value("pbxrouter_doctor_last_run_timestamp_seconds"))
+        good = ok(Sentence("a"), Sentence("b"))
+        for findings, state in (
+            ([good], "ok"),
+            ([good, unknown(Sentence("a"), Sentence("b"), Sentence("c"))], "unknown"),
+            ([good, wrong(Sentence("a"), Sentence("b"))], "wrong"),
+        ):
+            self.examined.note(findings, 5.0)
+            for name in ("ok", "wrong", "unknown"):
+                self.assertEqual(self.value("pbxrouter_doctor_state", state=name), name == state)
+                count = sum(finding.state == name for finding in findings)
+                self.assertEqual(self.value("pbxrouter_doctor_findings", state=name), count)
+        self.assertEqual(self.value("pbxrouter_doctor_last_run_timestamp_seconds"), 5)
 
     def test_refused(self) -> None:
         """Refused FastAGI connections by reason."""

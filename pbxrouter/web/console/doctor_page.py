@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from pbxrouter.doctor import Finding, examine
+from pbxrouter.doctor import Counts, Finding, examine
 from pbxrouter.security import Role
 from pbxrouter.text import Sentence
 from pbxrouter.web.console.request import PageRequest
@@ -38,9 +38,9 @@ class DoctorRun:
     findings: list[Finding] = field(default_factory=list)
 
     @property
-    def wrong(self) -> int:
-        """Number of problems found."""
-        return sum(finding.state == "wrong" for finding in self.findings)
+    def counts(self) -> Counts:
+        """The findings so far by state."""
+        return Counts.of(self.findings)
 
 
 class DoctorPage:
@@ -72,8 +72,10 @@ class DoctorPage:
     async def _run(self, run: DoctorRun) -> None:
         try:
             await self._examine(run.findings.append)
+            self._web.examined.note(run.findings, self._web.now())
         except Exception:
             run.failed = True
+            self._web.examined.note([], self._web.now())
             self.log.failure("console: the doctor's checks failed")
         finally:
             run.running = False

@@ -39,7 +39,7 @@ TURNED_AWAY: Final = (
     GatewayOutcome.LOCKED_OUT,
     GatewayOutcome.REFUSED,
 )
-BROKEN: Final = (GatewayOutcome.FAILED, GatewayOutcome.NO_DRIVER)
+BROKEN: Final = (GatewayOutcome.FAILED, GatewayOutcome.NO_DRIVER, GatewayOutcome.STOPPED)
 FULL_RETRY_S: Final = 30
 
 

@@ -45,6 +45,10 @@ class Visitors:
     """Determines the address and scheme of visitors, trusting the configured reverse proxies only."""
 
     def __init__(self, config: Web) -> None:
+        self.configure(config)
+
+    def configure(self, config: Web) -> None:
+        """Use the settings of ``[web]``."""
         url_host = urlsplit(config.url).hostname if config.url else None
         self._hosts = {host.strip("[]").lower() for host in config.hosts} | ({url_host} if url_host else set())
         self._proxies = set(config.proxies)

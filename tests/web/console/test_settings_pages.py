@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from pbxrouter.database.access.console_users import list_console_users
 from pbxrouter.database.access.tokens import find_token
 from pbxrouter.database.audit import AuditSearch, find_entries
-from pbxrouter.doctor.finding import Finding, ok, wrong
+from pbxrouter.doctor.finding import Finding, ok, unknown, wrong
 from pbxrouter.security.roles import Role
 from pbxrouter.security.tokens import hash_token
 from pbxrouter.text.sentences import Sentence
@@ -173,6 +173,8 @@ class DoctorTests(ConsoleCase):
     def furnish(self, web: WebContext) -> WebContext:
         """A doctor that reports a finding, waits, and reports another."""
         self.looks: list[Deferred[None]] = []
+        self.later = [wrong(Sentence("AMI"), Sentence("<b>no banner</b>"), Sentence("start Asterisk"))]
+        self.examined = web.examined
         return dataclasses.replace(web, examine=self.look)
 
     async def look(self, tell: Callable[[Finding], object]) -> None:
@@ -180,7 +182,8 @@ class DoctorTests(ConsoleCase):
         tell(ok(Sentence("rules"), Sentence("5 mappings")))
         self.looks.append(Deferred())
         await self.looks[-1]
-        tell(wrong(Sentence("AMI"), Sentence("<b>no banner</b>"), Sentence("start Asterisk")))
+        for finding in self.later:
+            tell(finding)
 
     async def test_findings_as_they_come(self) -> None:
         """The page reloads itself while the checks run; starting them twice runs them once."""
@@ -197,6 +200,25 @@ class DoctorTests(ConsoleCase):
         self.assertIn("start Asterisk", shown.text)
         self.assertNotIn("<b>no banner", shown.html)
 
+    async def test_headline(self) -> None:
+        """The notice is good only if all was checked; what could not be is counted, with how to see it."""
+        self.me = await self.admin()
+        some = unknown(Sentence("PINs"), Sentence("not seen"), Sentence("run it as root"))
+        for later, headline, state, kind in (
+            ([], "No problems found.", "ok", "good"),
+            ([some], "No problems found, but not everything could be checked.", "unknown", "warn"),
+            ([some, *self.later], "1 problem found. 1 check could not be made.", "wrong", "bad"),
+        ):
+            self.later = later
+            await self.me.send("/settings/doctor")
+            self.looks[-1].callback(None)
+            shown = await self.get("/settings/doctor")
+            self.assertIn(headline, " ".join(shown.text.split()))
+            self.assertIn(f'<div class="notice {kind}"', shown.html)
+            self.assertEqual("run it as root" in shown.text, some in later)
+            self.assertEqual(self.examined.counts.state, state)
+            self.assertIsNotNone(self.examined.ended)
+
     async def test_a_look_that_breaks(self) -> None:
         """If the checks fail the page says so, and they can be started again."""
         self.me = await self.admin()
@@ -204,6 +226,7 @@ class DoctorTests(ConsoleCase):
         self.looks[0].errback(RuntimeError("x"))
         self.assertIn("checks failed", (await self.get("/settings/doctor")).text)
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+        self.assertEqual(self.examined.counts.state, "unknown")
         await self.me.send("/settings/doctor")
         self.assertEqual(len(self.looks), 2)
         self.looks[1].callback(None)

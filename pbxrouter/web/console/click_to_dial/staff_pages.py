@@ -59,14 +59,18 @@ class StaffPages:
     def __init__(self, router: Router, web: WebContext, dialling: ClickToDial) -> None:
         self._router = router
         self._dialling = dialling
-        configured = {asterisk.name: asterisk.originate for asterisk in web.config.asterisk}
-        self._ways = [Way(name, configured.get(name, ())) for name in web.originators]
         self._web = web
         self._limit = RateLimit(CALLS_A_MINUTE, CALLS_AT_ONCE)
         router.add("/dial", self.show, Role.OPERATOR)
         router.add("/dial", self.call, Role.OPERATOR, methods=("POST",))
         router.add("/dial/<call>", self.status, Role.OPERATOR)
         router.add("/dial/<call>/news", self.news, Role.OPERATOR)
+
+    @property
+    def _ways(self) -> list[Way]:
+        """The Asterisks that can place calls, each with the contexts of the settings."""
+        configured = {asterisk.name: asterisk.originate for asterisk in self._web.config.asterisk}
+        return [Way(name, configured.get(name, ())) for name in self._web.originators]
 
     async def show(self, page_request: PageRequest) -> bytes:
         """Show the form and the user's recent calls."""

@@ -158,6 +158,11 @@ class AdminTests(ApiCase):
         """The findings are those of the command; the requests are limited."""
         said = await self.good("GET", "/api/doctor")
         self.assertIn("database", " ".join(item["area"] for item in said["findings"]))
-        self.assertEqual(said["ok"], all(item["state"] != "wrong" for item in said["findings"]))
+        states = [item["state"] for item in said["findings"]]
+        self.assertEqual(said["ok"], all(state == "ok" for state in states))
+        self.assertEqual((said["wrong"], said["unknown"]), (states.count("wrong"), states.count("unknown")))
+        self.assertEqual(said["state"], "wrong" if said["wrong"] else "unknown" if said["unknown"] else "ok")
+        for item in said["findings"]:
+            self.assertTrue(item["todo"] or item["state"] != "unknown", item)
         statuses = [(await self.ask("GET", "/api/doctor")).status for _ in range(2)]
         self.assertEqual(statuses, [200, 429])

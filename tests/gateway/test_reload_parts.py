@@ -1,0 +1,201 @@
+"""What each part of a running gateway does with reloaded settings."""
+
+from __future__ import annotations
+
+import datetime
+import ssl
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from twisted.internet import reactor
+from twisted.internet.endpoints import clientFromString, connectProtocol
+from twisted.internet.threads import deferToThread
+from twisted.logger import capturedLogs
+
+from pbxrouter.config import parsing
+from pbxrouter.config.schema import Config
+from pbxrouter.database.access import add_console_user
+from pbxrouter.database.audit import Actor
+from pbxrouter.errors import ConfigError
+from pbxrouter.gateway import reload_parts, service
+from pbxrouter.gateway.service import GatewayService
+from pbxrouter.security import Role, keyfile
+from pbxrouter.security.guess_limits import FREE_GUESSES
+from pbxrouter.simulator import SimulatedCall
+from tests.gateway.test_composition import SOCKET, CompositionCase, Page
+from tests.held_time import until
+
+
+def write_certificate(name: str, key_file: str = "key.pem", certificate_file: str = "cert.pem") -> None:
+    """Write a self-signed certificate for a name, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.datetime.now(datetime.UTC)
+    builder = x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
+    builder = builder.not_valid_before(now).not_valid_after(now + datetime.timedelta(days=1))
+    certificate = builder.sign(key, hashes.SHA256())
+    pem = serialization.Encoding.PEM
+    clear = serialization.NoEncryption()
+    Path(key_file).write_bytes(key.private_bytes(pem, serialization.PrivateFormat.TraditionalOpenSSL, clear))
+    Path(certificate_file).write_bytes(certificate.public_bytes(pem))
+
+
+class PartsTests(CompositionCase):
+    """A whole gateway, whose settings change."""
+
+    text = ""
+
+    def read(self) -> Config:
+        """Read the settings as they are now."""
+        return parsing.parse(f'database = "x.db"\ncontrol = "c"\n{self.text}\n', "x", Path.cwd())
+
+    def begin(self, settings: str) -> GatewayService:
+        """Start a gateway that can be reloaded."""
+        self.text = settings
+        gateway = service.build(self.read(), reactor, read=self.read)
+        gateway.privilegedStartService()
+        gateway.startService()
+
+        def stop() -> Any:
+            return gateway.stopService() if gateway.running else None
+
+        self.addCleanup(stop)
+        return gateway
+
+    def reload(self, gateway: GatewayService, settings: str) -> list[str]:
+        """Change the settings and reload them."""
+        self.text = settings
+        return gateway.reload_all()
+
+    async def test_calls(self) -> None:
+        """Technologies, Dial's arguments, prompts (a driver's too) and trunks count for the next call."""
+        gateway = self.begin(SOCKET)
+        self.assertEqual(
+            self.reload(
+                gateway,
+                'trunks = ["PJSIP/out"]\n' + SOCKET + '[technologies]\nSIP = "IAX2"\n[dial]\ntimeout = 7\n'
+                '[prompts]\nask-pin = "our-question"\nnew-pin = "our-new"\n',
+            ),
+            [
+                "dial.timeout: reloaded",
+                "prompts.ask-pin: reloaded",
+                "prompts.new-pin: reloaded",
+                "technologies.SIP: reloaded",
+                "trunks: reloaded",
+            ],
+        )
+        self.assertEqual((await self.run_call(SimulatedCall("21", caller="33"))).dials[0][0], "IAX2/21,7,i")
+        outside = await self.run_call(SimulatedCall("21", caller="33", channel="PJSIP/out-00000001"), "000000#")
+        self.assertEqual((outside.prompts[0], outside.dials), ("our-question", []))
+        scopes = dict(self.connection.execute("SELECT scope, name FROM pin_guesses").fetchall())
+        self.assertEqual(scopes["trunk"], "PJSIP/out 33")
+
+    async def test_drivers_fail(self) -> None:
+        """A driver that cannot be made with the new settings stays as it was."""
+        gateway = self.begin(SOCKET)
+
+        def broken(config: Config, found: object) -> dict[str, Any]:
+            return {}
+
+        self.patch(reload_parts, "load_drivers", broken)
+        lines = self.reload(gateway, SOCKET + "[dial]\ntimeout = 7\n")
+        self.assertIn("driver dial cannot be loaded anew: the one in force stays", lines)
+        self.assertEqual((await self.run_call(SimulatedCall("21", caller="33"))).dials[0][0], "PJSIP/21,60,i")
+
+    async def test_dialogues(self) -> None:
+        """fastagi.debug is switched on and off, once for any number of reloads."""
+        gateway = self.begin(SOCKET)
+        for debug in (True, True, False):
+            self.reload(gateway, f"{SOCKET}debug = {str(debug).lower()}\n")
+            with capturedLogs() as logs:
+                await self.run_call(SimulatedCall("21", caller="33"))
+            lines = [str(event["line"]) for event in logs if event["log_namespace"].endswith("DialogueLog")]
+            self.assertEqual(sum("> EXEC Dial" in line for line in lines), int(debug))
+
+    def test_pin_key(self) -> None:
+        """A PIN key that has changed, or cannot be read, stays as it is in memory, and is told of."""
+        gateway = self.begin(SOCKET)
+        Path("x.db.pinkey").unlink()
+        (line,) = self.reload(gateway, SOCKET)
+        self.assertIn("pin_key_file: the key in force stays: PIN key", line)
+        keyfile.create_key(Path("x.db.pinkey"))
+        (line,) = self.reload(gateway, SOCKET)
+        self.assertRegex(line, "^pin_key_file: the key in .* has changed, needs a restart$")
+
+    async def test_alarms(self) -> None:
+        """Alarms go to the new target."""
+        gateway = self.begin(SOCKET)
+        told = Path("told").absolute()
+        self.reload(gateway, SOCKET + self.alarm_command(f'echo "$ALARM_KIND" >> {told}'))
+        for _ in range(FREE_GUESSES + 1):
+            await self.run_call(SimulatedCall("34", caller="33"), "000000#")
+        await until(told.exists)
+        await until(told.read_text)
+        self.assertEqual(told.read_text().strip(), "pin-lockout")
+
+    def test_alarm_secret(self) -> None:
+        """The webhook's secret is told of when it changes in its file; one that cannot be used refuses the reload."""
+        secret = Path("alarm-secret")
+        secret.write_text("a" * 20)
+        settings = SOCKET + '[alarm]\nwebhook = "http://127.0.0.1:1/"\nsecret_file = "alarm-secret"\n'
+        gateway = self.begin(settings)
+        self.assertEqual(self.reload(gateway, settings), ["no setting has changed"])
+        secret.write_text("b" * 20)
+        (line,) = self.reload(gateway, settings)
+        self.assertEqual(line, f"alarm.secret_file: reloaded: the secret in {secret.absolute()} has changed")
+        self.assertEqual(self.reload(gateway, settings), ["no setting has changed"])
+        secret.write_text("b")
+        self.assertRaises(ConfigError, self.reload, gateway, settings)
+
+    async def page(self, path: str, host: str) -> bytes:
+        """The status line of a page."""
+        page = Page(path)
+        page.host = host
+        await connectProtocol(clientFromString(reactor, "unix:w"), page)
+        await page.over
+        return page.came.partition(b"\r\n")[0]
+
+    async def test_web(self) -> None:
+        """Host names and time zone count for the next request; a time zone that there is not refuses the reload."""
+        add_console_user(self.connection, Actor("ana", "command"), 1.0, "ana", "h", Role.ADMIN)
+        settings = SOCKET + '[web]\nlisten = "unix:w"\n'
+        gateway = self.begin(settings)
+        self.assertIn(b"421", await self.page("/metrics", "pbx.example.org"))
+        self.assertRaises(ConfigError, self.reload, gateway, settings + 'hosts = ["a"]\ntimezone = "Europe/Nowhere"\n')
+        lines = self.reload(gateway, settings + 'hosts = ["pbx.example.org"]\ntimezone = "Asia/Tokyo"\n')
+        self.assertEqual(lines, ["web.hosts: reloaded", "web.timezone: reloaded"])
+        self.assertIn(b"200", await self.page("/metrics", "pbx.example.org"))
+
+    async def test_certificate(self) -> None:
+        """The certificate of an ssl: endpoint is loaded again for new connections; a bad one leaves the old one."""
+        add_console_user(self.connection, Actor("ana", "command"), 1.0, "ana", "h", Role.ADMIN)
+        write_certificate("one")
+        settings = SOCKET + '[web]\nlisten = "ssl:0:interface=127.0.0.1:privateKey=key.pem:certKey=cert.pem"\n'
+        with capturedLogs() as logs:
+            gateway = self.begin(settings)
+        port = next(
+            int(str(event["log_text"]).rpartition(" ")[2])
+            for event in logs
+            if "BoundedSite" in str(event.get("log_text", "")) and "starting on" in event["log_text"]
+        )
+
+        def name() -> bytes:
+            return ssl.PEM_cert_to_DER_cert(ssl.get_server_certificate(("127.0.0.1", port)))
+
+        first = await deferToThread(name)
+        self.assertIn(b"one", first)
+        self.assertEqual(self.reload(gateway, settings), ["web.listen: the certificate is loaded again"])
+        write_certificate("two")
+        self.reload(gateway, settings)
+        second = await deferToThread(name)
+        self.assertIn(b"two", second)
+        write_certificate("three", key_file="other.pem")  # a key that does not belong to it
+        error = self.assertRaises(ConfigError, self.reload, gateway, settings)
+        self.assertIn("web.listen: the certificate cannot be loaded again: ", str(error))
+        Path("cert.pem").unlink()
+        self.assertRaises(ConfigError, self.reload, gateway, settings)
+        self.assertEqual(await deferToThread(name), second)
