@@ -13,7 +13,15 @@ from pbxrouter import database
 from pbxrouter.database.audit import Actor
 from pbxrouter.database.failures import store_error
 from pbxrouter.database.rules.holder_edits import set_pin
-from pbxrouter.errors import DatabaseForeign, DatabaseLocked, DatabaseMissing, DatabaseTooNew, NotADatabase, StoreError
+from pbxrouter.errors import (
+    DatabaseForeign,
+    DatabaseFull,
+    DatabaseLocked,
+    DatabaseMissing,
+    DatabaseTooNew,
+    NotADatabase,
+    StoreError,
+)
 
 
 class ExplainTests(SynchronousTestCase):
@@ -68,7 +76,7 @@ class ExplainTests(SynchronousTestCase):
                 StoreError,
                 f"{name} cannot be written: its file or directory is read-only for this user",
             ),
-            (sqlite3.SQLITE_FULL, StoreError, f"{name} cannot be written: the disk is full"),
+            (sqlite3.SQLITE_FULL, DatabaseFull, f"{name} cannot be written: the disk is full"),
             (sqlite3.SQLITE_IOERR, StoreError, disk),
             (sqlite3.SQLITE_IOERR | 10 << 8, StoreError, disk),
             (sqlite3.SQLITE_ERROR, StoreError, f"{name}: as SQLite says it"),
