@@ -49,6 +49,8 @@ SHORT_TIMEOUT_S: Final = 0.05
 """How long to wait for a database that was found locked, until something could be written again."""
 
 _all_stores: weakref.WeakSet[Store] = weakref.WeakSet()
+_listing: Final = threading.Lock()
+"""Held while a store is added or the stores are listed."""
 _repairing: Final = threading.Lock()
 """Held while connections of several stores are closed, which takes all their locks."""
 
@@ -157,7 +159,8 @@ class Store:
         self._is_impatient = False
         self._must_reopen = False  # after an error
         self._is_closed_by_other = False  # the connection, by another store
-        _all_stores.add(self)
+        with _listing:
+            _all_stores.add(self)
 
     def load_rules(self) -> Deferred[RuleSet]:
         """Read all rules.
@@ -299,7 +302,7 @@ class Store:
         if self._connection is None or self._is_closed_by_other or self._look() == self._state:
             return
         with _repairing, contextlib.ExitStack() as locked:
-            stores = [store for store in _all_stores if store._path == self._path]
+            stores = self._all_on_the_file()
             for store in stores:
                 locked.enter_context(store._lock)
             state = self._look()
@@ -314,6 +317,10 @@ class Store:
                 if left.file != state.file:
                     _delete_if(f"{self._path}-wal", left.wal)
                     _delete_if(f"{self._path}-shm", left.shm)
+
+    def _all_on_the_file(self) -> list[Store]:
+        with _listing:
+            return [store for store in _all_stores if store._path == self._path]
 
     def _is_elsewhere(self, state: FileState) -> bool:
         """Whether the connection is to another file than the one at the path, or to another -wal or -shm."""
@@ -381,8 +388,8 @@ class Store:
                 connection.execute(f"PRAGMA busy_timeout = {int(self._patience_s * 1000)}")
         now = self._look()
         if now.file == before.file:
-            for store in tuple(_all_stores):  # it is no change for those that had seen what was there before
-                if store._path == self._path and store._state == before:
+            for store in self._all_on_the_file():  # it is no change for those that had seen what was there before
+                if store._state == before:
                     store._state = now
 
 
