@@ -151,6 +151,10 @@ class FakeOwner:
         """Record a connection without a place."""
         self.events.append("turned away")
 
+    def has_waited_too_long(self, transport: object) -> bool:
+        """No connection has."""
+        return False
+
     def may_log(self, matter: str, peer: str) -> bool:
         """Allow every log line."""
         return True

@@ -98,7 +98,10 @@ class _Protocol(fastagi.FastAGIProtocol):  # type: ignore[misc]
         self.channel = StarpyChannel(self, self._owner)
         call: Any = self.channel  # a FastAGIProtocol, as far as the factory cares
         self._owner.opened(call)
-        self._timer.set(OPENING_TIMEOUT_S, self._opening_took_too_long)
+        if self._owner.has_waited_too_long(self.transport):
+            self.turn_away()
+        else:
+            self._timer.set(OPENING_TIMEOUT_S, self._opening_took_too_long)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """End the call, whichever side closed the connection."""

@@ -11,11 +11,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.internet.interfaces import IAddress, IReactorTime, ITransport
 from twisted.logger import Logger
 
 from pbxrouter.agi import AGIRequest, encode
-from pbxrouter.net import LIMIT_REASONS, Bounds, ConnectionLimits, ConnectionSlot
+from pbxrouter.net import LIMIT_REASONS, Bounds, ConnectionLimits, ConnectionSlot, waited_s
 from pbxrouter.security import Network, is_within, network_of
 
 _UNBOUNDED: Final = Bounds(sys.maxsize, sys.maxsize, sys.maxsize, sys.maxsize)
@@ -28,6 +28,8 @@ MAX_PEERS: Final = 1024
 
 LATE_S: Final = 3.0
 """Seconds by which the gateway may be behind with its work and still take up calls."""
+WAITED_S: Final = 1.0
+"""Seconds that a new connection may have waited to be accepted; Asterisk writes the opening block at once."""
 REASONS: Final = ("network", "secret", *LIMIT_REASONS, "late")
 """Why a connection is refused: the peer is not in fastagi.allow; the call does not pass the secret; a limit of
 connections is reached (LIMIT_REASONS); the gateway is behind with its work."""
@@ -35,9 +37,7 @@ connections is reached (LIMIT_REASONS); the gateway is behind with its work."""
 _NOT_ALLOWED: Final = "fastagi: refused a connection from {peer}, which is not in fastagi.allow"
 _NO_SECRET: Final = "fastagi: refused a call from {peer}, which came without the secret of fastagi.secret_file"
 _WRONG_SECRET: Final = "fastagi: refused a call from {peer}, whose secret is not that of fastagi.secret_file"
-_LATE: Final = (
-    "fastagi: refused a connection from {peer}: the gateway is more than {seconds:.0f} s behind with its work"
-)
+_LATE: Final = "fastagi: refused a connection from {peer}: the gateway is behind with its work"
 _OVER_LIMIT: Final = {
     "full": "fastagi: refused a connection from {peer}: as many are open as fastagi.max_connections allows",
     "peer": (
@@ -116,6 +116,16 @@ class Admission:
             return None
         return self._limits.acquire(network_of(host_of(address)))
 
+    def has_waited_too_long(self, transport: ITransport) -> bool:
+        """Whether a connection has waited longer than WAITED_S to be accepted: then the gateway is behind.
+
+        Those behind it wait as long; only if each of these is answered in no time will the next ones be in time.
+        """
+        if waited_s(transport) <= WAITED_S:
+            return False
+        self._refuse("late", host_of(transport.getPeer()), _LATE)
+        return True
+
     def knows_secret(self, request: AGIRequest, peer: str) -> bool:
         """Whether a call passes the secret; a refusal is counted and logged as in ``enter``."""
         secret = request.secret
@@ -128,7 +138,7 @@ class Admission:
     def _refuse(self, reason: str, peer: str, line: str) -> None:
         self.refused[reason] += 1
         if self.may_log(reason, peer):
-            self.log.warn(line, peer=peer or UNIX_SOCKET, seconds=LATE_S)
+            self.log.warn(line, peer=peer or UNIX_SOCKET)
 
     def may_log(self, matter: str, peer: str) -> bool:
         """Whether a line about this peer may be logged now: one a minute for each matter.

@@ -40,7 +40,7 @@ from typing import Final
 from typing import Protocol as Interface
 
 from twisted.internet.defer import Deferred, fail
-from twisted.internet.interfaces import IReactorTime, ITCPTransport
+from twisted.internet.interfaces import IReactorTime, ITCPTransport, ITransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -102,6 +102,9 @@ class CallOwner(Interface):
 
     def turned_away(self, call: FastAGIProtocol) -> None:
         """Record a connection without a slot, which gets a reply that says so before it is closed."""
+
+    def has_waited_too_long(self, transport: ITransport) -> bool:
+        """Whether a new connection has waited so long that it gets no slot; it is counted."""
 
     def may_log(self, matter: str, peer: str) -> bool:
         """Whether a line about a connection without a call may be logged: peers can open thousands a second."""
@@ -182,7 +185,9 @@ class FastAGIProtocol(Protocol):
         keep_alive(self.transport)  # a Dial may last hours
         self._send = DirectWriter(self.transport).send
         self._owner.opened(self)
-        if self._has_slot:
+        if self._has_slot and self._owner.has_waited_too_long(self.transport):
+            self.turn_away()
+        elif self._has_slot:
             self._timer.set(OPENING_TIMEOUT_S, self._opening_took_too_long)
         else:
             self.turn_away()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.internet.interfaces import IAddress, IReactorTime, ITransport
 from twisted.internet.protocol import ServerFactory
 from twisted.logger import Logger
 
@@ -122,6 +122,10 @@ class FastAGIFactory(ServerFactory):
     def opened(self, call: FastAGIProtocol) -> None:
         """Note a new connection."""
         self._calls.add(call)
+
+    def has_waited_too_long(self, transport: ITransport) -> bool:
+        """Whether a new connection has waited so long that it gets no slot; it is counted. See Admission."""
+        return self.admission.has_waited_too_long(transport)
 
     def may_log(self, matter: str, peer: str) -> bool:
         """Whether a line about a connection without a call may be logged; see Admission."""

@@ -5,7 +5,7 @@ from pbxrouter.net.connection_limits import LIMIT_REASONS, Bounds, ConnectionLim
 from pbxrouter.net.descriptors import DescriptorWatch
 from pbxrouter.net.filelimit import MAX_WEB_CONNECTIONS, call_connections, raise_file_limit, web_connections
 from pbxrouter.net.keepalive import keep_alive
-from pbxrouter.net.lateness import Lateness
+from pbxrouter.net.lateness import Lateness, waited_s
 from pbxrouter.net.listener import Listener, with_backlog
 from pbxrouter.net.outage import Outage
 from pbxrouter.net.output import UnblockedOutput, unblock_output
@@ -45,6 +45,7 @@ __all__ = [
     "raise_file_limit",
     "unblock_output",
     "use_monotonic_time",
+    "waited_s",
     "web_connections",
     "with_backlog",
 ]

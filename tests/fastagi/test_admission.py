@@ -291,11 +291,29 @@ class PlaceTests(AdmissionCase):
                 self.assert_busy(self.connect("192.0.2.1"))
         self.assertEqual(
             lines(events),
-            ["fastagi: refused a connection from 192.0.2.1: the gateway is more than 3 s behind with its work"],
+            ["fastagi: refused a connection from 192.0.2.1: the gateway is behind with its work"],
         )
         self.assertEqual(admission.refused["late"], 2)
         behind[0] = 0.0
         self.call("192.0.2.1")
+
+    def test_waited_too_long(self) -> None:
+        """A connection that waited for longer than a second to be accepted is told that the gateway is busy."""
+        waited = []
+
+        class Late(Admission):
+            """An admission that is asked about each new connection."""
+
+            def has_waited_too_long(self, transport: object) -> bool:
+                """Yes, of the second one."""
+                waited.append(transport)
+                return len(waited) == 2
+
+        self.factory = FastAGIFactory(self.serve, self.clock, DialogueWatch(), Late(self.clock))
+        self.call("192.0.2.1")
+        self.assert_busy(self.connect("192.0.2.1"))
+        self.call("192.0.2.1")
+        self.assertEqual((len(waited), self.factory.served), (3, 2))
 
     def test_silent_addresses(self) -> None:
         """Many addresses that send nothing, one connection each, take no slot of the connected Asterisk's."""
