@@ -125,6 +125,12 @@ class AMIConnection(Service):
         # When the connection is lost, actions fail before the listeners are told; it must not count as up then.
         return self._protocol is not None and bool(getattr(self._protocol, "logged_in", True))
 
+    @property
+    def peer(self) -> str:
+        """The address of the connected Asterisk; ``""`` if there is none, or it is not an IP address."""
+        transport = getattr(self._protocol, "transport", None)
+        return "" if transport is None else str(getattr(transport.getPeer(), "host", ""))
+
     def on_connect(self, tell: Callable[[], object]) -> None:
         """Call the listener after each log-in, and now if connected."""
         self._on_connect.append(tell)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hmac
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from twisted.internet.interfaces import IAddress, IReactorTime
@@ -26,13 +26,18 @@ UNIX_SOCKET: Final = "a Unix socket"
 MAX_PEERS: Final = 1024
 """Peers whose last log line is remembered; while more of them are refused, further ones are only counted."""
 
-REASONS: Final = ("network", "secret", *LIMIT_REASONS)
+LATE_S: Final = 3.0
+"""Seconds by which the gateway may be behind with its work and still take up calls."""
+REASONS: Final = ("network", "secret", *LIMIT_REASONS, "late")
 """Why a connection is refused: the peer is not in fastagi.allow; the call does not pass the secret; a limit of
-connections is reached (LIMIT_REASONS)."""
+connections is reached (LIMIT_REASONS); the gateway is behind with its work."""
 
 _NOT_ALLOWED: Final = "fastagi: refused a connection from {peer}, which is not in fastagi.allow"
 _NO_SECRET: Final = "fastagi: refused a call from {peer}, which came without the secret of fastagi.secret_file"
 _WRONG_SECRET: Final = "fastagi: refused a call from {peer}, whose secret is not that of fastagi.secret_file"
+_LATE: Final = (
+    "fastagi: refused a connection from {peer}: the gateway is more than {seconds:.0f} s behind with its work"
+)
 _OVER_LIMIT: Final = {
     "full": "fastagi: refused a connection from {peer}: as many are open as fastagi.max_connections allows",
     "peer": (
@@ -51,6 +56,8 @@ class Admission:
         secret: what a call must pass in the argument ``secret=…``; empty: nothing.
         bounds: how many connections may be open; None: any number.
         reserve: how many more may be open to be told that the gateway is busy.
+        lateness: returns by how many seconds the gateway is behind with its work.
+        trusted: returns the addresses for which there must always be room, such as that of the connected Asterisk.
 
     Attributes:
         reserve: the same.
@@ -66,14 +73,19 @@ class Admission:
         secret: str = "",
         bounds: Bounds | None = None,
         reserve: int = 32,
+        lateness: Callable[[], float] = lambda: 0.0,
+        trusted: Callable[[], Iterable[str]] = tuple,
     ) -> None:
         self.reserve = reserve
         self._clock = clock
         self._allow = tuple(allow)
         self._secret = encode(secret)
         self.refused: Counter[str] = Counter(dict.fromkeys(REASONS, 0))
+        self._lateness = lateness
         self._limits = ConnectionLimits(
-            bounds or _UNBOUNDED, lambda reason, peer: self._refuse(reason, peer, _OVER_LIMIT[reason])
+            bounds or _UNBOUNDED,
+            lambda reason, peer: self._refuse(reason, peer, _OVER_LIMIT[reason]),
+            lambda: {network_of(address) for address in trusted()},
         )
         self._logged: dict[tuple[str, str], float] = {}
 
@@ -97,14 +109,18 @@ class Admission:
 
         The oldest connection without a complete opening block may be turned away to make room for it.
         """
-        return self._limits.acquire(network_of(host_of(address))) if self.allows(address) else None
+        if not self.allows(address):
+            return None
+        if self._lateness() > LATE_S:
+            self._refuse("late", host_of(address), _LATE)
+            return None
+        return self._limits.acquire(network_of(host_of(address)))
 
     def knows_secret(self, request: AGIRequest, peer: str) -> bool:
         """Whether a call passes the secret; a refusal is counted and logged as in ``enter``."""
-        if not self._secret:
-            return True
         secret = request.secret
-        if secret is not None and hmac.compare_digest(encode(secret), self._secret):
+        if not self._secret or (secret is not None and hmac.compare_digest(encode(secret), self._secret)):
+            self._limits.prove(network_of(peer))
             return True
         self._refuse("secret", peer, _NO_SECRET if secret is None else _WRONG_SECRET)
         return False
@@ -112,7 +128,7 @@ class Admission:
     def _refuse(self, reason: str, peer: str, line: str) -> None:
         self.refused[reason] += 1
         if self.may_log(reason, peer):
-            self.log.warn(line, peer=peer or UNIX_SOCKET)
+            self.log.warn(line, peer=peer or UNIX_SOCKET, seconds=LATE_S)
 
     def may_log(self, matter: str, peer: str) -> bool:
         """Whether a line about this peer may be logged now: one a minute for each matter.

@@ -23,6 +23,7 @@ from pbxrouter.alarms import AlarmService, targets_of
 from pbxrouter.call import (
     ActiveCalls,
     CallFlow,
+    CallJournal,
     CallProofs,
     HistoryWriter,
     PinCalls,
@@ -55,7 +56,17 @@ from pbxrouter.gateway.reload import Reload
 from pbxrouter.gateway.sequential import SequentialService
 from pbxrouter.gateway.state import state_of
 from pbxrouter.health import HealthProbe
-from pbxrouter.net import Bounds, ClockWatch, DescriptorWatch, Listener, call_connections, every, raise_file_limit
+from pbxrouter.net import (
+    Bounds,
+    ClockWatch,
+    DescriptorWatch,
+    Lateness,
+    Listener,
+    Worker,
+    call_connections,
+    every,
+    raise_file_limit,
+)
 from pbxrouter.originate import Originator
 from pbxrouter.rules import RulesEngine, RuleSet, RulesReloader
 from pbxrouter.security import parse_network, pins, read_key
@@ -140,6 +151,8 @@ def build(
     reloader = RulesReloader(store, engine, reactor)
     changes = PinChanges(at_hand, guard, hash_pin, reloader.reload, time.time)
     proofs = CallProofs(has_secret=bool(read_fastagi_secret(config)), allows_others=bool(config.fastagi.allow), key=key)
+    worker = Worker(reactor, "journal")
+    journal = CallJournal(Path(config.database), time.time, worker.run)
     flow = CallFlow(
         engine,
         drivers,
@@ -150,6 +163,7 @@ def build(
         pin_calls=pin_calls,
         pin_changes=changes,
         trunks=config.trunks,
+        journal=journal,
         proofs=proofs,
     )
 
@@ -162,9 +176,10 @@ def build(
     descriptors.setServiceParent(gateway)
     ClockWatch(reactor).setServiceParent(gateway)
     StoreService(store).setServiceParent(gateway)
+    WorkerService(worker).setServiceParent(gateway)
     every(FORGET_EVERY_S, guard.forget, reactor, gateway)
     every(PinCalls.WRITE_EVERY_S, pin_calls.write, reactor, gateway)
-    history = HistoryWriter(store, config.history.keep_days, reactor, time.time)
+    history = HistoryWriter(store, config.history.keep_days, reactor, time.time, journal)
     history.setServiceParent(gateway)
     reports.add(history.report)
     reloader.setServiceParent(gateway)
@@ -172,9 +187,15 @@ def build(
     gateway_id = id_of(config)
     guard_process = StandstillGuard(reactor)
     guard_process.setServiceParent(gateway)
-    fastagi = fastagi_factory(config)(
-        flow.serve, reactor, watch, admission(config, reactor), refusals.refused, gateway_id, guard_process
+    lateness = Lateness(reactor)
+    lateness.setServiceParent(gateway)
+    admitted = admission(
+        config,
+        reactor,
+        lambda: lateness.seconds,
+        lambda: [manager.peer for manager in proofs.managers if manager.peer],
     )
+    fastagi = fastagi_factory(config)(flow.serve, reactor, watch, admitted, refusals.refused, gateway_id, guard_process)
     listening = WhenRouting(engine, reactor)
     listening.setServiceParent(gateway)
     fastagi_port = FastAGIService(config.fastagi.listen, fastagi, reactor)
@@ -259,14 +280,22 @@ def fastagi_factory(config: Config) -> type[FastAGIFactory]:
     return StarpyFactory
 
 
-def admission(config: Config, reactor: Any) -> Admission:
+def admission(
+    config: Config,
+    reactor: Any,
+    lateness: Callable[[], float] = lambda: 0.0,
+    trusted: Callable[[], Iterable[str]] = tuple,
+) -> Admission:
     """The admission that ``[fastagi]`` configures.
+
+    Args:
+        lateness: see Admission, as the next one.
 
     Raises:
         ConfigError: the secret file cannot be used.
     """
     networks = [network for network in map(parse_network, config.fastagi.allow) if network is not None]
-    return Admission(reactor, networks, read_fastagi_secret(config), *fastagi_limits(config))
+    return Admission(reactor, networks, read_fastagi_secret(config), *fastagi_limits(config), lateness, trusted)
 
 
 def fastagi_limits(config: Config) -> tuple[Bounds, int]:
@@ -389,6 +418,18 @@ class StoreService(Service):
         """Close the database."""
         super().stopService()
         return self._store.close()
+
+
+class WorkerService(Service):
+    """Ends a worker's thread when the gateway stops."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+
+    def stopService(self) -> None:
+        """End the thread."""
+        super().stopService()
+        self._worker.stop()
 
 
 class FastAGIService(Listener):

@@ -1,10 +1,11 @@
-"""Small Twisted tools: clocks, timers, outages, ports, output that does not block, limits on connections and files."""
+"""Small Twisted tools: clocks, timers, a thread, outages, ports, output that does not block, limits."""
 
 from pbxrouter.net.clocks import STEP_S, ClockSteps, ClockWatch, use_monotonic_time
 from pbxrouter.net.connection_limits import LIMIT_REASONS, Bounds, ConnectionLimits, ConnectionSlot
 from pbxrouter.net.descriptors import DescriptorWatch
 from pbxrouter.net.filelimit import MAX_WEB_CONNECTIONS, call_connections, raise_file_limit, web_connections
 from pbxrouter.net.keepalive import keep_alive
+from pbxrouter.net.lateness import Lateness
 from pbxrouter.net.listener import Listener, with_backlog
 from pbxrouter.net.outage import Outage
 from pbxrouter.net.output import UnblockedOutput, unblock_output
@@ -12,6 +13,7 @@ from pbxrouter.net.queues import QueueFigures
 from pbxrouter.net.resolver import limit_threads
 from pbxrouter.net.threads import make_leavable
 from pbxrouter.net.timers import GRACE_S, LATE_S, Deadline, Timer, at_most, every, in_slices
+from pbxrouter.net.worker import Worker
 
 __all__ = [
     "GRACE_S",
@@ -26,11 +28,13 @@ __all__ = [
     "ConnectionSlot",
     "Deadline",
     "DescriptorWatch",
+    "Lateness",
     "Listener",
     "Outage",
     "QueueFigures",
     "Timer",
     "UnblockedOutput",
+    "Worker",
     "at_most",
     "call_connections",
     "every",

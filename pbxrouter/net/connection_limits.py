@@ -1,19 +1,27 @@
 """Limits on open connections: in all, of one network, and without a complete request.
 
 A peer can open connections and send nothing. So that these do not use up what calls and browsers need, they have
-limits of their own, and the oldest of them are closed when room is needed.
+limits of their own, and the oldest of them are closed when room is needed: first those of networks that have never
+made a complete request, whichever number of networks that is, and last those of trusted ones. Networks that are not
+trusted leave a share of all connections to those that are.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Final
 
 LIMIT_REASONS: Final = ("full", "peer", "half-open")
 """Why a connection is refused: the limit of all connections is reached; the limit of its
 network is reached; it was closed to make room, since it had sent no complete request."""
+
+
+MAX_PROVEN: Final = 1024
+"""Networks of which it is remembered that they have made a complete request."""
+_SHARE_OF_OTHERS: Final = 0.75
+"""The part of all connections that networks may have which are not trusted, where one is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +56,10 @@ class ConnectionSlot:
         self.network = network
         self.close: Callable[[], object] = lambda: None
 
+    def prove(self) -> None:
+        """Note that its network has made a complete request: it is preferred to those that have not."""
+        self._limits.prove(self.network)
+
     def busy(self) -> None:
         """Note a complete request: the connection is not closed to make room until it is answered."""
         self._limits.busy(self)
@@ -68,10 +80,18 @@ class ConnectionLimits:
         bounds: the limits.
         refused: called with a reason, one of LIMIT_REASONS, and the network of each connection that is refused,
             or closed to make room.
+        trusted: returns the networks for which there must always be room.
     """
 
-    def __init__(self, bounds: Bounds, refused: Callable[[str, str], object]) -> None:
+    def __init__(
+        self,
+        bounds: Bounds,
+        refused: Callable[[str, str], object],
+        trusted: Callable[[], Collection[str]] = tuple,
+    ) -> None:
         self._bounds = bounds
+        self._trusted = trusted
+        self._proven: dict[str, None] = {}  # the oldest first
         self._refused = refused
         self._open: set[ConnectionSlot] = set()
         self._by_network: Counter[str] = Counter()
@@ -85,17 +105,23 @@ class ConnectionLimits:
 
     def acquire(self, network: str) -> ConnectionSlot | None:
         """Count a new connection, closing another if needed; None if it must be refused."""
-        bounds = self._bounds
+        bounds, trusted = self._bounds, frozenset(self._trusted())
         if len(self._waiting.get(network, ())) >= bounds.waiting_of_network:
             self._evict(network)
-        elif self._waiting_count >= bounds.waiting:
-            self._evict(self._most_waiting())
+        elif self._waiting_count >= bounds.waiting and not self._make_room(network, trusted):
+            self._refused("full", network)
+            return None
         if self._by_network[network] >= bounds.of_network and not self._evict(network):
             self._refused("peer", network)
             return None
-        if len(self._open) >= bounds.most and not self._evict(self._most_waiting()):
+        if len(self._open) >= bounds.most and not self._make_room(network, trusted):
             self._refused("full", network)
             return None
+        if trusted and network not in trusted:
+            others = len(self._open) - sum(self._by_network.get(name, 0) for name in trusted)
+            if others >= max(1, int(bounds.most * _SHARE_OF_OTHERS)) and not self._make_room(network, trusted, True):
+                self._refused("full", network)
+                return None
         slot = ConnectionSlot(self, network)
         self._open.add(slot)
         self._by_network[network] += 1
@@ -128,9 +154,30 @@ class ConnectionLimits:
             if not self._by_network[slot.network]:
                 del self._by_network[slot.network]
 
-    def _most_waiting(self) -> str:
-        """The network with the most connections that wait, so that a flood from one network does not affect others."""
-        return max(self._waiting, key=lambda network: len(self._waiting[network]), default="")
+    def prove(self, network: str) -> None:
+        """See ConnectionSlot.prove."""
+        self._proven.pop(network, None)
+        self._proven[network] = None
+        if len(self._proven) > MAX_PROVEN:
+            del self._proven[next(iter(self._proven))]
+
+    def _make_room(self, network: str, trusted: Collection[str], of_others: bool = False) -> bool:
+        """Close a connection that waits, of a network that is no better than the new one's; False if there is none.
+
+        Of equal networks it is that with most of them, so that a flood from one network does not affect others.
+
+        Args:
+            network: that of the new connection.
+            of_others: whether it must be a connection of one that is not trusted.
+        """
+
+        def rank(name: str) -> int:
+            return 2 if name in trusted else 1 if name in self._proven else 0
+
+        victim = min(self._waiting, key=lambda name: (rank(name), -len(self._waiting[name])), default="")
+        if not victim or rank(victim) > rank(network) or (of_others and victim in trusted):
+            return False
+        return self._evict(victim)
 
     def _evict(self, network: str) -> bool:
         """Close the connection of a network that has waited longest; returns whether there was one."""

@@ -406,6 +406,32 @@ class FullGatewayTest(DialplanTest):
         self.assertNotIn("999@pbxrouter-fallback", self._places())
 
 
+class FloodTest(DialplanTest):
+    """More calls at once than this machine can serve in ten seconds, with a heartbeat over the same AMI."""
+
+    config = """
+[fastagi]
+max_connections = 200
+[[asterisk]]
+ami = "tcp:127.0.0.1:AMI_PORT"
+username = "gateway"
+secret_file = "ami.secret"
+"""
+
+    def test_flood(self) -> None:
+        """Each call is served or refused; none goes to the fallback, though AMI and the heartbeat are late."""
+        wait_for("the heartbeat", lambda: int(self.lab.ami.getvar("PBXROUTER_HEARTBEAT") or "0") > 0)
+        self._call_36("999")  # so that Asterisk knows which gateway it is
+        self._mark = self.lab.log_size()
+        self.lab.cli("agi set debug off")
+        self.addCleanup(self.lab.cli, "agi set debug on")
+        self.lab.script("burst", "800", "800", "999", "pbxrouter-phones")
+        text = self.log()
+        self.assertGreater(text.count("Executing [999@pbxrouter-ask:1]"), 0)
+        self.assertGreater(text.count("Executing [CONGESTION@pbxrouter-outcome:1]"), 0)
+        self.assertEqual(text.count("Executing [999@pbxrouter-fallback:1]"), 0)
+
+
 class SecretTest(DialplanTest):
     """The dialplan with PBXROUTER_SECRET, and a gateway that wants it; what it says to others is in its log."""
 

@@ -77,6 +77,7 @@ class OutcomeTests(SynchronousTestCase):
                 "NODRIVER": ("no driver", "bad"),
                 "FAILED": ("gateway error", "bad"),
                 "REFUSED": ("forged call", "bad"),
+                "UNKNOWN": ("cut: the gateway died", "bad"),
                 "HANGUP": ("caller hung up", "plain"),
                 "DEAD": ("already hung up", "plain"),
                 "STOPPED": ("cut by a stop of the gateway", "bad"),

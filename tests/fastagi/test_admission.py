@@ -14,7 +14,7 @@ from pbxrouter.agi.channel import Channel
 from pbxrouter.agi.dialogue_watch import DialogueWatch
 from pbxrouter.agi.messages import AGIRequest, parse_request
 from pbxrouter.errors import ConnectionClosed
-from pbxrouter.fastagi.admission import LOG_EVERY_S, MAX_PEERS, REASONS, Admission, bounds_of
+from pbxrouter.fastagi.admission import LATE_S, LOG_EVERY_S, MAX_PEERS, REASONS, Admission, bounds_of
 from pbxrouter.fastagi.protocol import ENDING_TIMEOUT_S, OPENING_TIMEOUT_S
 from pbxrouter.fastagi.refusal import DRAIN_S, STEP_S
 from pbxrouter.fastagi.server import FastAGIFactory
@@ -271,12 +271,62 @@ class PlaceTests(AdmissionCase):
 
     def test_reasons(self) -> None:
         """All reasons are counted from zero; without bounds no connection is refused."""
-        self.assertEqual(REASONS, ("network", "secret", "full", "peer", "half-open"))
+        self.assertEqual(REASONS, ("network", "secret", "full", "peer", "half-open", "late"))
         self.assertEqual(
-            Admission(self.clock).refused, {"network": 0, "secret": 0, "full": 0, "peer": 0, "half-open": 0}
+            Admission(self.clock).refused,
+            {"network": 0, "secret": 0, "full": 0, "peer": 0, "half-open": 0, "late": 0},
         )
         unbounded = Admission(self.clock)
         self.assertNotIn(None, [unbounded.enter(peer("192.0.2.7")) for _ in range(2000)])
+
+    def test_late(self) -> None:
+        """While the gateway is behind with its work, further connections are told that it is busy."""
+        behind = [LATE_S]
+        admission = Admission(self.clock, lateness=lambda: behind[0])
+        self.factory = FastAGIFactory(self.serve, self.clock, DialogueWatch(), admission)
+        self.call("192.0.2.1")
+        behind[0] = LATE_S + 0.1
+        with capturedLogs() as events:
+            for _ in range(2):
+                self.assert_busy(self.connect("192.0.2.1"))
+        self.assertEqual(
+            lines(events),
+            ["fastagi: refused a connection from 192.0.2.1: the gateway is more than 3 s behind with its work"],
+        )
+        self.assertEqual(admission.refused["late"], 2)
+        behind[0] = 0.0
+        self.call("192.0.2.1")
+
+    def test_silent_addresses(self) -> None:
+        """Many addresses that send nothing, one connection each, take no slot of the connected Asterisk's."""
+        self.factory = FastAGIFactory(
+            self.serve,
+            self.clock,
+            DialogueWatch(),
+            Admission(self.clock, bounds=bounds_of(8, 6), trusted=lambda: ["192.0.2.1"]),
+        )
+        for number in range(1, 200):
+            self.connect(f"198.51.100.{number}")
+        for _ in range(6):
+            self.call("192.0.2.1")
+        ours = [self.connect("192.0.2.1") for _ in range(2)]
+        self.assertEqual([end.hears() for end in ours], [b"SET VARIABLE PBXROUTER busy\n"] * 2)  # it has its six
+        for number in range(1, 200):
+            self.connect(f"198.51.100.{number}")
+        self.assertEqual(self.factory.served, 6)
+
+    def test_proven_by_the_secret(self) -> None:
+        """A peer that has passed the secret goes before those that have not."""
+        secret = "0123456789abcdef"
+        self.factory = FastAGIFactory(
+            self.serve, self.clock, DialogueWatch(), Admission(self.clock, secret=secret, bounds=bounds_of(8, 6))
+        )
+        asterisk = self.connect("192.168.1.1")
+        asterisk.says(SimulatedCall("21", caller="33", arguments=(f"secret={secret}",)).environment())
+        waiting = [self.connect("192.168.1.1") for _ in range(3)]
+        strangers = [self.connect(f"192.0.2.{number}") for number in (9, 10, 11, 9)]
+        self.assertEqual([end.hears() for end in waiting], [b""] * 3)
+        self.assertEqual([bool(end.hears()) for end in strangers], [True, True, True, False])
 
     def test_unix_sockets(self) -> None:
         """Connections over Unix sockets are bounded as those of one peer, and called so in the log."""

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter.net.connection_limits import LIMIT_REASONS, Bounds, ConnectionLimits, ConnectionSlot
+from pbxrouter.net.connection_limits import LIMIT_REASONS, MAX_PROVEN, Bounds, ConnectionLimits, ConnectionSlot
 
 
 class LimitsCase(SynchronousTestCase):
@@ -30,6 +30,80 @@ class LimitsCase(SynchronousTestCase):
         if busy:
             slot.busy()
         return slot
+
+
+class Preferred(LimitsCase):
+    """Networks that have made a request before, and trusted ones."""
+
+    def setUp(self) -> None:
+        """No network is trusted."""
+        self.trusted: list[str] = []
+
+    def make(self, most: int, of_network: int, waiting: int, waiting_of_network: int) -> None:
+        """Make the limits."""
+        super().make(most, of_network, waiting, waiting_of_network)
+        self.limits = ConnectionLimits(
+            Bounds(most, of_network, waiting, waiting_of_network),
+            lambda reason, network: self.refused.append((reason, network)),
+            lambda: self.trusted,
+        )
+
+    def test_proven(self) -> None:
+        """Those that have never made a request give way first, however few they have; a new one of them is refused."""
+        self.make(9, 9, 3, 3)
+        proven = [self.come("a") for _ in range(2)]
+        proven[0].prove()
+        stranger = self.come("b")
+        self.come("c")
+        self.assertEqual(self.closed, [stranger])
+        self.come("a")
+        self.assertEqual([slot.network for slot in self.closed], ["b", "c"])
+        self.assertIsNone(self.limits.acquire("d"))
+        self.assertEqual(self.refused[-1], ("full", "d"))
+        self.assertEqual(len(self.closed), 2)
+
+    def test_trusted(self) -> None:
+        """A trusted network goes before those that have made a request."""
+        self.make(9, 9, 3, 9)
+        for network in "ab":
+            self.come(network).prove()
+        self.trusted = ["t"]
+        for _ in range(4):
+            self.come("t")
+        self.assertEqual([slot.network for slot in self.closed], ["a", "b", "t"])
+        self.assertIsNone(self.limits.acquire("a"))
+
+    def test_share(self) -> None:
+        """Others leave a quarter of all connections to a trusted network, also where all are busy."""
+        self.make(8, 8, 8, 8)
+        self.trusted = ["t"]
+        for network in "abcdef":
+            self.come(network, busy=True)
+        self.assertIsNone(self.limits.acquire("g"))
+        for _ in range(2):
+            self.come("t", busy=True)
+        self.assertIsNone(self.limits.acquire("t"))
+        self.trusted = []
+        self.assertIsNone(self.limits.acquire("g"))
+        self.assertEqual(self.refused, [("full", "g"), ("full", "t"), ("full", "g")])
+
+    def test_share_of_waiting_ones(self) -> None:
+        """Within the share of the others, the oldest that waits gives way, and never one of the trusted network."""
+        self.make(8, 8, 8, 8)
+        self.trusted = ["t"]
+        self.come("t")
+        first, *_ = [self.come(network) for network in "abcdef"]
+        self.come("g")
+        self.assertEqual(self.closed, [first])
+
+    def test_forgotten(self) -> None:
+        """Of networks that have made a request only the latest MAX_PROVEN are remembered."""
+        self.make(9, 9, 1, 9)
+        self.come("a").prove()
+        for number in range(MAX_PROVEN):
+            self.limits.prove(f"n{number}")
+        self.come("b")
+        self.assertEqual([slot.network for slot in self.closed], ["a"])
 
 
 class Entering(LimitsCase):

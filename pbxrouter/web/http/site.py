@@ -151,6 +151,8 @@ class BoundedChannel(HTTPChannel):
 
     def requestDone(self, request: Request) -> None:
         """Start the timeout of the next request."""
+        if self.slot is not None:
+            self.slot.prove()
         self._expect()
         super().requestDone(request)
 
