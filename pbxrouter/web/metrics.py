@@ -82,7 +82,7 @@ class DoctorCollector(Collector):
         self._examined = examined
 
     def collect(self) -> Iterator[Metric]:
-        """See prometheus_client."""
+        """Yield the metrics of the last run."""
         counts, ended = self._examined.counts, self._examined.ended
         findings = GaugeMetricFamily(
             "pbxrouter_doctor_findings", "Findings of the doctor's last run, by state.", labels=["state"]

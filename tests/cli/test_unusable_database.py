@@ -88,7 +88,8 @@ class UnusableCase(SynchronousTestCase):
             self.assertIn(str(self.path), line)
             self.assertRegex(line, words)
         findings = list(check_files(self.path, None, (frozenset({"dial"}), ())))
-        self.assertEqual([finding.state for finding in findings], ["wrong"])
+        self.assertEqual(findings[0].state, "wrong")
+        self.assertLessEqual({finding.state for finding in findings[1:]}, {"unknown"})
         self.assertRegex(findings[0].what, words)
 
 

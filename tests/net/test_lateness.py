@@ -9,7 +9,7 @@ from pbxrouter.net.lateness import TICK_S, Lateness
 
 
 class LatenessTests(SynchronousTestCase):
-    """Lateness."""
+    """Lateness tells how late the reactor runs."""
 
     def test_late(self) -> None:
         """It is the time for which the timer is overdue; 0 in time, and while the service does not run."""
