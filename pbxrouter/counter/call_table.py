@@ -46,6 +46,7 @@ class LiveCall:
         outcome: the gateway's outcome (CallRecord); ``""`` if it had no part in the call.
         labels: further counts that it belongs to, as (kind, name).
         certain: False if its times are uncertain because events were missed.
+        changed: whether anything above has changed since the writer looked.
     """
 
     linkedid: str
@@ -59,6 +60,7 @@ class LiveCall:
     outcome: str = ""
     labels: set[tuple[str, str]] = field(default_factory=set)
     certain: bool = True
+    changed: bool = field(default=True, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +228,7 @@ class CallTable:
             call = self.call_of(headers("DestUniqueid"))
             if call is None or call.dial_status or status == "ANSWER":
                 return
-        call.dial_status = status
+        call.dial_status, call.changed = status, True
 
     def _add(self, uniqueid: str, linkedid: str, started: float, caller: str, number: str) -> None:
         self._linkedids[uniqueid] = linkedid
@@ -238,6 +240,7 @@ class CallTable:
             self._listener.started(call)
         else:
             call.channels.add(uniqueid)
+            call.changed = True
 
     def _move(self, uniqueid: str, linkedid: str, now: float) -> None:
         """Move a channel to another call (masquerade, bridge of two calls)."""
@@ -251,6 +254,7 @@ class CallTable:
             self._linkedids[uniqueid] = linkedid
             return
         old.channels.discard(uniqueid)
+        old.changed = True
         self._linkedids[uniqueid] = linkedid
         if call is None:
             call = self._calls[linkedid] = LiveCall(linkedid, now, caller=old.caller, number=old.number)
@@ -258,6 +262,7 @@ class CallTable:
             self._listener.started(call)
         else:
             call.channels.add(uniqueid)
+            call.changed = True
         if not old.channels:
             self._finish(old, now, JOINED)
 
@@ -274,7 +279,7 @@ class CallTable:
         for member in inside:
             call = self._calls[self._linkedids[member]]
             if call.answered is None:
-                call.answered = now
+                call.answered, call.changed = now, True
                 self._listener.answered(call)
 
     def _leave(self, uniqueid: str) -> None:
@@ -291,6 +296,7 @@ class CallTable:
         self._hung_up_at.append((now, uniqueid))
         call = self._calls[self._linkedids.pop(uniqueid)]
         call.channels.discard(uniqueid)
+        call.changed = True
         if not call.cause and cause not in ENDED_WELL:
             call.cause = cause
         if not call.channels:

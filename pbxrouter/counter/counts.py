@@ -182,13 +182,14 @@ class CallCounts(CallListener):
             # They went when they heard what was decided.
             outcome = _BY_VERDICT.get(decision.verdict, outcome)
         if outcome != "DEAD":  # run on what is left of a call (in h), which says nothing new
-            call.outcome = outcome
+            call.outcome, call.changed = outcome, True
         for label in labels_of(decision):
             if label not in self.totals and sum(kind == label[0] for kind, _ in self.totals) >= MAX_NAMES:
                 label = (label[0], OTHERS)
             if label in call.labels:
                 continue
             call.labels.add(label)
+            call.changed = True
             for counts in self._at(call.started, label):
                 counts.started += 1
             if call.answered is not None:

@@ -54,6 +54,7 @@ class CounterWriter:
         self._being_written: list[object] = []
         self._writing = False
         self._written: dict[str, LiveRow] = {}
+        self._rows: dict[str, LiveRow] = {}  # of the calls in progress, when they were last looked at
         self._written_seen: float | None = None
 
     @property
@@ -77,6 +78,16 @@ class CounterWriter:
     def _load(self, connection: sqlite3.Connection) -> Kept:
         return storage.load(connection, self._asterisk)
 
+    def _live_rows(self) -> dict[str, LiveRow]:
+        """The rows of all calls in progress; only those of calls that have changed are made anew."""
+        known, self._rows = self._rows, {}
+        for linkedid, call in self._table.live.items():
+            row = None if call.changed else known.get(linkedid)
+            if row is None:
+                row, call.changed = storage.live_row(call), False
+            self._rows[linkedid] = row
+        return self._rows
+
     async def write(self, last: bool = False) -> None:
         """Write. Never fails.
 
@@ -85,7 +96,7 @@ class CounterWriter:
         """
         if self._writing and not last:
             return
-        live = {linkedid: storage.live_row(call) for linkedid, call in self._table.live.items()}
+        live = self._live_rows()
         whole = self.rewrite or last
         batch = Batch(
             self._asterisk,

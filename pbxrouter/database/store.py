@@ -20,7 +20,9 @@ import contextlib
 import os
 import sqlite3
 import threading
+import time
 import weakref
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +38,7 @@ from twisted.python.failure import Failure
 from pbxrouter import database
 from pbxrouter.database.rules import read_rules
 from pbxrouter.errors import DatabaseFull, DatabaseLocked, StoreError
-from pbxrouter.net import make_leavable
+from pbxrouter.net import QueueFigures, make_leavable
 from pbxrouter.rules import RuleSet
 from pbxrouter.text import sentence
 
@@ -150,6 +152,7 @@ class Store:
         )
         make_leavable(self._pool.threadpool)
         self._used = self._closed = False
+        self._asked: deque[float] = deque()  # monotonic seconds at which work was asked for that is not done
         # Held by the pool's thread while it works, and by another store's that closes all connections.
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
@@ -186,7 +189,17 @@ class Store:
         if self._closed or self._pool.threadpool.joined:
             return fail(StoreError(sentence("database {path} is closed", path=self._path)))
         self._used = True
-        return deferToThreadPool(self._reactor, self._pool.threadpool, self._in_thread, work)
+        self._asked.append(time.monotonic())
+        return deferToThreadPool(self._reactor, self._pool.threadpool, self._next_work, work)
+
+    @property
+    def figures(self) -> QueueFigures:
+        """The figures of the work that waits for the thread, or is being done."""
+        try:
+            oldest_s = time.monotonic() - self._asked[0]
+        except IndexError:
+            return QueueFigures("database", 0)
+        return QueueFigures("database", len(self._asked), oldest_s)
 
     def close(self) -> Deferred[None]:
         """Finish the work that is queued, close the database and stop the thread. Later calls fail.
@@ -213,6 +226,13 @@ class Store:
             self._pool.close()
 
     # --- in the pool's thread -------------------------------------------------
+
+    def _next_work(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do work in turn; there is one thread, so the first that was asked for is the first that is done."""
+        try:
+            return self._in_thread(work)
+        finally:
+            self._asked.popleft()
 
     def _in_thread(self, work: Callable[[sqlite3.Connection], T]) -> T:
         self._leave_if_changed()

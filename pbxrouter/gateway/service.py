@@ -226,7 +226,7 @@ def build(
         time.time,
         time.monotonic,
         descriptors,
-        lambda: alarms.queues,
+        lambda: [store.figures, *alarms.queues],
     )
     if config.web.listen is not None:
         web = web_service(

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Mapping
 from typing import Any
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, fail
 from twisted.logger import LogLevel, capturedLogs
 
 from pbxrouter.counter import storage
-from pbxrouter.counter.call_table import CallTable, LiveCall
+from pbxrouter.counter.call_table import CallTable, ChannelSeen, LiveCall
 from pbxrouter.counter.counts import CallCounts
 from pbxrouter.counter.storage import Batch
 from pbxrouter.counter.writer import CounterWriter
+from pbxrouter.rules.model import Decision, Verdict
+from pbxrouter.rules.model import Mapping as Rule
 from tests.counter_fakes import NOW, DatabaseCase, FakeStore
+
+
+def _header(headers: Mapping[str, str], name: str) -> str:
+    """A header of an event."""
+    return headers.get(name, "")
 
 
 class WriterTests(DatabaseCase):
@@ -76,7 +87,7 @@ class WriterTests(DatabaseCase):
             return self.store.runs - before
 
         self.assertEqual(runs_after(lambda: self.event("Newchannel", "a")), 1)
-        self.assertEqual(runs_after(lambda: setattr(self.table.live["a"], "outcome", "BUSY")), 1)
+        self.assertEqual(runs_after(lambda: self.counting.label(self.table.live["a"], None, "BUSY")), 1)
         self.assertEqual(runs_after(lambda: self.counting.tick(NOW + 60)), 1)
         self.assertEqual(runs_after(lambda: self.table.restore([LiveCall("b", 1.0, channels={"b"})])), 1)
         self.assertEqual(runs_after(lambda: self.event("Hangup", "a")), 1)
@@ -89,7 +100,7 @@ class WriterTests(DatabaseCase):
             self.event("Newchannel", uniqueid, CallerIDNum="33")
         self.write()
         self.change_by_hand()
-        self.table.live["b"].outcome = "BUSY"
+        self.counting.label(self.table.live["b"], None, "BUSY")
         self.write()
         self.assertEqual(self.live("caller"), ["by hand", "33"])
         self.assertEqual(self.live("outcome"), ["", "BUSY"])
@@ -195,7 +206,7 @@ class WriterTests(DatabaseCase):
         self.store.slow = True
         self.event("Newchannel", "a")
         writing = self.begin_writing()
-        self.table.live["a"].outcome = "BUSY"
+        self.counting.label(self.table.live["a"], None, "BUSY")
         self.writer.seen = NOW + 1
         self.store.held.pop().callback(None)
         self.successResultOf(writing)
@@ -223,6 +234,61 @@ class WriterTests(DatabaseCase):
                 self.write()
             expected.append(LogLevel.info)
             self.assertEqual(self.levels(), expected)
+
+    def test_each_change_of_a_call(self) -> None:
+        """A row is written again after each change of its call."""
+        decision = Decision(Verdict.ALLOW, "21", Rule(1, "2X", "dial", ""), None, ())
+        both = {"Linkedid": "a", "BridgeUniqueid": "x"}
+
+        def resync() -> None:
+            self.table.resync(self.table.channels, [ChannelSeen("c", "c", 1.0)], NOW)
+
+        for change in (
+            lambda: self.event("Newchannel", "a"),
+            lambda: self.event("Newchannel", "b", Linkedid="a"),
+            lambda: self.event("DialEnd", "a", DialStatus="BUSY"),
+            lambda: self.event("BridgeEnter", "a", **both),
+            lambda: self.event("BridgeEnter", "b", **both),
+            lambda: self.counting.label(self.table.live["a"], decision, "DEAD"),
+            lambda: self.counting.label(self.table.live["a"], None, "ANSWER"),
+            lambda: self.event("Newchannel", "c"),
+            lambda: self.event("BridgeLeave", "b", Linkedid="c"),
+            lambda: self.event("Newchannel", "d", Linkedid="c"),
+            lambda: self.event("Hangup", "b", Linkedid="c"),
+            lambda: self.event("BridgeLeave", "d", Linkedid="e"),
+            resync,
+        ):
+            change()
+            self.writer.seen = NOW + 1
+            self.write()
+            columns = "started, answered, channels, caller, number, dial_status, outcome, labels, certain"
+            stored = self.rows(f"SELECT linkedid, {columns} FROM counter_live ORDER BY linkedid")
+            self.assertEqual(stored, [(key, *storage.live_row(call)) for key, call in sorted(self.table.live.items())])
+
+    @settings(max_examples=50, deadline=None)
+    @given(st.lists(st.tuples(st.integers(0, 7), st.integers(0, 5), st.integers(0, 3)), max_size=40))
+    def test_rows_are_those_of_the_calls(self, steps: list[tuple[int, int, int]]) -> None:
+        """After any events, each write leaves the rows that the calls in progress have then."""
+        self.setUp()
+        decision = Decision(Verdict.ALLOW, "21", Rule(1, "2X", "dial", ""), "33", (), extension="33")
+        for number, (kind, channel, call) in enumerate(steps):
+            headers = {"Uniqueid": f"u{channel}", "Linkedid": f"l{call}", "BridgeUniqueid": f"b{call % 2}"}
+            headers |= {"DialStatus": ("BUSY", "ANSWER")[call % 2], "Cause": "17", "DestUniqueid": f"u{channel}"}
+            live = self.table.call_of(f"u{channel}")
+            if kind < 5:
+                name = ("Newchannel", "BridgeEnter", "BridgeLeave", "DialEnd", "Hangup")[kind]
+                self.table.event(name, functools.partial(_header, headers), NOW + number)
+            elif kind == 5 and live is not None:
+                self.counting.label(live, decision, ("ANSWER", "DEAD")[call % 2])
+            elif kind == 6:
+                seen = [ChannelSeen(f"u{channel}", f"l{call}", 1.0, f"b{call % 2}", "33", "21")]
+                self.table.resync(self.table.channels, seen, NOW + number)
+            self.writer.seen = NOW + number
+            self.write()
+            columns = "started, answered, channels, caller, number, dial_status, outcome, labels, certain"
+            stored = self.rows(f"SELECT linkedid, {columns} FROM counter_live ORDER BY linkedid")
+            wanted = [(key, *storage.live_row(live)) for key, live in sorted(self.table.live.items())]
+            self.assertEqual(stored, wanted)
 
     def test_any_failure(self) -> None:
         """If a write raises anything, its counts are kept."""

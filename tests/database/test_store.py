@@ -26,6 +26,7 @@ from pbxrouter.database.rules.loader import read_rules
 from pbxrouter.database.rules.sample import add_sample
 from pbxrouter.database.store import CLOSE_S, LimitedDatabase, Store
 from pbxrouter.errors import DatabaseForeign, DatabaseFull, DatabaseLocked, DatabaseMissing, NotADatabase, StoreError
+from pbxrouter.net import QueueFigures
 from pbxrouter.rules.model import Facts
 from pbxrouter.rules.ruleset import RuleSet
 from pbxrouter.security import Scope
@@ -78,6 +79,27 @@ class StoreTests(TestCase):
         """The thread returns the rules ready for use."""
         rules = await self.store.load_rules()
         self.assertEqual(verdict(rules, "21"), "allow")
+
+    async def test_figures(self) -> None:
+        """What waits for the thread, and what it does, is counted until it is done, also if it fails."""
+        self.assertEqual(self.store.figures, QueueFigures("database", 0))
+        hold, begun = threading.Event(), threading.Event()
+
+        def held(connection: sqlite3.Connection) -> None:
+            begun.set()
+            hold.wait(PATIENCE_S)
+            raise ValueError
+
+        works = [self.store.run(held), self.store.run(lambda connection: None)]
+        begun.wait(PATIENCE_S)
+        figures = self.store.figures
+        self.assertEqual(figures.length, 2)
+        self.assertGreater(figures.oldest_s, 0.0)
+        self.assertGreaterEqual(self.store.figures.oldest_s, figures.oldest_s)
+        hold.set()
+        await self.assertFailure(works[0], ValueError)
+        await works[1]
+        self.assertEqual(self.store.figures, QueueFigures("database", 0))
 
     async def test_upgrade(self) -> None:
         """An older database that is put in place while the gateway runs is upgraded; the log names the backup."""
