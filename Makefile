@@ -9,7 +9,7 @@ export PIN
 feed = $(if $(PIN),set -f; printf '%s\n' $$PIN |,exec)
 
 .DEFAULT_GOAL := help
-.PHONY: help run call explain test test-latest starpy coverage check format mutants fuzz soak audit bench lab lock catalogue screenshots wheel clean ready ready-dev
+.PHONY: help run call explain test test-latest starpy coverage check format mutants fuzz chaos soak audit bench lab lock catalogue screenshots wheel clean ready ready-dev
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ mutants: ready-dev ## Change single places of the core and see which tests notic
 
 fuzz: ready-dev ## Feed every parser changed inputs until one fails it (SECONDS=600, TARGET="ami config", SEED=1)
 	@$(BIN)/python scripts/fuzz --seconds $(or $(SECONDS),600) $(if $(SEED),--seed $(SEED)) $(TARGET)
+
+chaos: ready-dev ## Break the gateway, AMI and Asterisk under calls of a real Asterisk's phones (ONLY="ami-cut gateway-frozen/magi" SEED=1)
+	@$(BIN)/python scripts/chaos $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only $(ONLY))
 
 soak: ready ## A million calls through one gateway: memory, descriptors and counts (CALLS=1000000)
 	@$(BIN)/python bench/soak.py -n $(or $(CALLS),1000000)

@@ -1,0 +1,1 @@
+"""The fault table: faults of the gateway, of Asterisk and of what is between them, and what became of the calls."""
