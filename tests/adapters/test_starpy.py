@@ -233,6 +233,10 @@ class Admitted(SynchronousTestCase):
             def setsockopt(self, *option: int) -> None:
                 """Accept any option."""
 
+            def getsockopt(self, *option: int) -> bytes:
+                """Its peer has just sent data."""
+                return bytes(56)
+
         async def serve(channel: Channel) -> None:
             """Serve a call; none comes."""
 
