@@ -36,7 +36,7 @@ class FakeSocket:
 
 
 class WaitedTests(SynchronousTestCase):
-    """waited_s."""
+    """waited_s tells how long the peer has sent nothing."""
 
     def waited(self, info: bytes | OSError) -> float:
         """What it says of a TCP connection."""
