@@ -185,9 +185,11 @@ CREATE TABLE counter_live (
 ) WITHOUT ROWID;
 
 -- Every call that the gateway has had, kept for a while ([history] keep_days).
--- The last column, forwarded_by, is who forwarded the call, by a forward or a transfer: a
+-- The last column but one, forwarded_by, is who forwarded the call, by a forward or a transfer: a
 -- number or an endpoint such as PJSIP/21, proven or claimed (the trace tells which); '' if
--- it was not forwarded. It stands where an upgrade adds it without copying the history.
+-- it was not forwarded. The last one, call_key, names the call in the gateway's journal, so
+-- that none is written twice; '' for calls from before schema version 8. Both stand where
+-- an upgrade adds them without copying the history.
 CREATE TABLE calls (
     call_id           INTEGER PRIMARY KEY AUTOINCREMENT,
     -- When the gateway got the call and when it was done with it, seconds since 1970.
@@ -211,12 +213,13 @@ CREATE TABLE calls (
     answered_s        INTEGER,
     -- Why: a JSON list of [sentence, values].
     trace             TEXT NOT NULL
-, forwarded_by TEXT NOT NULL DEFAULT '');
+, forwarded_by TEXT NOT NULL DEFAULT '', call_key TEXT NOT NULL DEFAULT '');
 CREATE INDEX calls_by_time ON calls (began);
 CREATE INDEX calls_by_caller ON calls (caller, began);
 CREATE INDEX calls_by_number ON calls (number, began);
 CREATE INDEX calls_by_outcome ON calls (outcome, began);
 CREATE INDEX calls_sent_on ON calls (began, forwarded_by) WHERE forwarded_by <> '';
+CREATE UNIQUE INDEX calls_by_key ON calls (call_key) WHERE call_key <> '';
 
 -- Tokens for the HTTP API, made with `pbxrouter token create`.
 CREATE TABLE api_tokens (
@@ -397,4 +400,4 @@ CREATE TABLE schema_version (
     version           INTEGER PRIMARY KEY,
     applied_at        TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%SZ', 'now'))
 );
-INSERT INTO schema_version (version) VALUES (7);
+INSERT INTO schema_version (version) VALUES (8);

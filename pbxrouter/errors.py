@@ -98,6 +98,10 @@ class DatabaseLocked(StoreError):
     """Another program keeps the database locked."""
 
 
+class DatabaseFull(StoreError):
+    """There is no room on the database's disk. What was to be written is not; the rest can be read."""
+
+
 class DatabaseTooNew(StoreError):
     """The database has a newer schema than this version knows."""
 
@@ -108,6 +112,10 @@ class NotADatabase(StoreError):
 
 class DatabaseForeign(StoreError):
     """The file is an SQLite database of another program."""
+
+
+class JournalUnreadable(PbxrouterError):
+    """A journal of calls cannot be read. The message says why, without the file's name."""
 
 
 # --- the conversation of a call ---------------------------------------------

@@ -74,6 +74,9 @@ class DatabaseHealth:
         queued: calls that wait to be written.
         lost: calls that will never be written, since the gateway started.
         counts_written: whether the last write of the call counter succeeded.
+        journal_calls: calls in the journal: in progress, or over and not in the history yet.
+        journal_bytes: length of the journal.
+        journal_away_since: epoch second since which the journal cannot be written; None while it can.
         trouble: the error; None if nothing is wrong.
     """
 
@@ -84,11 +87,15 @@ class DatabaseHealth:
     lost: int
     counts_written: bool
     trouble: Sentence | None
+    journal_calls: int = 0
+    journal_bytes: int = 0
+    journal_away_since: float | None = None
 
     @property
     def state(self) -> State:
         """How the console shows it: good, plain or bad."""
-        if self.rules_away_since is None and self.history_away_since is None and self.counts_written:
+        away = (self.rules_away_since, self.history_away_since, self.journal_away_since)
+        if away == (None, None, None) and self.counts_written:
             return "good" if self.has_rules else "plain"
         return "bad"
 
@@ -102,7 +109,11 @@ class DatabaseHealth:
         if not self.has_rules:
             return Sentence("loading the rules")
         if self.history_away_since is not None:
+            if self.journal_bytes and self.journal_away_since is None:
+                return sentence("calls cannot be saved; {count} wait in the journal", count=self.queued)
             return sentence("calls cannot be saved; {count} wait in memory", count=self.queued)
+        if self.journal_away_since is not None:
+            return Sentence("calls are saved, but their journal cannot be written")
         if not self.counts_written:
             return Sentence("call counts cannot be saved; they are kept in memory")
         return Sentence("reading rules and saving calls")
@@ -279,6 +290,7 @@ class HealthProbe:
 
     def _database(self) -> DatabaseHealth:
         reloader, history = self._reloader, self._history
+        journal = history.journal
         return DatabaseHealth(
             self._engine.rules is not None,
             reloader.outage.away_since,
@@ -286,5 +298,8 @@ class HealthProbe:
             history.queued,
             history.lost,
             all(counter.database_up for counter in self._counters.values()),
-            reloader.outage.trouble or history.outage.trouble,
+            reloader.outage.trouble or history.outage.trouble or (journal.outage.trouble if journal else None),
+            journal.calls if journal else 0,
+            journal.size if journal else 0,
+            journal.outage.away_since if journal else None,
         )

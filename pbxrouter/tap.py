@@ -5,11 +5,13 @@ An error is one line on stderr and exit status 2, before the gateway runs.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import pathlib
 import re
 import socket
+import sqlite3
 import sys
 from typing import Any, Final, NoReturn
 
@@ -22,7 +24,7 @@ from twisted.python import usage
 from pbxrouter import database
 from pbxrouter.config import DEFAULT_FILE, Config, at_database, read_config
 from pbxrouter.database.rules import check_columns
-from pbxrouter.errors import ConfigError, DatabaseLocked, PbxrouterError, StoreError
+from pbxrouter.errors import ConfigError, DatabaseFull, DatabaseLocked, PbxrouterError, StoreError
 from pbxrouter.gateway import clean_log, demand_file, service, signals
 from pbxrouter.net import limit_threads, raise_file_limit, unblock_output, use_monotonic_time, with_backlog
 from pbxrouter.rules import RuleSet
@@ -184,21 +186,41 @@ def check(config: Config, reactor: object) -> RuleSet | None:
     if config.web.listen:
         _check_port("web.listen", config.web.listen)
     try:
-        connection = database.connect(pathlib.Path(config.database), notify=_log_upgrade)
-        try:
-            check_columns(connection)
-        finally:
-            connection.close()
+        check_database(pathlib.Path(config.database))
         return service.read_first_rules(config)
     except DatabaseLocked:
         return None
     except PbxrouterError:
         raise
+    except database.SQLITE_ERRORS as error:
+        raise database.store_error(error, pathlib.Path(config.database)) from error
     except Exception as error:  # of values that no edit of ours writes
         why = f"{type(error).__name__}: {error}"
         raise StoreError(
             sentence("database {path}: the rules cannot be read: {why}", path=config.database, why=why)
         ) from error
+
+
+def check_database(path: pathlib.Path) -> None:
+    """Check that the database can be used: the tables and columns of the rules are there, and it can be written.
+
+    Raises:
+        StoreError: it cannot. One that is being written, or on a full disk, can: calls are routed, and written later.
+    """
+    try:
+        with contextlib.closing(database.connect(path, notify=_log_upgrade)) as connection:
+            check_columns(connection)
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                # The lock alone is given for a file that may only be read, too.
+                connection.execute("CREATE TABLE written (by_this)")
+                connection.execute("ROLLBACK")
+            except sqlite3.Error as error:
+                why = database.store_error(error, path)
+                if not isinstance(why, DatabaseLocked | DatabaseFull):
+                    raise why from error
+    except database.SQLITE_ERRORS as error:
+        raise database.store_error(error, path) from error
 
 
 def _log_upgrade(line: str) -> None:

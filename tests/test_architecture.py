@@ -29,7 +29,7 @@ REACTOR_USERS = frozenset({"tap", "cli", "compat"})
 
 PARTS = re.compile(
     r"(AMI|API|FastAGI|MAGI|PIN guard|PIN calls|PINs|alarms|call \{uniqueid\}|calls|changepin|click to dial|clock|"
-    r"console|control|counter|dashboard|database|descriptors|drivers|gateway|heartbeat|history|journal|originate|"
+    r"console|control|counter|dashboard|database|descriptors|doctor|drivers|gateway|heartbeat|history|journal|originate|"
     r"pbxrouter|prompts|reload|rules|state|web)[ :.]"
 )
 HANDED_ON = "{line}"

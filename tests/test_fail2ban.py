@@ -118,7 +118,7 @@ class FilterTests(SynchronousTestCase):
         for text in odd:
             for channel in (f"PJSIP/{text}-0000001a", text):
                 with self.subTest(channel=channel), capturedLogs() as events:
-                    guard = PinGuard(None, (), lambda: 1000.0)
+                    guard = PinGuard(None, (), lambda: 1000.0, seconds=lambda: 1000.0)
                     for _ in range(6):
                         request = AGIRequest({"channel": channel, "callerid": text})
                         attempt = self.successResultOf(Deferred.fromCoroutine(guard.admit(request, 3)))
@@ -162,7 +162,7 @@ class FilterTests(SynchronousTestCase):
         program = shutil.which("fail2ban-regex")
         if program is None:
             raise SkipTest("fail2ban is not installed")
-        guard = PinGuard(None, (), lambda: 1000.0)
+        guard = PinGuard(None, (), lambda: 1000.0, seconds=lambda: 1000.0)
         with capturedLogs() as events:
             for channel in ("PJSIP/33-0000001a", "", 'a, "b"-0000001a'):
                 for _ in range(6):

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, cast
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter import __version__
 from pbxrouter.agi.channel import Channel
 from pbxrouter.agi.dialogue_watch import DialogueWatch
 from pbxrouter.ami.connection import AMIConnection
+from pbxrouter.call import CallJournal
 from pbxrouter.call.history_writer import MAX_QUEUED, HistoryWriter
 from pbxrouter.counter.service import CallCounter
 from pbxrouter.errors import StoreError
@@ -53,6 +56,17 @@ class FakeStore:
             return fail(StoreError(sentence("database {path} is locked", path="x.db")))
         answer.callback(value)
         return answer
+
+
+class FakeDisk:
+    """Does work at once, or fails."""
+
+    def __init__(self) -> None:
+        self.broken = False
+
+    def run(self, work: Any) -> Deferred[Any]:
+        """Do blocking work at once, in place of a thread."""
+        return fail(OSError("broken")) if self.broken else succeed(work())
 
 
 class FakeAMIConnection:
@@ -185,6 +199,39 @@ class DatabaseTests(HealthCase):
             (database.history_away_since, database.queued, database.lost, database.state),
             (None, 0, 2, "good"),
         )
+
+    def test_journal(self) -> None:
+        """The journal's calls and length are named, and that it cannot be written."""
+        self.store.away = False
+        self.refresh()
+        aside = FakeDisk()
+        self.history.journal = journal = CallJournal(Path(self.mktemp()).absolute() / "x.db", lambda: NOW, aside.run)
+        journal._database.parent.mkdir()
+        journal.open()
+        self.addCleanup(lambda: Deferred.fromCoroutine(journal.close()))
+        self.store.away = True
+        for _ in range(3):
+            self.history.report(record())
+        self.write()
+        database = self.look().database
+        self.assertEqual((database.journal_calls, database.journal_bytes), (3, journal.size))
+        self.assertEqual(
+            (database.state, database.sentence.english), ("bad", "calls cannot be saved; 3 wait in the journal")
+        )
+        aside.broken = True
+        with capturedLogs():
+            Deferred.fromCoroutine(journal.sync())
+        self.assertEqual(self.look().database.sentence.english, "calls cannot be saved; 3 wait in memory")
+        self.store.away = False
+        self.write()
+        database = self.look().database
+        self.assertEqual(
+            (database.state, database.sentence.english, database.journal_away_since, database.trouble),
+            ("bad", "calls are saved, but their journal cannot be written", NOW, sentence("{text}", text="broken")),
+        )
+        aside.broken = False
+        Deferred.fromCoroutine(journal.sync())
+        self.assertEqual(self.look().database.state, "good")
 
     def test_reading_breaks(self) -> None:
         """An unexpected error while the rules are read counts as an outage."""

@@ -81,7 +81,7 @@ class WholeWay(SynchronousTestCase):
         self.active_calls = ActiveCalls()
         engine = RulesEngine(DRIVERS.keys())
         engine.replace(workshop_rules(Rule(9, "_9.", "dial", "SIP")))
-        guard = PinGuard(store, (), self.clock.seconds)
+        guard = PinGuard(store, (), self.clock.seconds, seconds=self.clock.seconds)
         self.flow = CallFlow(
             engine, DRIVERS, Prompts(), reports, self.active_calls, guard=guard, now=self.clock.seconds
         )

@@ -8,6 +8,8 @@ from pbxrouter.call.active_calls import (
 )
 from pbxrouter.call.flow import CallFlow
 from pbxrouter.call.history_writer import HistoryWriter
+from pbxrouter.call.journal import CallJournal
+from pbxrouter.call.journal_file import journal_files, read_journal
 from pbxrouter.call.pin_calls import PinCalls
 from pbxrouter.call.pin_change import PinChanges
 from pbxrouter.call.pin_guard import PinGuard, PinStatistics
@@ -20,6 +22,7 @@ __all__ = [
     "SUCCESSFUL",
     "ActiveCalls",
     "CallFlow",
+    "CallJournal",
     "CallProofs",
     "CallRecord",
     "GatewayCall",
@@ -32,7 +35,9 @@ __all__ = [
     "PinStatistics",
     "Refusals",
     "Reports",
+    "journal_files",
     "outcome_kind",
     "outcome_sentence",
+    "read_journal",
     "short",
 ]

@@ -25,6 +25,7 @@ from twisted.logger import Logger
 
 from pbxrouter.agi import Channel, Prompts, verbs
 from pbxrouter.call.active_calls import ActiveCalls, GatewayCall, Phase
+from pbxrouter.call.journal import CallJournal, JournalEntry
 from pbxrouter.call.origin import FORWARDED_BY, inherited, origin_of, taken_up
 from pbxrouter.call.pin_calls import PinCalls
 from pbxrouter.call.pin_change import PinChanges, wait
@@ -68,12 +69,24 @@ class _TalkTooLong(Exception):
 class _Conversation:
     """The state of one conversation."""
 
-    __slots__ = ("answered", "began", "channel", "decision", "endpoint", "listed", "locked_out", "mark", "proof")
+    __slots__ = (
+        "answered",
+        "began",
+        "channel",
+        "decision",
+        "endpoint",
+        "entry",
+        "listed",
+        "locked_out",
+        "mark",
+        "proof",
+    )
 
-    def __init__(self, channel: Channel, listed: GatewayCall, began: float) -> None:
+    def __init__(self, channel: Channel, listed: GatewayCall, began: float, entry: JournalEntry) -> None:
         self.channel = channel
         self.began = began  # monotonic
         self.listed = listed  # among the calls in progress
+        self.entry = entry  # in the journal
         self.decision: Decision | None = None
         self.answered = False
         self.locked_out = False  # a PIN was not checked
@@ -107,6 +120,7 @@ class CallFlow:
         pin_calls: counts the calls that a PIN has at once; by default those of this flow.
         trunks: endpoints whose callers are outsiders, such as ``PJSIP/provider``.
         pin_changes: changes PINs by phone; by default they cannot be.
+        journal: where calls are written before they are in the history; by default nowhere.
         proofs: proves calls that key a PIN to be Asterisk's; by default they are taken to be.
     """
 
@@ -124,9 +138,11 @@ class CallFlow:
         pin_calls: PinCalls | None = None,
         trunks: Iterable[str] = (),
         pin_changes: PinChanges | None = None,
+        journal: CallJournal | None = None,
         proofs: CallProofs | None = None,
         seconds: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._journal = journal
         self._proofs = proofs
         self._trunks = frozenset(trunks)
         self._pin_changes = pin_changes
@@ -161,7 +177,10 @@ class CallFlow:
         """Serve one call from its beginning to its end. Never fails."""
         began = self._now()
         note = None
-        call = _Conversation(channel, self._active_calls.add(channel.request, began), self._seconds())
+        listed = self._active_calls.add(channel.request, began)
+        journal = self._journal
+        entry = JournalEntry("", began) if journal is None else journal.begin(listed, channel.request)
+        call = _Conversation(channel, listed, self._seconds(), entry)
         self._conversations.add(call)
         try:
             outcome = await self._converse(call)
@@ -178,7 +197,7 @@ class CallFlow:
         if call.locked_out and outcome.status in (GatewayOutcome.DENIED, GatewayOutcome.HUNG_UP):
             outcome = Outcome(GatewayOutcome.LOCKED_OUT, hang_up=outcome.hang_up)
         ended = began + self._seconds() - call.began
-        self._report(CallRecord(channel.request, call.decision, outcome, began, ended, note))
+        self._report(CallRecord(channel.request, call.decision, outcome, entry.began, ended, note, entry.key))
 
     async def _converse(self, call: _Conversation) -> Outcome:
         if call.channel.request.is_hung_up:
@@ -363,6 +382,8 @@ class CallFlow:
         mapping = decision.mapping
         assert mapping is not None  # an allowed call has a mapping
         driver = self._drivers.get(mapping.application.lower())
+        if self._journal is not None:
+            self._journal.decided(call.entry.key, call.listed, decision.verdict.value)
         await verbs.set_variable(call.channel, "PBXROUTER_PATTERN", mapping.pattern)
         await verbs.set_variable(call.channel, "PBXROUTER_APPLICATION", mapping.application)
         if call.channel.request.is_bounded:  # an application may take hours

@@ -1,7 +1,8 @@
 """Writes finished calls to the history in the database.
 
 Records queue in memory and are written in batches, about once a second; no call waits for that. While the database
-cannot be written the queue grows up to a bound, and beyond it the oldest records are discarded, which is logged.
+cannot be written the queue grows up to a bound, and beyond it the oldest records are discarded, which is logged. The
+journal has them too, and what a stop or a kill leaves there is taken up at the next start.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from pbxrouter.call.journal import CallJournal
 from pbxrouter.call.record import CallRecord
 from pbxrouter.database import Database, SetAside
 from pbxrouter.database.calls import CallRow, add_calls, forget_calls, trace_text
@@ -27,6 +29,8 @@ BATCH: Final = 1000
 """Calls that are written in one transaction."""
 MAX_QUEUED: Final = 20_000
 """Calls that are kept while the database cannot be written."""
+SYNC_EVERY_S: Final = 1.0
+"""Seconds between two times that the journal is synchronised: as much as a power cut may cost."""
 MAX_TEXT: Final = 200
 """Characters that the history keeps of each text from outside."""
 FORGET_EVERY_S: Final = 3600.0
@@ -39,6 +43,7 @@ class HistoryWriter(MultiService):
     Args:
         keep_days: days after which calls are deleted.
         now: returns the time in epoch seconds.
+        journal: keeps calls until they are in the database; by default memory alone does.
 
     Attributes:
         keep_days: the same; may be changed.
@@ -49,8 +54,16 @@ class HistoryWriter(MultiService):
 
     log = Logger()
 
-    def __init__(self, store: Database, keep_days: int, clock: IReactorTime, now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        store: Database,
+        keep_days: int,
+        clock: IReactorTime,
+        now: Callable[[], float],
+        journal: CallJournal | None = None,
+    ) -> None:
         super().__init__()
+        self.journal = journal
         self._store = store
         self.keep_days = keep_days
         self._now = now
@@ -66,6 +79,30 @@ class HistoryWriter(MultiService):
         )
         every(WRITE_EVERY_S, self.write, clock, self)
         every(FORGET_EVERY_S, self.forget, clock, self)
+        if journal is not None:
+            every(SYNC_EVERY_S, journal.sync, clock, self)
+
+    def startService(self) -> None:
+        """Start, with the calls that earlier runs left in the journal."""
+        if self.journal is not None:
+            taken = self.journal.open()
+            self._queue.extend(taken.rows)
+            files = ", ".join(map(str, taken.files))
+            if taken.rows:
+                self.log.warn(
+                    "history: took up {calls} calls that an earlier run left in {files}; {cut} of them were cut when"
+                    " the gateway died",
+                    calls=len(taken.rows),
+                    files=files,
+                    cut=taken.cut,
+                )
+            if taken.unreadable:
+                self.log.error(
+                    "history: {lines} lines of {files} could not be read, and may have been calls",
+                    lines=taken.unreadable,
+                    files=files,
+                )
+        super().startService()
 
     @property
     def queued(self) -> int:
@@ -82,9 +119,14 @@ class HistoryWriter(MultiService):
 
     def report(self, record: CallRecord) -> None:
         """Queue a call that is over."""
-        self._queue.append(row_of(record))
+        row = row_of(record)
+        if self.journal is not None:
+            row = self.journal.finish(row)
+        self._queue.append(row)
         if len(self._queue) > MAX_QUEUED:
-            self._queue.popleft()
+            given_up = self._queue.popleft()
+            if self.journal is not None:
+                self.journal.written([given_up])
             self.lost += 1
             self._unlogged += 1
 
@@ -101,6 +143,8 @@ class HistoryWriter(MultiService):
                 return
             finally:
                 self._being_written = []
+            if self.journal is not None:
+                self.journal.written(rows)
             self.outage.over()
             for row in failed:
                 self._log_set_aside(rows[row.place], row)
@@ -132,9 +176,26 @@ class HistoryWriter(MultiService):
             )
 
     def stopService(self) -> Deferred[None]:
-        """Stop, then write the calls that are still queued."""
+        """Stop, then write the calls that are still queued; what cannot be written stays in the journal."""
         stopped: Deferred[None] = super().stopService()
-        return stopped.addCallback(lambda _: Deferred.fromCoroutine(self.write()))
+        return stopped.addCallback(lambda _: Deferred.fromCoroutine(self._last_write()))
+
+    async def _last_write(self) -> None:
+        await self.write()
+        if self.journal is None:
+            return
+        kept = await self.journal.close()
+        if self._queue and kept:
+            self.log.warn(
+                "history: {calls} calls could not be written; the next start takes them up from {file}",
+                calls=len(self._queue),
+                file=str(self.journal.path),
+            )
+        elif self._queue:
+            self.log.error(
+                "history: {calls} calls could be written neither to the database nor to the journal, and are lost",
+                calls=len(self._queue),
+            )
 
 
 def row_of(record: CallRecord) -> CallRow:
@@ -158,4 +219,5 @@ def row_of(record: CallRecord) -> CallRow:
         outcome.answered_s,
         trace_text((*(decision.trace if decision else ()), *((record.note,) if record.note else ()))),
         printable(decision.forwarded_by, MAX_TEXT) if decision else "",
+        call_key=record.key,
     )

@@ -151,7 +151,9 @@ async def _variables(channel: Channel, names: Collection[str], uniqueid: str = "
     reply = await channel.execute(command("GET FULL VARIABLE", expression, *([uniqueid] if uniqueid else [])))
     if reply.result != "1" or reply.data is None:
         return dict.fromkeys(names, "")
-    values = reply.data[:MAX_VALUES].split(",", len(names))
+    if len(reply.data) > MAX_VALUES:  # cut, it would name fewer parties
+        return None
+    values = reply.data.split(",", len(names))
     return dict(zip(names, values, strict=True)) if len(values) == len(names) else None
 
 

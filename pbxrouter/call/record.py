@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from pbxrouter.agi import AGIRequest
+from pbxrouter.database.calls import UNKNOWN
 from pbxrouter.drivers import Outcome
 from pbxrouter.rules import Decision
 from pbxrouter.text import Sentence, printable, sentence
@@ -37,6 +38,8 @@ class GatewayOutcome:
     """The gateway stopped while it talked with the caller."""
     LEFT: Final = "LEFT"
     """The gateway stopped while an application such as Dial ran, which Asterisk carried on."""
+    UNKNOWN: Final = UNKNOWN
+    """The gateway died during the call; the next start has found it in the journal."""
     DEAD: Final = "DEAD"
     """The channel was hung up before the dialplan handed it over."""
 
@@ -61,6 +64,7 @@ OUTCOME_SENTENCES: Final = {
     GatewayOutcome.REFUSED: Sentence("forged call"),
     GatewayOutcome.STOPPED: Sentence("cut by a stop of the gateway"),
     GatewayOutcome.LEFT: Sentence("went on after a stop of the gateway"),
+    GatewayOutcome.UNKNOWN: Sentence("cut: the gateway died"),
     GatewayOutcome.DEAD: Sentence("already hung up"),
 }
 """What the words in PBXROUTER_OUTCOME mean."""
@@ -73,6 +77,7 @@ PROBLEMATIC: Final = frozenset(
         GatewayOutcome.DENIED,
         GatewayOutcome.LOCKED_OUT,
         GatewayOutcome.STOPPED,
+        GatewayOutcome.UNKNOWN,
     }
 )
 
@@ -109,6 +114,7 @@ class CallRecord:
         began: when the gateway got the call, epoch seconds.
         ended: when the gateway was done with it, epoch seconds.
         note: a last step for the trace, such as why the call was refused; None if there is nothing to add.
+        key: names the call in the journal; ``""`` if it is not there.
     """
 
     request: AGIRequest
@@ -117,3 +123,4 @@ class CallRecord:
     began: float = field(default=0.0, compare=False)
     ended: float = field(default=0.0, compare=False)
     note: Sentence | None = field(default=None, compare=False)
+    key: str = field(default="", compare=False)

@@ -104,6 +104,8 @@ class CommandGroup(click.Group):
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
             return complain(f"{where}{error.strerror or error}")
+        except UnicodeEncodeError as error:  # an argument reached the database, which takes characters only
+            return complain(f"{error.object[:60]!a} holds bytes that are no text; accepted is text in UTF-8")
         except Exception as error:
             return complain(_unexpected(error))
         return status if isinstance(status, int) else 0

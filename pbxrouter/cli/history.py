@@ -105,7 +105,9 @@ def _show(row: "CallRow", with_trace: bool) -> None:
 
 
 def _plain(row: "CallRow") -> dict[str, Any]:
-    return {**asdict(row), "trace": [step.english for step in row.steps]}
+    shown = {**asdict(row), "trace": [step.english for step in row.steps]}
+    del shown["call_key"]  # names it in the journal only
+    return shown
 
 
 def _csv(rows: list["CallRow"]) -> str:

@@ -37,19 +37,22 @@ def init(sample: bool, config_file: str | None, database: str | None) -> None:
         databases.create(path)
     upgraded: list[str] = []
     with contextlib.closing(databases.connect(path, notify=upgraded.append)) as connection:
-        if new:
-            click.echo(f"created the database {path}")
-        elif upgraded:
-            click.echo(upgraded[0])
-        else:
-            click.echo(f"the database {path} exists already: nothing changed")
-        _ensure_key(config, connection)
-        if sample:
-            if _has_rules(connection):
-                click.echo("the sample rules are not added: the database has rules already")
+        try:
+            if new:
+                click.echo(f"created the database {path}")
+            elif upgraded:
+                click.echo(upgraded[0])
             else:
-                add_sample(connection, pin_hasher(config))
-                click.echo("added the sample rules: try `pbxrouter explain 21 --from 33`")
+                click.echo(f"the database {path} exists already: nothing changed")
+            _ensure_key(config, connection)
+            if sample:
+                if _has_rules(connection):
+                    click.echo("the sample rules are not added: the database has rules already")
+                else:
+                    add_sample(connection, pin_hasher(config))
+                    click.echo("added the sample rules: try `pbxrouter explain 21 --from 33`")
+        except databases.SQLITE_ERRORS as error:
+            raise databases.store_error(error, path) from error
 
 
 def _is_empty(path: pathlib.Path) -> bool:
@@ -57,7 +60,7 @@ def _is_empty(path: pathlib.Path) -> bool:
     try:
         with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
             return path.is_file() and connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
-    except sqlite3.Error:
+    except (sqlite3.Error, UnicodeDecodeError):
         return False
 
 

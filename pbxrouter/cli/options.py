@@ -65,10 +65,12 @@ def open_database(config: "Config") -> Iterator[sqlite3.Connection]:
     """
     from pbxrouter import database
 
-    with contextlib.closing(
-        database.connect(pathlib.Path(config.database), notify=lambda line: click.echo(line, err=True))
-    ) as connection:
-        yield connection
+    path = pathlib.Path(config.database)
+    with contextlib.closing(database.connect(path, notify=lambda line: click.echo(line, err=True))) as connection:
+        try:
+            yield connection
+        except database.SQLITE_ERRORS as error:
+            raise database.store_error(error, path) from error
 
 
 def pin_hasher(config: "Config") -> Callable[[str], str]:

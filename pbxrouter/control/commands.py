@@ -79,7 +79,7 @@ class ReloadCommand:
         self._reload = reload
 
     def __call__(self, arguments: JsonObject, send: Send, end: End) -> Callable[[], None]:
-        """See ControlCommand."""
+        """Reload, and send what was done, line by line."""
         for line in self._reload():
             send({"line": line})
         end()

@@ -98,7 +98,7 @@ def write(connection: sqlite3.Connection, batch: Batch) -> list[SetAside]:
     """
     asterisk = batch.asterisk
     failed: dict[str, list[FailedRow]] = {}
-    with transaction(connection):
+    with transaction(connection, outlasts_power=False):
         failed["counter_minutes"] = write_rows(
             connection,
             _MINUTES,
@@ -216,7 +216,7 @@ def forget(connection: sqlite3.Connection, before: float) -> None:
     Raises:
         StoreError: the database cannot be written now.
     """
-    with transaction(connection):
+    with transaction(connection, outlasts_power=False):
         for table, column in (
             ("counter_minutes", "minute"),
             ("counter_failures", "minute"),

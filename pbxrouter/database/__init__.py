@@ -22,7 +22,7 @@ from pbxrouter.database.connection import (
     uri_of,
 )
 from pbxrouter.database.edit_text import MAX_NAME
-from pbxrouter.database.failures import SQLITE_2, dump_first, store_error
+from pbxrouter.database.failures import SQLITE_2, SQLITE_ERRORS, dump_first, refuse_no_file, store_error
 from pbxrouter.database.guesses import (
     MAX_LISTED,
     LockoutFigures,
@@ -55,6 +55,7 @@ __all__ = [
     "OPTIONS",
     "SCHEMA_VERSION",
     "SQLITE_2",
+    "SQLITE_ERRORS",
     "TIMEOUT_S",
     "WORKSHOP_TABLES",
     "Database",
@@ -83,6 +84,7 @@ __all__ = [
     "prepare",
     "reading",
     "refund_guess",
+    "refuse_no_file",
     "seconds_of",
     "set_aside_file",
     "shown_text",

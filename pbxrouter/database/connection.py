@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pbxrouter.database.backup import path_of
-from pbxrouter.database.failures import store_error
+from pbxrouter.database.failures import SQLITE_ERRORS, refuse_no_file, store_error
 from pbxrouter.database.upgrade import SCHEMA_VERSION, run, schema, upgrade, version_of
 from pbxrouter.errors import (
     DatabaseForeign,
@@ -61,6 +61,7 @@ def connect(
         NotADatabase: it is not an SQLite database.
         StoreError: it cannot be read, written or upgraded for another reason.
     """
+    refuse_no_file(path)
     try:
         connection: sqlite3.Connection = sqlite3.connect(uri_of(path), timeout=timeout_s, **OPTIONS)
     except sqlite3.Error as error:
@@ -94,10 +95,10 @@ def prepare(connection: sqlite3.Connection, path: Path, notify: Callable[[str], 
             )
         if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
             connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
         upgrade(connection, notify=notify)
-    except sqlite3.Error as error:
+    except SQLITE_ERRORS as error:
         connection.close()
         raise store_error(error, path) from error
     except BaseException:
@@ -114,6 +115,7 @@ def create(path: Path) -> None:
         StoreError: the path holds something already, which is left unchanged, or the file cannot be
             created.
     """
+    refuse_no_file(path)
     try:
         # sqlite3 would create a file that everyone can read.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
@@ -127,21 +129,26 @@ def create(path: Path) -> None:
         run(connection, schema(), "schema.sql")
         connection.commit()
         connection.execute("PRAGMA journal_mode = WAL")
-    except sqlite3.Error as error:
+    except SQLITE_ERRORS as error:
         raise store_error(error, path) from error
     finally:
         connection.close()
 
 
 @contextmanager
-def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+def transaction(connection: sqlite3.Connection, *, outlasts_power: bool = True) -> Iterator[None]:
     """A write transaction: committed at the end of the block, rolled back if it raises.
+
+    Args:
+        outlasts_power: whether it is on the disk when the block ends, as what is acknowledged to a person must be.
+            Without that a commit is much cheaper, and a power cut may cost the last second.
 
     Raises:
         sqlite3.IntegrityError: unchanged, for callers that can explain the constraint.
         StoreError: in place of every other sqlite3.Error.
     """
     with _explained(connection):
+        connection.execute(f"PRAGMA synchronous = {'FULL' if outlasts_power else 'NORMAL'}")
         connection.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -194,7 +201,7 @@ def _explained(connection: sqlite3.Connection) -> Iterator[None]:
         yield
     except sqlite3.IntegrityError:
         raise
-    except sqlite3.Error as error:
+    except SQLITE_ERRORS as error:
         raise store_error(error, path_of(connection)) from error
 
 

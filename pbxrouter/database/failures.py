@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import stat
 from pathlib import Path
 from typing import Final
 
-from pbxrouter.errors import DatabaseLocked, DatabaseMissing, NotADatabase, StoreError
+from pbxrouter.errors import DatabaseFull, DatabaseLocked, DatabaseMissing, NotADatabase, StoreError
 from pbxrouter.text import Sentence, sentence
 
 SQLITE_2: Final = b"** This file contains an SQLite 2"
 """The beginning of a database that SQLite 2 wrote."""
+
+_SHM_BYTES: Final = 64 * 1024
+_EFFECTIVE: Final = os.access in os.supports_effective_ids
+
+
+SQLITE_ERRORS: Final = (sqlite3.Error, UnicodeDecodeError)
+"""What the functions of sqlite3 raise for a database; the second for a message of SQLite with a damaged name in it."""
 
 
 def dump_first(path: Path) -> Sentence:
@@ -24,10 +32,28 @@ def dump_first(path: Path) -> Sentence:
     )
 
 
-def store_error(error: sqlite3.Error | OSError, path: Path) -> StoreError:
+def refuse_no_file(path: Path) -> None:
+    """Refuse a pipe or a device: opening it could wait for ever.
+
+    Raises:
+        NotADatabase: there is one at the path.
+    """
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return  # opening it tells why
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise NotADatabase(sentence("database {path} is not a file; accepted is a file", path=path))
+
+
+def store_error(error: sqlite3.Error | UnicodeDecodeError | OSError, path: Path) -> StoreError:
     """The StoreError for an error of sqlite3 or of the system; its message says what to do."""
     if isinstance(error, OSError):
         return _explain_unopened(error, path)
+    if isinstance(error, UnicodeDecodeError):
+        return _damaged(path)
+    if str(error).startswith("malformed database schema"):  # with a code that says less
+        return _damaged(path)
     # The low byte is the primary code. Errors of the Python module itself have no code.
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
     match code:
@@ -40,13 +66,10 @@ def store_error(error: sqlite3.Error | OSError, path: Path) -> StoreError:
         case sqlite3.SQLITE_CANTOPEN:
             return _explain_unopened(error, path)
         case sqlite3.SQLITE_CORRUPT:
-            return StoreError(
-                sentence(
-                    "database {path} is damaged: restore a backup, or see .recover of sqlite3",
-                    path=path,
-                )
-            )
+            return _damaged(path)
         case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM:
+            if _is_mounted_read_only(path):
+                return _mounted_read_only(path)
             return StoreError(
                 sentence(
                     "database {path} cannot be written: its file or directory is read-only for this user",
@@ -54,13 +77,48 @@ def store_error(error: sqlite3.Error | OSError, path: Path) -> StoreError:
                 )
             )
         case sqlite3.SQLITE_FULL:
-            return StoreError(sentence("database {path} cannot be written: the disk is full", path=path))
+            return _full(path)
         case sqlite3.SQLITE_IOERR:
+            if _is_disk_full(path):  # as when the -shm file cannot be made longer
+                return _full(path)
             return StoreError(
                 sentence("database {path} cannot be read or written: the disk reports an error", path=path)
             )
         case _:
             return StoreError(sentence("database {path}: {why}", path=path, why=error))
+
+
+def _damaged(path: Path) -> StoreError:
+    return StoreError(sentence("database {path} is damaged: restore a backup, or see .recover of sqlite3", path=path))
+
+
+def _is_mounted_read_only(path: Path) -> bool:
+    try:
+        return bool(os.statvfs(path.parent).f_flag & os.ST_RDONLY)
+    except OSError:
+        return False
+
+
+def _mounted_read_only(path: Path) -> StoreError:
+    return StoreError(
+        sentence(
+            "database {path} cannot be written: the file system of {folder} is mounted read-only; mount it writable",
+            path=path,
+            folder=path.parent,
+        )
+    )
+
+
+def _full(path: Path) -> DatabaseFull:
+    return DatabaseFull(sentence("database {path} cannot be written: the disk is full", path=path))
+
+
+def _is_disk_full(path: Path) -> bool:
+    """Whether there is less room than SQLite needs to open a database."""
+    try:
+        return shutil.disk_usage(path.parent).free < _SHM_BYTES
+    except OSError:
+        return False
 
 
 def _explain_unopened(error: sqlite3.Error | OSError, path: Path) -> StoreError:
@@ -83,12 +141,42 @@ def _explain_unopened(error: sqlite3.Error | OSError, path: Path) -> StoreError:
             )
     except OSError as why:
         return StoreError(sentence("database {path} cannot be opened: {why}", path=path, why=why.strerror))
-    reason = error.strerror if isinstance(error, OSError) else _used_up()
+    if isinstance(error, OSError):
+        return StoreError(sentence("database {path} cannot be opened: {why}", path=path, why=error.strerror))
+    used_up = _used_up()
+    if used_up:
+        return StoreError(sentence("database {path} cannot be opened: {why}", path=path, why=used_up))
+    if _is_mounted_read_only(path):
+        return _mounted_read_only(path)
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        beside = Path(f"{path}{suffix}")
+        if os.path.isdir(beside):
+            return StoreError(
+                sentence("database {path} cannot be opened: {file} is a directory; remove it", path=path, file=beside)
+            )
+        if beside.exists() and not os.access(beside, os.R_OK | os.W_OK, effective_ids=_EFFECTIVE):
+            return StoreError(
+                sentence(
+                    "database {path} cannot be opened: this user may not read and write {file}; make it the user's own "
+                    "(chown), with mode 0600",
+                    path=path,
+                    file=beside if suffix else Sentence("it"),
+                )
+            )
+    if not os.access(path.parent, os.W_OK | os.X_OK, effective_ids=_EFFECTIVE):
+        return StoreError(
+            sentence(
+                "database {path} cannot be opened: this user may not make files in {folder}, where SQLite keeps a -wal "
+                "and a -shm file; make the directory the user's own (chown)",
+                path=path,
+                folder=path.parent,
+            )
+        )
+    if _is_disk_full(path):
+        return _full(path)
     return StoreError(
         sentence(
-            "database {path} cannot be opened: {why}",
-            path=path,
-            why=reason or Sentence("this user may not read and write it"),
+            "database {path} cannot be opened: {why}", path=path, why=Sentence("this user may not read and write it")
         )
     )
 

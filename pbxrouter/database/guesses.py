@@ -85,7 +85,7 @@ def admit_guess(
     Raises:
         StoreError: the database cannot be written now.
     """
-    with transaction(connection):
+    with transaction(connection, outlasts_power=False):
         forgiven_at = {key: bounded(key, _times(connection, key, now)[0], now) for key in keys}
         ruling = rule(keys, forgiven_at, now, is_known)
         locked = ruling.locked_by is not None
@@ -114,7 +114,7 @@ def refund_guess(connection: sqlite3.Connection, keys: tuple[GuessKey, ...], now
     Raises:
         StoreError: the database cannot be written now.
     """
-    with transaction(connection):
+    with transaction(connection, outlasts_power=False):
         for key in keys:
             if key.scope == "queue":  # a place in it is used up by a right PIN, too
                 continue
@@ -248,7 +248,7 @@ def forget_guesses(connection: sqlite3.Connection, now: float) -> None:
     Raises:
         StoreError: the database cannot be written now.
     """
-    with transaction(connection):
+    with transaction(connection, outlasts_power=False):
         connection.execute(
             "DELETE FROM pin_guesses WHERE scope <> 'known' AND forgiven_at < :limit", {"limit": now - 86_400}
         )

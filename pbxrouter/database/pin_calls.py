@@ -28,7 +28,7 @@ def begin_pin_call(connection: sqlite3.Connection, gateway: str, user: str, call
     Raises:
         StoreError: the database cannot be written now.
     """
-    with transaction(connection):
+    with transaction(connection, outlasts_power=False):
         (others,) = connection.execute(
             "SELECT coalesce(sum(calls), 0) FROM pin_calls"
             " WHERE user_name = :user AND gateway <> :gateway AND abs(:now - written_at) < :stale",
@@ -54,7 +54,7 @@ def write_pin_calls(
     Raises:
         StoreError: the database cannot be written now.
     """
-    with transaction(connection):
+    with transaction(connection, outlasts_power=False):
         connection.execute(
             "DELETE FROM pin_calls WHERE (gateway = :gateway AND (user_name = :only OR :only IS NULL))"
             " OR abs(:now - written_at) >= :stale",

@@ -1,15 +1,28 @@
-"""The database for Twisted code: Deferreds, one thread, and a file that may be replaced.
+"""The database for Twisted code: Deferreds, one thread, and a file to which anything may happen.
 
 adbapi over sqlite3 with a single connection: SQLite allows one writer, and several connections of
-one process would lock each other out. The file's status is checked before every use. If it was
-replaced (restored, moved over) it is opened again; while it is missing, calls fail with StoreError.
+one process would lock each other out. The state of the file, and of the -wal and -shm files beside it, is
+checked before every use. What SQLite does not notice is noticed here:
+
+* Another file was moved over it, or it is missing. What the -wal still holds goes into the old file, which may have
+  been moved aside; then all connections of this process are closed, and the -wal and -shm of the old file are deleted.
+  SQLite would replay them into the new one, which destroys it. While the file is missing, work fails with StoreError.
+* The -wal or -shm was taken away. What this process has of it goes into the file; then it is opened again.
+* Another file was copied over it, or another program has checkpointed its -wal: it is opened again.
+
+The -wal is emptied after each change, within a tenth of a second while ``version`` is asked for, so that there is
+little in it when any of this happens.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
+import threading
+import weakref
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 
@@ -22,7 +35,7 @@ from twisted.python.failure import Failure
 
 from pbxrouter import database
 from pbxrouter.database.rules import read_rules
-from pbxrouter.errors import DatabaseLocked, StoreError
+from pbxrouter.errors import DatabaseFull, DatabaseLocked, StoreError
 from pbxrouter.net import make_leavable
 from pbxrouter.rules import RuleSet
 from pbxrouter.text import sentence
@@ -31,6 +44,32 @@ CLOSE_S: Final = 10.0
 """Seconds that the queued work may take when the gateway stops."""
 
 T = TypeVar("T")
+
+SHORT_TIMEOUT_S: Final = 0.05
+"""How long to wait for a database that was found locked, until something could be written again."""
+
+_all_stores: weakref.WeakSet[Store] = weakref.WeakSet()
+_listing: Final = threading.Lock()
+"""Held while a store is added or the stores are listed."""
+_repairing: Final = threading.Lock()
+"""Held while connections of several stores are closed, which takes all their locks."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileState:
+    """What is at a database's path, and beside it.
+
+    Attributes:
+        file: device and inode of the file; None if there is none.
+        content: its size and modification time, which tell of another content.
+        wal: device and inode of the -wal file; None if there is none.
+        shm: likewise of the -shm file.
+    """
+
+    file: tuple[int, int] | None
+    content: tuple[int, int]
+    wal: tuple[int, int] | None
+    shm: tuple[int, int] | None
 
 
 class Database(Protocol):
@@ -111,10 +150,17 @@ class Store:
         )
         make_leavable(self._pool.threadpool)
         self._used = self._closed = False
-        # The rest belongs to the pool's thread.
+        # Held by the pool's thread while it works, and by another store's that closes all connections.
+        self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
-        self._file: tuple[int, ...] = ()
+        self._state: FileState | None = None  # as it was when the connection was opened, or by our own doing
         self._opening = 0
+        self._has_written = False  # since the -wal was emptied
+        self._is_impatient = False
+        self._must_reopen = False  # after an error
+        self._is_closed_by_other = False  # the connection, by another store
+        with _listing:
+            _all_stores.add(self)
 
     def load_rules(self) -> Deferred[RuleSet]:
         """Read all rules.
@@ -157,7 +203,7 @@ class Store:
             self._pool.start()  # the reactor may not have started it yet
             # The thread does this after the work that is queued. The pool itself would block the
             # reactor for as long.
-            closing = deferToThreadPool(self._reactor, self._pool.threadpool, self._disconnect)
+            closing = deferToThreadPool(self._reactor, self._pool.threadpool, self._last_work)
             try:
                 await closing.addTimeout(CLOSE_S, self._reactor)
             except TimeoutError:
@@ -169,48 +215,128 @@ class Store:
     # --- in the pool's thread -------------------------------------------------
 
     def _in_thread(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        try:
-            connection = self._current_connection()
+        self._leave_if_changed()
+        with self._lock:
             try:
-                return work(connection)
-            finally:
-                connection.rollback()
-        except (sqlite3.IntegrityError, DatabaseLocked):
-            raise
-        except StoreError:
-            self._disconnect()
-            raise
-        except sqlite3.Error as error:
-            self._disconnect()
-            raise database.store_error(error, self._path) from error
+                connection = self._current_connection()
+                changes = connection.total_changes
+                try:
+                    result = work(connection)
+                finally:
+                    connection.rollback()
+                if connection.total_changes != changes:
+                    self._written()
+                return result
+            except sqlite3.IntegrityError:
+                raise
+            except DatabaseLocked:
+                self._set_patience(impatient=True)
+                raise
+            except DatabaseFull:
+                raise
+            except StoreError:
+                self._must_reopen = True
+                raise
+            except database.SQLITE_ERRORS as error:
+                self._must_reopen = True
+                raise database.store_error(error, self._path) from error
+
+    def _written(self) -> None:
+        """Note that work has written; fail if it was into a file that has been replaced meanwhile."""
+        self._has_written = True
+        self._set_patience(impatient=False)
+        if self._state is not None and self._look().file != self._state.file:
+            raise StoreError(
+                sentence(
+                    "database {path} was replaced or deleted during a change, which may be lost: try again",
+                    path=self._path,
+                )
+            )
+
+    def _set_patience(self, impatient: bool) -> None:
+        """Wait briefly for a database that stays locked: a call may be waiting for what comes next."""
+        if impatient != self._is_impatient:
+            self._is_impatient = impatient
+            self._pool.connkw["timeout"] = self._patience_s
+            if self._connection is not None:
+                self._connection.execute(f"PRAGMA busy_timeout = {int(self._patience_s * 1000)}")
+
+    @property
+    def _patience_s(self) -> float:
+        return min(SHORT_TIMEOUT_S, self._timeout_s) if self._is_impatient else self._timeout_s
 
     def _current_connection(self) -> sqlite3.Connection:
         """The connection to the file that is at the path now."""
-        # Read before the file is opened: if it is replaced in between, the next call notices.
-        try:
-            file = self._file_status()
-        except OSError as error:
-            raise database.store_error(error, self._path) from error
-        if self._connection is not None and file != self._file:
+        if self._must_reopen or self._is_closed_by_other:
             self._disconnect()
         if self._connection is None:
+            # Read before the file is opened: if it is replaced in between, the next call notices.
+            before = self._look()
+            database.refuse_no_file(self._path)
+            if before.file is None:
+                try:
+                    os.stat(self._path)
+                except OSError as error:
+                    raise database.store_error(error, self._path) from error
             self._connection = self._pool.connect()
-            self._file = file
+            now = self._look()  # SQLite has created the files beside it
+            self._state = FileState(before.file, before.content, now.wal, now.shm)
             # A new file may get the inode number of a deleted one; this count tells them apart.
             self._opening += 1
         return self._connection
 
-    def _file_status(self) -> tuple[int, ...]:
-        """Identifies the file and its content, also after another file was copied over it.
+    def _look(self) -> FileState:
+        try:
+            status = os.stat(self._path)
+        except OSError:
+            return FileState(None, (0, 0), _identity(f"{self._path}-wal"), _identity(f"{self._path}-shm"))
+        return FileState(
+            (status.st_dev, status.st_ino),
+            (status.st_size, status.st_mtime_ns),
+            _identity(f"{self._path}-wal"),
+            _identity(f"{self._path}-shm"),
+        )
 
-        SQLite does not notice a copy. The modification time also changes when another program
-        checkpoints its -wal; the file is then opened again without need, which costs little.
-        """
-        status = os.stat(self._path)
-        return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+    def _leave_if_changed(self) -> None:
+        """Close the connections of all stores on the file, if it is not as it was when this one was opened."""
+        if self._connection is None or self._is_closed_by_other or self._look() == self._state:
+            return
+        with _repairing, contextlib.ExitStack() as locked:
+            stores = self._all_on_the_file()
+            for store in stores:
+                locked.enter_context(store._lock)
+            state = self._look()
+            stores = [store for store in stores if store._connection is not None and not store._is_closed_by_other]
+            if any(store._is_elsewhere(state) for store in stores):
+                for store in stores:
+                    store._empty_wal(always=True)
+            old = [store._state for store in stores if store._state is not None]
+            for store in stores:
+                store._close_for_other()
+            for left in old:
+                if left.file != state.file:
+                    _delete_if(f"{self._path}-wal", left.wal)
+                    _delete_if(f"{self._path}-shm", left.shm)
+
+    def _all_on_the_file(self) -> list[Store]:
+        with _listing:
+            return [store for store in _all_stores if store._path == self._path]
+
+    def _is_elsewhere(self, state: FileState) -> bool:
+        """Whether the connection is to another file than the one at the path, or to another -wal or -shm."""
+        own = self._state
+        return own is not None and (own.file, own.wal, own.shm) != (state.file, state.wal, state.shm)
+
+    def _close_for_other(self) -> None:
+        """Close the connection in another store's thread; the own thread forgets it before its next work."""
+        if self._connection is not None:
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.close()
+            self._is_closed_by_other = True
 
     def _opened(self, connection: sqlite3.Connection) -> None:
         database.prepare(connection, self._path, self._upgraded)
+        connection.execute("PRAGMA wal_autocheckpoint = 0")  # _empty_wal does it
 
     def _upgraded(self, line: str) -> None:
         self.log.info("{line}", line=line)
@@ -218,35 +344,65 @@ class Store:
     def _disconnect(self) -> None:
         if self._connection is not None:
             self._pool.disconnect(self._connection)
-            self._connection = None
+        self._connection = self._state = None
+        self._has_written = self._must_reopen = self._is_closed_by_other = False
+
+    def _last_work(self) -> None:
+        self._leave_if_changed()
+        with self._lock:
+            self._disconnect()
 
     def _version(self, connection: sqlite3.Connection) -> tuple[int, ...]:
+        if self._has_written:
+            self._empty_wal()
         (data_version,) = connection.execute("PRAGMA data_version").fetchone()
         return (self._opening, data_version)
 
     def _load_rules(self, connection: sqlite3.Connection) -> RuleSet:
         rules = read_rules(connection, self._hash_pin)
-        self._empty_journal(connection)
+        self._empty_wal()
         return rules
 
-    def _empty_journal(self, connection: sqlite3.Connection) -> None:
+    def _empty_wal(self, always: bool = False) -> None:
         """Checkpoint the -wal file, unless another program is reading or writing.
 
-        If an owner moves a backup over the database, a -wal file that is left beside it would be
-        replayed into the backup.
+        Args:
+            always: also if there is none at the path, or an empty one.
         """
+        connection, before = self._connection, self._look()
         try:
             # An empty -wal must stay untouched: two gateways on one database would each take the
             # checkpoint for a change by the other.
-            if not os.path.getsize(f"{self._path}-wal"):
+            if connection is None or not (always or self._has_written or os.path.getsize(f"{self._path}-wal")):
                 return
         except OSError:
             return
         try:
             connection.execute("PRAGMA busy_timeout = 0")
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-            self._file = self._file_status()
-        except (sqlite3.OperationalError, OSError):
-            pass  # Another program is reading, or the file is gone; the next change tries again.
+            ((busy, _, _),) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            self._has_written = bool(busy)
+        except sqlite3.Error:
+            return  # Another program is reading, or the file is damaged; the next change tries again.
         finally:
-            connection.execute(f"PRAGMA busy_timeout = {int(self._timeout_s * 1000)}")
+            with contextlib.suppress(sqlite3.Error):
+                connection.execute(f"PRAGMA busy_timeout = {int(self._patience_s * 1000)}")
+        now = self._look()
+        if now.file == before.file:
+            for store in self._all_on_the_file():  # it is no change for those that had seen what was there before
+                if store._state == before:
+                    store._state = now
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return (status.st_dev, status.st_ino)
+
+
+def _delete_if(path: str, identity: tuple[int, int] | None) -> None:
+    """Delete a file, if it is still the one that is meant."""
+    if identity is not None and _identity(path) == identity:
+        with contextlib.suppress(OSError):
+            os.unlink(path)

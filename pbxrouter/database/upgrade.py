@@ -17,8 +17,9 @@ from typing import Final
 
 from pbxrouter.database.backup import back_up, free_bytes, path_of
 from pbxrouter.errors import StoreError
+from pbxrouter.text import sentence
 
-SCHEMA_VERSION: Final = 7
+SCHEMA_VERSION: Final = 8
 """The version that schema.sql makes."""
 
 _STEP: Final = re.compile(r"(\d{4})_\w+\.sql")
@@ -32,9 +33,19 @@ def schema() -> str:
 
 
 def version_of(connection: sqlite3.Connection) -> int:
-    """The schema version of a database; 0 if its schema_version table is empty."""
-    row = connection.execute("SELECT max(version) FROM schema_version").fetchone()
-    return int(row[0] or 0)
+    """The schema version of a database; 0 if its schema_version table is empty.
+
+    Raises:
+        StoreError: it is no number.
+    """
+    (version,) = connection.execute("SELECT max(version) FROM schema_version").fetchone()
+    if not isinstance(version, int | None):
+        raise StoreError(
+            sentence(
+                "database {path} has no version in its table schema_version: restore a backup", path=path_of(connection)
+            )
+        )
+    return version or 0
 
 
 def find_steps(directory: Traversable | Path | None = None) -> dict[int, Traversable | Path]:

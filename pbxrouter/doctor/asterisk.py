@@ -13,8 +13,8 @@ from pbxrouter.errors import ActionFailed
 from pbxrouter.text import Sentence, printable, sentence
 
 CLOCKS_APART_S: Final = 5.0
-HEARTBEAT_S: Final = 10.0
-"""The age of the heartbeat, in seconds, from which the dialplan skips the gateway."""
+HEARTBEAT_S: Final = 5.0
+"""The age of the heartbeat, in seconds, from which it counts as missing; the dialplan has the same limit."""
 OLDEST: Final = 12
 """The first Asterisk version with the events that the gateway needs."""
 TRIED: Final = "22"
@@ -110,7 +110,7 @@ async def _heartbeat(probe: AsteriskProbe) -> Finding:
             return wrong(
                 probe.area,
                 sentence(
-                    "{variable} holds an old heartbeat, and asterisk.heartbeat is off: every call goes to the fallback",
+                    "{variable} holds an old heartbeat, and asterisk.heartbeat is off: agi:async leads to the fallback",
                     variable=HEARTBEAT_VARIABLE,
                 ),
                 sentence("set heartbeat = true, or the global variable {variable} to 0", variable=HEARTBEAT_VARIABLE),

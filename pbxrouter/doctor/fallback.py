@@ -138,7 +138,7 @@ async def _read(probe: AsteriskProbe, context: str) -> list[AMIMessage]:
     try:
         return await probe.protocol.action_list("ShowDialPlan", [("Context", context)])
     except ActionFailed as error:
-        if "Permission denied" in str(error):
+        if "context" not in str(error).lower():  # not "Did not find context", but "Permission denied" or another
             raise _NotPermitted from None
         return []
 

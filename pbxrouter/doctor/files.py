@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import Final
 
 from pbxrouter import database
+from pbxrouter.call import journal_files, read_journal
 from pbxrouter.config import Asterisk, Config, read_alarm_secret, read_fastagi_secret
 from pbxrouter.database import lockout_figures, version_of
 from pbxrouter.database.rules import check_columns, read_rules
 from pbxrouter.doctor.finding import AS_OWNER, Finding, ok, unknown, wrong
 from pbxrouter.doctor.identity import check_extensions
 from pbxrouter.drivers import GROUP
-from pbxrouter.errors import ConfigError, DatabaseLocked, KeyFileError, PbxrouterError, StoreError
+from pbxrouter.errors import ConfigError, DatabaseLocked, JournalUnreadable, KeyFileError, PbxrouterError, StoreError
 from pbxrouter.rules import RuleSet
 from pbxrouter.security import hash_pin, pins, read_key, weak_pins
 from pbxrouter.text import Sentence, sentence
@@ -50,6 +51,7 @@ def check_files(config: Config, drivers: Drivers | None = None) -> Iterator[Find
     key, finding = _pin_key(Path(config.pin_key_file))
     yield finding
     yield from check_database(Path(config.database), key, drivers or load_names(config), config.trunks)
+    yield from check_journals(Path(config.database))
     if config.fastagi.secret_file:
         yield from _fastagi_secret(config)
     yield from _alarm(config)
@@ -200,7 +202,7 @@ def _rules_of(path: Path) -> RuleSet | None:
             return None
         with contextlib.closing(database.connect(path)) as connection:
             return read_rules(connection, str)
-    except (StoreError, sqlite3.Error):  # check_database reports it
+    except (StoreError, *database.SQLITE_ERRORS):  # check_database reports it
         return None
 
 
@@ -241,7 +243,7 @@ def check_database(path: Path, key: bytes | None, drivers: Drivers, trunks: Coll
             yield from _set_aside(path)
             yield from _rules(connection, key, names, trunks)
             yield from _lockouts(connection)
-    except (StoreError, sqlite3.Error) as error:
+    except (StoreError, *database.SQLITE_ERRORS) as error:
         trouble = error if isinstance(error, StoreError) else database.store_error(error, path)
         if isinstance(trouble, DatabaseLocked):
             yield unknown(area, trouble.sentence, _AGAIN)
@@ -292,13 +294,47 @@ def _lockouts(connection: sqlite3.Connection) -> Iterator[Finding]:
         yield wrong(Sentence("PINs"), why, todo)
 
 
+def check_journals(path: Path) -> Iterator[Finding]:
+    """Tell of the journals of calls beside the database; nothing if there is none."""
+    area = Sentence("call journal")
+    for file in journal_files(path):
+        try:
+            found = read_journal(file)
+        except FileNotFoundError:
+            continue
+        except JournalUnreadable as error:
+            yield wrong(
+                area,
+                sentence("{file} cannot be used: {why}", file=file, why=error.sentence),
+                Sentence("move it away; the gateway writes another one"),
+            )
+            continue
+        what = sentence(
+            "{file}, {size} kB: calls without an end: {begun}; calls that are over and not in the history yet: {over}",
+            file=file,
+            size=round(found.size / 1000),
+            begun=len(found.begun),
+            over=len(found.finished),
+        )
+        if found.unreadable:
+            yield wrong(
+                area,
+                sentence("{what}; lines that cannot be read: {count}", what=what, count=found.unreadable),
+                Sentence("check the disk; calls in those lines are missing from the history"),
+            )
+        else:
+            yield ok(area, what)
+        yield from _open_to_others(area, file)
+
+
 def _version(path: Path) -> int | None:
     """The schema version, read without an upgrade; None if it cannot be read."""
     try:
+        database.refuse_no_file(path)
         address = f"{path.absolute().as_uri()}?mode=ro"
         with contextlib.closing(sqlite3.connect(address, uri=True, timeout=database.TIMEOUT_S)) as connection:
             return version_of(connection)
-    except (sqlite3.Error, ValueError):
+    except (StoreError, sqlite3.Error, ValueError):
         return None
 
 
@@ -307,7 +343,7 @@ def _can_be_written(connection: sqlite3.Connection, path: Path) -> None:
         connection.execute("BEGIN IMMEDIATE")
         connection.rollback()
         (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-    except sqlite3.Error as error:
+    except database.SQLITE_ERRORS as error:
         raise database.store_error(error, path) from None
     if found != "ok":
         raise StoreError(

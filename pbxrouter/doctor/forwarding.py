@@ -127,9 +127,10 @@ async def _endpoints(probe: AsteriskProbe, config: Config, area: Sentence, endpo
     past: list[str] = []
     trusting: list[str] = []
     any_number: list[str] = []
-    known = 0
+    known, unread = 0, max(0, len(names) - MAX_ASKED)
     for name in list(names)[:MAX_ASKED]:
         method = await probe.variable(f"PJSIP_ENDPOINT({name},redirect_method)")
+        unread += method is None
         if not method:
             continue
         known += 1
@@ -188,6 +189,16 @@ async def _endpoints(probe: AsteriskProbe, config: Config, area: Sentence, endpo
                     'in pjsip.conf: callerid = "Name" <33> and trust_id_inbound = no; name trunks in the settings; or '
                     "tie each extension to its endpoint: pbxrouter endpoint 33 PJSIP/33"
                 ),
+            )
+        )
+    if unread:
+        findings.append(
+            unknown(
+                area,
+                sentence(
+                    "PJSIP endpoints whose settings were not read: {count} of {all}", count=unread, all=len(names)
+                ),
+                sentence("type in Asterisk: {command}", command="pjsip show endpoint 33"),
             )
         )
     if not findings:

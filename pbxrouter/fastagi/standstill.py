@@ -41,6 +41,8 @@ class StandstillGuard(MultiService):
         self._socket: socket.socket | None = None
         self._numbers = 0
         self._held: dict[object, int] = {}
+        self._transports: dict[object, Any] = {}
+        self._unheld: dict[object, Any] = {}  # transports that are still to be passed on
         self._unsent: list[bytes] = []
         self._restart = Timer(reactor)
         self._ended: Deferred[None] | None = None
@@ -50,6 +52,11 @@ class StandstillGuard(MultiService):
     def is_active(self) -> bool:
         """Whether the process runs."""
         return self._socket is not None
+
+    @property
+    def unheld(self) -> int:
+        """Number of connections that the process does not hold yet."""
+        return len(self._unheld)
 
     def startService(self) -> None:
         """Start the process."""
@@ -73,18 +80,27 @@ class StandstillGuard(MultiService):
 
     def hold(self, call: object, transport: Any) -> None:
         """Have a call's connection closed if the gateway stands still."""
-        if self._socket is None or not hasattr(transport, "getHandle"):
-            return
-        self._numbers += 1
-        number = self._numbers
-        try:
-            socket.send_fds(self._socket, [b"%s %d" % (HOLD, number)], [transport.getHandle().fileno()])
-        except OSError:  # it is slow, or just gone: this call goes without
-            return
-        self._held[call] = number
+        if hasattr(transport, "getHandle"):
+            self._unheld[call] = transport
+            self._pass_on()
+
+    def _pass_on(self) -> None:
+        """Pass on the connections that the process does not hold yet, as far as it takes them now."""
+        while self._socket is not None and self._unheld:
+            call, transport = next(iter(self._unheld.items()))
+            self._numbers += 1
+            try:
+                message = b"%s %d" % (HOLD, self._numbers)
+                socket.send_fds(self._socket, [message], [transport.getHandle().fileno()])
+            except OSError:  # it is slow, or just gone: the next beat tries again
+                return
+            self._held[call] = self._numbers
+            self._transports[call] = self._unheld.pop(call)
 
     def drop(self, call: object) -> None:
         """A call's connection is closed."""
+        self._unheld.pop(call, None)
+        self._transports.pop(call, None)
         number = self._held.pop(call, None)
         if number is not None:
             self._unsent.append(b"%s %d" % (DROP, number))
@@ -104,6 +120,7 @@ class StandstillGuard(MultiService):
             self._send()
             if self._unsent[-1:] == [BEAT]:
                 del self._unsent[-1]
+            self._pass_on()
 
     # --- the process ---
 
@@ -136,6 +153,8 @@ class StandstillGuard(MultiService):
 
     def _close(self) -> None:
         ours, self._socket = self._socket, None
+        self._unheld.update(self._transports)  # for the next process
+        self._transports.clear()
         self._held.clear()
         self._unsent.clear()
         if ours is not None:

@@ -35,7 +35,7 @@ class Watch:
 
     Args:
         gateway: the socket to the gateway.
-        now: a clock that nobody sets.
+        now: a clock that is never set.
     """
 
     def __init__(self, gateway: socket.socket, now: Callable[[], float] = time.monotonic) -> None:

@@ -51,7 +51,7 @@ def calls(flow: CallFlow, guard: PinGuard, drivers: Mapping[str, Driver]) -> Pre
 
 
 def dialogue_log(watch: DialogueWatch, log: DialogueLog, wanted: bool) -> Prepare:
-    """``fastagi.debug``.
+    """Put the setting ``fastagi.debug`` in force.
 
     Args:
         wanted: whether to log the dialogues from the beginning.

@@ -23,6 +23,7 @@ from pbxrouter.alarms import AlarmService, targets_of
 from pbxrouter.call import (
     ActiveCalls,
     CallFlow,
+    CallJournal,
     CallProofs,
     HistoryWriter,
     PinCalls,
@@ -61,6 +62,7 @@ from pbxrouter.net import (
     DescriptorWatch,
     Lateness,
     Listener,
+    Worker,
     call_connections,
     every,
     raise_file_limit,
@@ -149,6 +151,8 @@ def build(
     reloader = RulesReloader(store, engine, reactor)
     changes = PinChanges(at_hand, guard, hash_pin, reloader.reload, time.time)
     proofs = CallProofs(has_secret=bool(read_fastagi_secret(config)), allows_others=bool(config.fastagi.allow), key=key)
+    worker = Worker(reactor, "journal")
+    journal = CallJournal(Path(config.database), time.time, worker.run)
     flow = CallFlow(
         engine,
         drivers,
@@ -159,6 +163,7 @@ def build(
         pin_calls=pin_calls,
         pin_changes=changes,
         trunks=config.trunks,
+        journal=journal,
         proofs=proofs,
     )
 
@@ -171,9 +176,10 @@ def build(
     descriptors.setServiceParent(gateway)
     ClockWatch(reactor).setServiceParent(gateway)
     StoreService(store).setServiceParent(gateway)
+    WorkerService(worker).setServiceParent(gateway)
     every(FORGET_EVERY_S, guard.forget, reactor, gateway)
     every(PinCalls.WRITE_EVERY_S, pin_calls.write, reactor, gateway)
-    history = HistoryWriter(store, config.history.keep_days, reactor, time.time)
+    history = HistoryWriter(store, config.history.keep_days, reactor, time.time, journal)
     history.setServiceParent(gateway)
     reports.add(history.report)
     reloader.setServiceParent(gateway)
@@ -412,6 +418,18 @@ class StoreService(Service):
         """Close the database."""
         super().stopService()
         return self._store.close()
+
+
+class WorkerService(Service):
+    """Ends a worker's thread when the gateway stops."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+
+    def stopService(self) -> None:
+        """End the thread."""
+        super().stopService()
+        self._worker.stop()
 
 
 class FastAGIService(Listener):

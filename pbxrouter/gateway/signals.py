@@ -186,7 +186,7 @@ class Signals(Service):
         except PbxrouterError as error:
             self.log.error("reload: {error}", error=str(error))
             return [str(error)]
-        line = f"the log file {path} is opened again" if path else "the log goes to standard output: no file to open"
+        line = f"the log file {path} is opened again" if path else "there is no log file to open again"
         self.log.info("reload: {line}", line=line)
         return [line]
 

@@ -10,14 +10,15 @@ Provides agi.Channel over AMI actions, so the same conversation runs as over Fas
 * The call is given back with ``ASYNCAGI BREAK``; otherwise it waits for ever.
 
 So that it does not wait for a gateway that is gone, the dialplan may let TIMEOUT(absolute) run and leave it to the
-gateway (``keep_time_limit``): the limit is SILENT_S, renewed while the gateway lives. Around a command that
-takes time two others are queued: one that lifts the limit, and behind it one that sets SILENT_S again, which Asterisk
-runs whether the gateway is still there or not.
+gateway (``keep_time_limit``): the limit is SILENT_S, renewed while the gateway lives, also while a prompt plays. Around
+an application two commands are queued: one that lifts the limit, and behind it one that sets SILENT_S again, which
+Asterisk runs whether the gateway is still there or not.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
@@ -76,12 +77,15 @@ SILENT_S: Final = 3
 RENEW_S: Final = 1.0
 """Seconds between two renewals of that limit while no command runs."""
 _LIMIT: Final = "TIMEOUT(absolute)"
+_PAUSE: Final = re.compile(r"exec wait\b", re.IGNORECASE)
 
 _DIAL_STATUS: Final = "GET VARIABLE DIALSTATUS"
 _GONE: Final = ("does not exist", "Failed to add AGI command")
 
 SendCommand = Callable[[str, str, str], Deferred[Any]]
 """Sends (Uniqueid, command, CommandID); fires when Asterisk has queued the command."""
+SetLimit = Callable[[str, int], Deferred[Any]]
+"""Sets TIMEOUT(absolute) of (Uniqueid) to (seconds) at once, past the queue; fires when Asterisk has done it."""
 
 
 class MagiChannel:
@@ -94,6 +98,7 @@ class MagiChannel:
         new_id: makes CommandIDs.
         unread: whether the call was adopted: an earlier reply may precede the first one (``rest``
             holds it then), and a command may still be running.
+        set_limit: sets the time limit while a command runs; None: it cannot be set then.
 
     Attributes:
         wait_forever: whether replies have no timeout, since an application may still be running.
@@ -113,7 +118,9 @@ class MagiChannel:
         clock: IReactorTime,
         watch: DialogueWatch,
         unread: bool = False,
+        set_limit: SetLimit | None = None,
     ) -> None:
+        self._set_limit = set_limit
         self.request = request
         self.address = address
         self.rest: bytes | None = b""
@@ -175,12 +182,31 @@ class MagiChannel:
             self._queue(format_command("SET VARIABLE", name, value))
 
     def _renew(self) -> None:
-        """Set the limit anew, unless a command runs: its reply is not to be mixed up with another one's."""
+        """Set the limit anew: by a command, or past the queue while one runs, whose reply is not to be mixed up."""
         if self.is_released:
             return
         if self._waiting is None:
             self._limit(SILENT_S)
+        elif self._is_talking and self._set_limit is not None:
+            left_s = self._left_s()
+            if left_s > 0:
+                renewed = self._set_limit(self.address, max(1, round(min(SILENT_S, left_s))))
+                renewed.addErrback(self._cannot_renew)
         self._renewal.set(RENEW_S, self._renew)
+
+    def _cannot_renew(self, failure: Failure) -> None:
+        """Asterisk refuses to set the limit past the queue: from now on a command that takes time has its own."""
+        if isinstance(failure.value, ActionFailed):
+            self._set_limit = None
+
+    @property
+    def _is_talking(self) -> bool:
+        """Whether a prompt, the caller's keys or a pause is waited for; not the call's application."""
+        return takes_time(self._sent) and (not is_application(self._sent) or bool(_PAUSE.match(self._sent)))
+
+    def _left_s(self) -> float:
+        """Seconds that are left of the talk."""
+        return (self._talk_until or 0.0) - self._clock.seconds()
 
     def _limit(self, seconds: float) -> None:
         self._queue(format_command("SET VARIABLE", _LIMIT, str(round(seconds))))
@@ -214,13 +240,16 @@ class MagiChannel:
 
     def _ask(self, line: str) -> None:
         self._fetched, self._flushes, self._lost = b"", 0, False
-        until = self._talk_until
-        if until is None or line is not self._sent or not takes_time(line):
+        if self._talk_until is None or line is not self._sent or not takes_time(line):
             self._put(line)
             return
-        # An application may run for hours; the talk has its end.
-        limited = math.isfinite(until) and not is_application(line)
-        self._limit(max(1.0, until - self._clock.seconds()) if limited else 0)
+        left_s = max(1.0, self._left_s())
+        if not self._is_talking:
+            self._limit(0)  # an application may run for hours
+        elif self._set_limit is not None:
+            self._limit(min(SILENT_S, left_s))
+        else:
+            self._limit(left_s if math.isfinite(left_s) else 0)
         self._put(line)
         self._limit(SILENT_S)
 

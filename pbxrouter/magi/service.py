@@ -269,7 +269,7 @@ class MagiService(Service):
 
     def _channel(self, request: AGIRequest, address: str, unread: bool = False) -> MagiChannel:
         new_id = self._manager.new_id
-        return MagiChannel(request, address, self._send, new_id, self._clock, self._watch, unread)
+        return MagiChannel(request, address, self._send, new_id, self._clock, self._watch, unread, self._limit)
 
     def _spawn(self, conversation: Coroutine[Deferred[Any], Any, object]) -> None:
         Deferred.fromCoroutine(conversation).addErrback(
@@ -315,6 +315,9 @@ class MagiService(Service):
     def _send(self, address: str, line: str, command_id: str) -> Deferred[AMIMessage]:
         headers = [("Channel", address), ("Command", line), ("CommandID", command_id)]
         return self._manager.action("AGI", headers)
+
+    def _limit(self, address: str, seconds: int) -> Deferred[AMIMessage]:
+        return self._manager.action("AbsoluteTimeout", [("Channel", address), ("Timeout", str(seconds))])
 
     # --- the connection, and calls that were already waiting ---
 

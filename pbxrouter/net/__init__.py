@@ -1,4 +1,4 @@
-"""Small Twisted tools: clocks, timers, outages, ports, output that does not block, limits on connections and files."""
+"""Small Twisted tools: clocks, timers, a thread, outages, ports, output that does not block, limits."""
 
 from pbxrouter.net.clocks import STEP_S, ClockSteps, ClockWatch, use_monotonic_time
 from pbxrouter.net.connection_limits import LIMIT_REASONS, Bounds, ConnectionLimits, ConnectionSlot
@@ -13,6 +13,7 @@ from pbxrouter.net.queues import QueueFigures
 from pbxrouter.net.resolver import limit_threads
 from pbxrouter.net.threads import make_leavable
 from pbxrouter.net.timers import GRACE_S, LATE_S, Deadline, Timer, at_most, every, in_slices
+from pbxrouter.net.worker import Worker
 
 __all__ = [
     "GRACE_S",
@@ -33,6 +34,7 @@ __all__ = [
     "QueueFigures",
     "Timer",
     "UnblockedOutput",
+    "Worker",
     "at_most",
     "call_connections",
     "every",

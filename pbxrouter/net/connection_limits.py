@@ -155,7 +155,7 @@ class ConnectionLimits:
                 del self._by_network[slot.network]
 
     def prove(self, network: str) -> None:
-        """See ConnectionSlot.prove."""
+        """Remember that a network has sent a valid call."""
         self._proven.pop(network, None)
         self._proven[network] = None
         if len(self._proven) > MAX_PROVEN:

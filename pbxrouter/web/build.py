@@ -37,7 +37,8 @@ def build_web(web: WebContext) -> WebServer:
                 lambda: service.site.refused,
                 web.examined,
                 lambda: web.health().queues,
-            )
+            ),
+            web.reactor,
         ),
         api_routes(web, ENDPOINTS, visitors.address),
         console_routes(web, visitors, threads),

@@ -7,6 +7,7 @@ of names is bounded (counts.MAX_NAMES of a kind)."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
 
 from klein import Klein
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -14,15 +15,18 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
+from twisted.internet.threads import deferToThreadPool
 from twisted.web.iweb import IRequest
 
 from pbxrouter import __version__
 from pbxrouter.call import PinStatistics
 from pbxrouter.counter import ALL, REASONS, CallCounter, Counts
 from pbxrouter.doctor import LastRun
-from pbxrouter.net import QueueFigures
+from pbxrouter.net import QueueFigures, in_slices
 from pbxrouter.web.http.site import AddRoutes, header
 
+FEW_SAMPLES: Final = 1000
+"""Samples that become text at once, without a thread."""
 SHOWN_KINDS = ("mapping", "extension")
 
 _COUNTED = (
@@ -78,7 +82,7 @@ class DoctorCollector(Collector):
         self._examined = examined
 
     def collect(self) -> Iterator[Metric]:
-        """See prometheus_client."""
+        """Yield the metrics of the last run."""
         counts, ended = self._examined.counts, self._examined.ended
         findings = GaugeMetricFamily(
             "pbxrouter_doctor_findings", "Findings of the doctor's last run, by state.", labels=["state"]
@@ -279,14 +283,33 @@ def _families(
     yield from (talk, failed)
 
 
-def metrics_route(registry: CollectorRegistry) -> AddRoutes:
-    """Make the route ``/metrics``, in the format that the client prefers."""
+class _Collected:
+    """Metrics that were collected, in the place of a registry."""
+
+    def __init__(self, metrics: list[Metric]) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> list[Metric]:
+        """The metrics."""
+        return self._metrics
+
+
+def metrics_route(registry: CollectorRegistry, reactor: Any) -> AddRoutes:
+    """Make the route ``/metrics``, in the format that the client prefers.
+
+    With thousands of names the metrics are collected one after the other, with calls between them, and become text in
+    a thread.
+    """
 
     def add_routes(app: Klein) -> None:
         @app.route("/metrics", methods=["GET", "HEAD"])
-        def metrics(request: IRequest) -> bytes:
+        async def metrics(request: IRequest) -> bytes:
             encode, content_type = choose_encoder(header(request, "Accept"))
             request.setHeader("Content-Type", content_type)
-            return encode(registry)
+            found = [metric async for metric in in_slices(registry.collect(), 1, reactor)]
+            collected: Any = _Collected(found)
+            if sum(len(metric.samples) for metric in found) <= FEW_SAMPLES:
+                return encode(collected)
+            return await deferToThreadPool(reactor, reactor.getThreadPool(), encode, collected)
 
     return add_routes

@@ -16,6 +16,7 @@ from typing import Final
 
 from pbxrouter.database import SQLITE_2, dump_first
 from pbxrouter.errors import ImportRefused
+from pbxrouter.text import printable
 from pbxrouter.workshop.sql import read_sql
 from pbxrouter.workshop.tables import (
     ACCEPTED,
@@ -48,6 +49,8 @@ def read_file(path: Path) -> WorkshopTables:
         return read_sqlite(path)
     if content.startswith(SQLITE_2):
         raise ImportRefused(dump_first(path).english)
+    if not content.strip():
+        raise ImportRefused(f"{path} is empty; {ACCEPTED}")
     _refuse_large(path, len(content))
     return read_sql(_decode_file(content, path), str(path))
 
@@ -67,8 +70,12 @@ def read_sqlite(path: Path) -> WorkshopTables:
         try:
             with closing(sqlite3.connect(copy, isolation_level=None)) as connection:
                 return _read_copy(connection, path)
+        except UnicodeDecodeError:  # of a message of SQLite with a damaged name in it
+            raise ImportRefused(f"{path} is damaged; accepted is an SQLite 3 database") from None
         except sqlite3.Error as error:
-            raise ImportRefused(f"{path} cannot be read: {error}; accepted is an SQLite 3 database") from None
+            raise ImportRefused(
+                f"{path} cannot be read: {printable(str(error))}; accepted is an SQLite 3 database"
+            ) from None
 
 
 def _read_copy(connection: sqlite3.Connection, path: Path) -> WorkshopTables:

@@ -61,6 +61,8 @@ def read_sql(text: str, source: str = "the SQL") -> WorkshopTables:
     """
     if len(text) > MAX_BYTES:
         raise ImportRefused(f"{source} is longer than {MAX_BYTES // 2**20} MiB; accepted are the workshop's tables")
+    if "\0" in text:
+        raise ImportRefused(f"{source} has a NUL character, so it is no SQL text; {_ALLOWED}")
     with closing(_Scratch(source)) as scratch:
         for statement in split(text.removeprefix("\ufeff"), keep_digits=True):
             scratch.run(statement)
@@ -177,7 +179,9 @@ def _authorize_shape(action: int, first: str | None, second: str | None, *_: str
 def _in_words(error: sqlite3.Error) -> str:
     """SQLite's message, without values."""
     words = str(error)
-    # Python's own errors, as for a NUL, have no code.
+    if isinstance(error, sqlite3.ProgrammingError) and "bindings" in words:
+        return "a placeholder such as ? stands where a value must be"
+    # Python's own errors have no code.
     match getattr(error, "sqlite_errorcode", sqlite3.SQLITE_MISUSE) & 0xFF:
         case sqlite3.SQLITE_AUTH:
             return f"not accepted; {_ALLOWED}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter.agi.dialogue_watch import DialogueLine, DialogueWatch
+from pbxrouter.agi.dialogue_watch import MAX_LINE, MAX_NAME, DialogueLine, DialogueWatch
 from pbxrouter.agi.messages import AGIRequest, parse_request
 from pbxrouter.simulator import SimulatedCall
 from tests.fakes import request_of
@@ -41,6 +41,18 @@ class Watching(SynchronousTestCase):
                 "1795409729.6 33->21 - closed",
             ],
         )
+
+    def test_long(self) -> None:
+        """Of a long line, a long caller's number and a long extension the beginning is shown."""
+        self.watch.add(self.seen.append)
+        call = request_of(SimulatedCall("2" * 900, caller="3" * 900))
+        self.watch.received(call, "NOOP", b"200 result=1 (" + b"\xff" * 1_000_000 + b")")
+        self.watch.sent(call, "x" * 5000)
+        first, second = self.seen
+        self.assertEqual(first.text, "200 result=1 (" + "\\udcff" * (MAX_LINE - 14))
+        self.assertEqual(second.text, "x" * MAX_LINE + "… (cut, 5000 characters)")
+        self.assertEqual(first.caller, "3" * MAX_NAME + "… (cut, 900 characters)")
+        self.assertEqual(first.extension, "2" * MAX_NAME + "… (cut, 900 characters)")
 
     def test_opened(self) -> None:
         """The opening block is shown in Asterisk's order, with the arguments last."""

@@ -9,6 +9,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from pbxrouter.agi.messages import MAX_ARGUMENTS, MAX_FIELD, AGIReply, AGIRequest
 from pbxrouter.agi.reader import (
     MAX_BUFFER,
+    MAX_HANGUPS,
+    MAX_LINES,
     MAX_TRYING,
     AGIEvent,
     AGIReader,
@@ -142,6 +144,37 @@ class Opening(SynchronousTestCase):
                 self.assertEqual(len(event.arguments), count)
             else:
                 self.assertIn("more than 150 lines", str(self.assertRaises(ForgedRequest, reader.next_event)))
+
+
+class Floods(SynchronousTestCase):
+    """What could go on for ever ends."""
+
+    def reader(self, command: str = "NOOP") -> AGIReader:
+        """A reader behind the opening block, with a command that waits."""
+        reader = AGIReader()
+        reader.feed(SimulatedCall("21").environment())
+        reader.next_event()
+        reader.command = command
+        return reader
+
+    def test_lines(self) -> None:
+        """A reply of many lines has MAX_LINES at most."""
+        for command, first in (("NOOP", b"520-x\n"), ("GET VARIABLE X", b"200 result=1 (\n")):
+            last = b"520 y\n" if command == "NOOP" else b")\n"
+            reader = self.reader(command)
+            reader.feed(first + b"y\n" * (MAX_LINES - 2) + last)
+            self.assertIsInstance(reader.next_event(), AGIReply)
+            reader = self.reader(command)
+            reader.feed(first + b"y\n" * (MAX_LINES - 1) + last)
+            self.assertIn("more than 1000 lines", str(self.assertRaises(ProtocolViolation, reader.next_event)))
+
+    def test_hang_ups(self) -> None:
+        """A hang-up may be told MAX_HANGUPS times."""
+        reader = self.reader()
+        reader.feed(b"HANGUP\n" * (MAX_HANGUPS + 1))
+        for _ in range(MAX_HANGUPS):
+            self.assertIs(reader.next_event(), HangupLine.SEEN)
+        self.assertRaises(ProtocolViolation, reader.next_event)
 
 
 class Replies(SynchronousTestCase):

@@ -11,6 +11,7 @@ from pbxrouter.alarms import Alarm
 from pbxrouter.alarms.delivery import BACK_OFF_S, MAX_QUEUED, QUIET_S, AlarmService
 from pbxrouter.alarms.message import Notice
 from pbxrouter.errors import AlarmFailed
+from pbxrouter.net import QueueFigures
 
 
 class FakeTarget:
@@ -68,6 +69,20 @@ class DeliveryTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.raise_alarm("other")
         self.assertEqual(self.kinds()[-1], "other")
+
+    def test_figures(self) -> None:
+        """The queue's length, the age of its oldest, and what was dropped or given up."""
+        name = f"alarms {self.target.name}"
+        self.assertEqual(self.service.queues, [QueueFigures(name, 0)])
+        for place in range(MAX_QUEUED + 2):
+            self.raise_alarm(f"kind {place}")
+        self.clock.advance(1.5)
+        self.assertEqual(self.service.queues, [QueueFigures(name, MAX_QUEUED, 1.5, 0, 2)])
+        for seconds in (*BACK_OFF_S, 0.0):
+            self.target.running.errback(AlarmFailed("away"))
+            self.clock.advance(seconds)
+        (figures,) = self.service.queues
+        self.assertEqual((figures.length, figures.lost), (MAX_QUEUED - 1, 3))
 
     def test_one_after_the_other(self) -> None:
         """The next alarm waits until the previous one is delivered; a target's bug is logged and stops nothing."""

@@ -173,7 +173,8 @@ class Gateway:
 
     Args:
         lab: whose Asterisk asks it.
-        config: its configuration, with AMI_PORT for that Asterisk's; where it listens is added.
+        config: its configuration, with AMI_PORT for that Asterisk's, or RELAY_PORT for that of a relay to it; where
+            it listens is added.
     """
 
     def __init__(self, lab: Lab, config: str = "") -> None:
@@ -184,7 +185,8 @@ class Gateway:
         if "[fastagi]" not in config:
             config += "\n[fastagi]\n"
         config = config.replace("[fastagi]", f'[fastagi]\nlisten = "tcp:{port}:interface=127.0.0.1"')
-        self.config.write_text(config.replace("AMI_PORT", str(lab.base + 38)))
+        config = config.replace("AMI_PORT", str(lab.base + 38)).replace("RELAY_PORT", str(lab.base + 74))
+        self.config.write_text(config)
         secret = self.folder / "ami.secret"
         secret.touch(mode=0o600)
         secret.write_text("enero2007\n")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
+import sqlite3
 import time
 from typing import Any
 from urllib.parse import quote
@@ -362,6 +364,19 @@ class RestartTest(MagiTest):
         self.press("123456#")
         self.assertEqual(self.until_report().split()[:2], ["done", "ANSWER"])
         self.assertIn("was waiting and is adopted", self.gateway.log(self._gateway_mark))
+        self._once_in_the_history("ANSWER")
+
+    def _once_in_the_history(self, outcome: str) -> None:
+        """Wait until the latest call has this outcome in the history, and is there once."""
+
+        def rows() -> list[tuple[str, ...]]:
+            with contextlib.closing(sqlite3.connect(self.gateway.database)) as connection:
+                return connection.execute(
+                    "SELECT outcome FROM calls WHERE uniqueid ="
+                    " (SELECT uniqueid FROM calls ORDER BY call_id DESC LIMIT 1)"
+                ).fetchall()
+
+        wait_for(f"the call with the outcome {outcome}", lambda: rows() == [(outcome,)])
 
     def test_killed_while_dialling(self) -> None:
         """The Dial goes on; after it the call is given back to the dialplan, and no phone rings twice."""
@@ -372,6 +387,7 @@ class RestartTest(MagiTest):
             self.assertEqual(self.until_report().split()[0], "dialling")
         self.assertIn("DIALSTATUS=ANSWER", self.log())
         self.assertEqual(len(self.dialled()), 1)
+        self._once_in_the_history("UNKNOWN")
 
     def test_stopped_in_a_pin_prompt(self) -> None:
         """At a stop the call is given back at once, marked as not routed."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter.call.origin import Origin, inherited, origin_of
+from pbxrouter.call.origin import MAX_PARTIES, MAX_VALUES, Origin, inherited, origin_of
 from pbxrouter.rules import Forwarder
 from pbxrouter.simulator import SimulatedCall
 from tests.fakes import Answers, FakeChannel
@@ -81,6 +81,19 @@ class Origins(SynchronousTestCase):
     def test_values_that_cannot_be_told_apart(self) -> None:
         """A channel name with a comma in it stands for a forwarder without grants."""
         self.assertEqual(self.forwarders("PJSIP/33-00000001", "200 result=1 (PJSIP/2,1-00000003,,,,)"), ["unknown"])
+
+    def test_too_much(self) -> None:
+        """Of more parties, or longer values, than a call can have it is not known who they are; none is left out."""
+        for count, names in (
+            (MAX_PARTIES, [f"PJSIP/{place}" for place in range(MAX_PARTIES)]),
+            (MAX_PARTIES + 1, ["unknown"]),
+            (5000, ["unknown"]),
+        ):
+            value = "&".join(("9.1", *(f"PJSIP/{place}" for place in range(count))))
+            self.assertEqual(self.forwarders("PJSIP/33-00000001", f"200 result=1 (,,,,{value})"), names)
+        for length in (MAX_VALUES + 1, 1_000_000):
+            self.assertEqual(self.forwarders("PJSIP/33-00000001", f"200 result=1 ({'x' * length})"), ["unknown"])
+            self.assertEqual(self.forwarders("PJSIP/33-00000001", f"200 result=1 ({',' * length})"), ["unknown"])
 
     def test_local_channel(self) -> None:
         """A Local channel inherits the endpoint, and who forwarded the call, of the call's first channel."""

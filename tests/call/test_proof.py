@@ -135,7 +135,7 @@ class FlowTests(ProofCase):
         """Make the guard and the reports."""
         super().setUp()
         self.records: list[CallRecord] = []
-        self.guard = PinGuard(None, (), lambda: 1000.0)
+        self.guard = PinGuard(None, (), lambda: 1000.0, seconds=lambda: 1000.0)
 
     def serve(
         self,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.agi import AGIRequest
 from pbxrouter.call.record import (
+    MAX_TALK_S,
     OUTCOME_SENTENCES,
     PROBLEMATIC,
     SUCCESSFUL,
@@ -13,9 +16,29 @@ from pbxrouter.call.record import (
     GatewayOutcome,
     outcome_kind,
     outcome_sentence,
+    readable,
 )
 from pbxrouter.drivers import Outcome
 from pbxrouter.text import sentence
+
+
+class ReadableTests(SynchronousTestCase):
+    """readable: outcomes that other people's code, or a reply, has made."""
+
+    def test_good(self) -> None:
+        """A good outcome is the same."""
+        for outcome in (Outcome(), Outcome("ANSWER", "16", 0), Outcome("BUSY", "17", None, True), Outcome("X", "", 99)):
+            self.assertIs(readable(outcome), outcome)
+
+    def test_bad(self) -> None:
+        """Texts become printable and short; seconds of talk that cannot be true are left out."""
+        odd: Any = Outcome(b"\xff", None, "5", True)  # type: ignore[arg-type]
+        self.assertEqual(readable(odd), Outcome("b'\\xff'", "None", None, True))
+        self.assertEqual(readable(Outcome("a\udcff\n")).status, "a\\udcff\\n")
+        self.assertEqual(readable(Outcome("x" * 81)).status, "x" * 80 + "… (cut, 81 characters)")
+        for seconds in (-1, MAX_TALK_S + 1, 2**70):
+            self.assertIsNone(readable(Outcome("ANSWER", "", seconds)).answered_s)
+        self.assertEqual(readable(Outcome("ANSWER", "\0", MAX_TALK_S)).answered_s, MAX_TALK_S)
 
 
 class RecordTests(SynchronousTestCase):
@@ -54,6 +77,7 @@ class OutcomeTests(SynchronousTestCase):
                 "NODRIVER": ("no driver", "bad"),
                 "FAILED": ("gateway error", "bad"),
                 "REFUSED": ("forged call", "bad"),
+                "UNKNOWN": ("cut: the gateway died", "bad"),
                 "HANGUP": ("caller hung up", "plain"),
                 "DEAD": ("already hung up", "plain"),
                 "STOPPED": ("cut by a stop of the gateway", "bad"),

@@ -121,6 +121,22 @@ class FrameTests(CommandTestCase):
             self.assertEqual(own.exit_code, 0)
             self.assertIn("--config FILE", own.stdout)
 
+    def test_bytes_that_are_no_text(self) -> None:
+        """An argument with bytes that are not UTF-8 is refused in one line, wherever it would have gone."""
+        self.good("init", "--sample")
+        for arguments in (
+            ("pin", "a\udcff"),
+            ("token", "revoke", "a\udcff"),
+            ("endpoint", "a\udcff", "PJSIP/33"),
+            ("history", "--outcome", "a\udcff"),
+        ):
+            self.assertEqual(
+                self.bad(*arguments, stdin="127495\n127495\n"),
+                "'a\\udcff' holds bytes that are no text; accepted is text in UTF-8"
+                if arguments[0] != "history"
+                else "'A\\udcff' holds bytes that are no text; accepted is text in UTF-8",
+            )
+
     def test_version(self) -> None:
         """--version prints name and version."""
         self.assertRegex(run("--version").stdout, r"\Apbxrouter \d+\.\d+\S*\n\Z")

@@ -9,9 +9,10 @@ from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter.control.commands import OriginateCommand, ReloadCommand, text
+from pbxrouter.control.commands import OriginateCommand, QueuesCommand, ReloadCommand, text
 from pbxrouter.control.server import JsonObject
 from pbxrouter.errors import ConfigError, ControlRefused, ManagerUnavailable, OriginateRefused
+from pbxrouter.net import QueueFigures
 from pbxrouter.originate.originator import CallRequest, Originator, Progress, originator_for
 from pbxrouter.text.sentences import Sentence
 
@@ -177,3 +178,24 @@ class OriginateTests(SynchronousTestCase):
         stop()
         self.goes("ringing", "ended")
         self.assertEqual(self.ends, 1)
+
+
+class QueuesTests(SynchronousTestCase):
+    """The command that tells of the queues."""
+
+    def test_answer(self) -> None:
+        """All figures are sent in one object, and the stream ends."""
+        sent: list[object] = []
+        command = QueuesCommand(lambda: [QueueFigures("history", 3, 1.5, 1, 2), QueueFigures("counter lab", 0)])
+        command({}, sent.append, lambda: sent.append("end"))()
+        history, counter = (
+            {"name": "history", "length": 3, "oldest_s": 1.5, "set_aside": 1, "lost": 2},
+            {
+                "name": "counter lab",
+                "length": 0,
+                "oldest_s": 0.0,
+                "set_aside": 0,
+                "lost": 0,
+            },
+        )
+        self.assertEqual(sent, [{"queues": [history, counter]}, "end"])

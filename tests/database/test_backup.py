@@ -176,4 +176,4 @@ class StepTests(BackupCase):
             self.connection = connect(self.path)
             self.addCleanup(self.connection.close)
             found = [setting(name) for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")]
-            self.assertEqual(found, ["wal", 1, 1, timeout])
+            self.assertEqual(found, ["wal", 2, 1, timeout])

@@ -206,9 +206,9 @@ class CreateTests(DatabaseCase):
         self.assertEqual(modes, {"": 0o600, "-wal": 0o600, "-shm": 0o600})
 
     def test_settings(self) -> None:
-        """A new database uses WAL and foreign keys, and does not sync at each commit."""
+        """A new database uses WAL and foreign keys, and each commit is on the disk when it is done."""
         connection = self.made()
-        for pragma, value in (("journal_mode", "wal"), ("foreign_keys", 1), ("synchronous", 1)):
+        for pragma, value in (("journal_mode", "wal"), ("foreign_keys", 1), ("synchronous", 2)):
             self.assertEqual(connection.execute(f"PRAGMA {pragma}").fetchone()[0], value)
 
     def test_writes_begin_with_the_lock(self) -> None:
@@ -604,7 +604,7 @@ class UpgradeTests(DatabaseCase):
             process.stdin.write("\n")
             process.stdin.flush()
         taken = [step for process in running for step in process.communicate(timeout=PATIENCE_S)[0].split()]
-        self.assertEqual(sorted(taken), [str(FIRST), str(SECOND)])
+        self.assertEqual(sorted(map(int, taken)), [FIRST, SECOND])
         self.assertEqual([process.returncode for process in running], [0] * 4)
 
     def test_the_packages_own_steps(self) -> None:

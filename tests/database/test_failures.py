@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from pathlib import Path
@@ -12,7 +13,15 @@ from pbxrouter import database
 from pbxrouter.database.audit import Actor
 from pbxrouter.database.failures import store_error
 from pbxrouter.database.rules.holder_edits import set_pin
-from pbxrouter.errors import DatabaseForeign, DatabaseLocked, DatabaseMissing, DatabaseTooNew, NotADatabase, StoreError
+from pbxrouter.errors import (
+    DatabaseForeign,
+    DatabaseFull,
+    DatabaseLocked,
+    DatabaseMissing,
+    DatabaseTooNew,
+    NotADatabase,
+    StoreError,
+)
 
 
 class ExplainTests(SynchronousTestCase):
@@ -36,6 +45,17 @@ class ExplainTests(SynchronousTestCase):
         error = self.assertRaises(StoreError, database.connect, self.path)
         return type(error), str(error)
 
+    def test_no_descriptor_left(self) -> None:
+        """A file that cannot be opened for want of a descriptor is not said to be forbidden."""
+        self.path.touch()
+
+        def refuse(path: str, flags: int) -> int:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+        self.patch(os, "open", refuse)
+        found = self.said(sqlite3.SQLITE_CANTOPEN)
+        self.assertEqual(found, (StoreError, f"database {self.path} cannot be opened: Too many open files"))
+
     def test_codes(self) -> None:
         """Codes are explained by their primary code; unknown codes, and errors without one, in SQLite's words."""
         name = f"database {self.path}"
@@ -56,7 +76,7 @@ class ExplainTests(SynchronousTestCase):
                 StoreError,
                 f"{name} cannot be written: its file or directory is read-only for this user",
             ),
-            (sqlite3.SQLITE_FULL, StoreError, f"{name} cannot be written: the disk is full"),
+            (sqlite3.SQLITE_FULL, DatabaseFull, f"{name} cannot be written: the disk is full"),
             (sqlite3.SQLITE_IOERR, StoreError, disk),
             (sqlite3.SQLITE_IOERR | 10 << 8, StoreError, disk),
             (sqlite3.SQLITE_ERROR, StoreError, f"{name}: as SQLite says it"),

@@ -6,6 +6,7 @@ import os
 import shutil
 import sqlite3
 import threading
+from collections.abc import Callable
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -17,12 +18,17 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from pbxrouter import database
+from pbxrouter.database.access import add_token
+from pbxrouter.database.audit import Actor
+from pbxrouter.database.calls import add_calls, forget_calls
+from pbxrouter.database.rules import add_extension, set_pin
 from pbxrouter.database.rules.loader import read_rules
 from pbxrouter.database.rules.sample import add_sample
 from pbxrouter.database.store import CLOSE_S, LimitedDatabase, Store
-from pbxrouter.errors import DatabaseForeign, DatabaseLocked, DatabaseMissing, NotADatabase, StoreError
+from pbxrouter.errors import DatabaseForeign, DatabaseFull, DatabaseLocked, DatabaseMissing, NotADatabase, StoreError
 from pbxrouter.rules.model import Facts
 from pbxrouter.rules.ruleset import RuleSet
+from pbxrouter.security import Scope
 from tests.counter_fakes import FakeStore
 from tests.database.older import make_older
 from tests.held_time import HeldTime, until
@@ -137,6 +143,175 @@ class StoreTests(TestCase):
         self.assertEqual(verdict(await self.store.load_rules(), "21"), "allow")
         with closing(sqlite3.connect(self.path)) as connection:
             self.assertEqual(connection.execute("PRAGMA integrity_check").fetchall(), [("ok",)])
+
+    def busy(self, store: Store, number: str = "44") -> Deferred[None]:
+        """Add an extension, so that a store has something in the -wal that is not in the file."""
+        return store.run(partial(self.add, number))
+
+    @staticmethod
+    def add(number: str, connection: sqlite3.Connection) -> None:
+        """Add an extension."""
+        with database.transaction(connection):
+            connection.execute("INSERT INTO extensions(extension_number) VALUES (:number)", {"number": number})
+
+    def numbers(self, path: Path) -> list[str]:
+        """The extensions in a database that is whole."""
+        with closing(sqlite3.connect(path)) as connection:
+            self.assertEqual(connection.execute("PRAGMA integrity_check").fetchall(), [("ok",)])
+            return [number for (number,) in connection.execute("SELECT extension_number FROM extensions")]
+
+    async def test_replaced_with_something_in_the_wal(self) -> None:
+        """With two stores and something in the -wal, a file moved over it stays as it was; the old one is complete."""
+        other = self.opened()
+        backup, aside = self.path.with_name("backup"), self.path.with_name("aside")
+        shutil.copy(self.path, backup)
+        before = self.numbers(backup)
+        for first, second in ((self.store, other), (other, self.store)):
+            await first.run(str)
+            await second.run(str)
+            await self.busy(self.store)
+            self.path.rename(aside)
+            shutil.copy(backup, self.path.with_name("copy"))
+            self.path.with_name("copy").rename(self.path)
+            for store in (first, second):
+                self.assertEqual(verdict(await store.load_rules(), "21"), "allow")
+            self.assertEqual(self.numbers(self.path), before)
+            self.assertEqual(self.numbers(aside), [*before, "44"])
+
+    async def test_missing_with_something_in_the_wal(self) -> None:
+        """A file that was moved away is complete, and nothing of it is replayed into the one that comes instead."""
+        backup, aside = self.path.with_name("backup"), self.path.with_name("aside")
+        await self.store.run(str)
+        shutil.copy(self.path, backup)
+        await self.busy(self.store)
+        self.path.rename(aside)
+        await self.assertFailure(self.store.load_rules(), DatabaseMissing)
+        self.assertEqual([path.name for path in self.path.parent.glob(f"{self.path.name}*")], [])
+        backup.rename(self.path)
+        await self.store.load_rules()
+        self.assertNotIn("44", self.numbers(self.path))
+        self.assertIn("44", self.numbers(aside))
+
+    async def test_closed_while_replaced(self) -> None:
+        """A store that is closed after the file was replaced leaves nothing that would be replayed into the new one."""
+        await self.store.run(str)
+        backup = self.path.with_name("backup")
+        shutil.copy(self.path, backup)
+        await self.busy(self.store)
+        backup.rename(self.path)
+        await self.store.close()
+        self.assertNotIn("44", self.numbers(self.path))
+
+    async def test_replaced_after_an_error(self) -> None:
+        """The same after work that has failed."""
+        await self.busy(self.store)
+        backup = self.path.with_name("backup")
+        self.make(backup)
+        await self.assertFailure(self.store.run(lambda connection: connection.execute("nonsense")), StoreError)
+        backup.rename(self.path)
+        await self.store.load_rules()
+        self.assertNotIn("44", self.numbers(self.path))
+
+    async def test_replaced_during_a_change(self) -> None:
+        """A change that went into a file that has been replaced meanwhile fails: it is not in the new one."""
+        backup = self.path.with_name("backup")
+        self.make(backup)
+
+        def work(connection: sqlite3.Connection) -> object:
+            self.add("44", connection)
+            return backup.rename(self.path)
+
+        error = await self.assertFailure(self.store.run(work), StoreError)
+        self.assertIn("was replaced or deleted during a change", str(error))
+        await self.busy(self.store)
+        self.assertIn("44", self.numbers(self.path))
+
+    async def test_wal_taken_away(self) -> None:
+        """What the -wal held when it was deleted, with -shm or without, is in the file; so is what comes after."""
+        other = self.opened()
+        for number, suffixes in enumerate((("-wal",), ("-shm",), ("-wal", "-shm"))):
+            for store in (self.store, other):
+                await store.run(str)
+            await self.busy(self.store, f"5{number}")
+            for suffix in suffixes:
+                Path(f"{self.path}{suffix}").unlink()
+            await other.run(str)
+            await self.busy(self.store, f"6{number}")
+            self.assertEqual(self.numbers(self.path)[-2:], [f"5{number}", f"6{number}"])
+
+    async def test_the_wal_is_emptied(self) -> None:
+        """The -wal is emptied with the next question for the version; no store takes that for a change."""
+        other = self.opened()
+        before = [await store.version() for store in (self.store, other)]
+        await self.busy(self.store)
+        self.assertGreater(self.journal(), 0)
+        self.assertEqual(await self.store.version(), before[0])
+        self.assertEqual(self.journal(), 0)
+        self.assertEqual((await other.version())[0], before[1][0])
+
+    async def test_synchronised(self) -> None:
+        """Edits are on the disk when they are acknowledged; history and the like do not wait for that."""
+        found: list[int] = []
+
+        def of(work: Callable[[sqlite3.Connection], object], connection: sqlite3.Connection) -> None:
+            def look(statement: str) -> None:
+                if statement == "COMMIT":
+                    found.append(connection.execute("PRAGMA synchronous").fetchone()[0])
+
+            connection.set_trace_callback(look)
+            try:
+                work(connection)
+            finally:
+                connection.set_trace_callback(None)
+
+        for work, level in (
+            (lambda connection: add_calls(connection, []), 1),
+            (lambda connection: database.begin_pin_call(connection, "g", "ana", 1, 2, 9.0), 1),
+            (lambda connection: add_extension(connection, Actor("ana", "console"), 9.0, "77"), 2),
+            (
+                lambda connection: set_pin(
+                    connection, Actor("ana", "console"), 9.0, "moises silva", hash_pin("998877")
+                ),
+                2,
+            ),
+            (lambda connection: add_token(connection, Actor("ana", "api"), 9.0, "t", "h", [Scope.READ]), 2),
+            (lambda connection: forget_calls(connection, 9.0), 1),
+        ):
+            found.clear()
+            await self.store.run(partial(of, work))
+            self.assertEqual(found, [level])
+
+    async def test_full(self) -> None:
+        """A full disk is told apart; what is there can be read, by the same connection."""
+        opening, _ = await self.store.version()
+
+        def fill(connection: sqlite3.Connection) -> object:
+            (pages,) = connection.execute("PRAGMA page_count").fetchone()
+            connection.execute(f"PRAGMA max_page_count = {pages}")
+            with database.transaction(connection):
+                connection.execute("INSERT INTO imports(digest, source) VALUES ('x', hex(zeroblob(100000)))")
+            return pages
+
+        error = await self.assertFailure(self.store.run(fill), DatabaseFull)
+        self.assertEqual(str(error), f"database {self.path.absolute()} cannot be written: the disk is full")
+        self.assertEqual(verdict(await self.store.load_rules(), "21"), "allow")
+        self.assertEqual((await self.store.version())[0], opening)
+
+    async def test_patience(self) -> None:
+        """Once it was found locked the database is waited for briefly, until it could be written again."""
+
+        def wait(connection: sqlite3.Connection) -> int:
+            return int(connection.execute("PRAGMA busy_timeout").fetchone()[0])
+
+        with closing(sqlite3.connect(self.path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            await self.assertFailure(self.busy(self.store), DatabaseLocked)
+            self.assertEqual(await self.store.run(wait), 50)
+            other.execute("ROLLBACK")
+        await self.store.load_rules()
+        self.assertEqual(await self.store.run(wait), 50)
+        await self.busy(self.store)
+        self.assertEqual(await self.store.run(wait), 100)
 
     async def test_a_deleted_file(self) -> None:
         """A deleted file is a StoreError and is not created again; when it is back its rules are read."""

@@ -102,6 +102,11 @@ class FallbackTests(SynchronousTestCase):
         (found,) = self.find(FakeProbe("fallback", {}, "Permission denied"))
         self.assertEqual((found.state, "dialplan show fallback" in str(found.todo)), ("unknown", True))
 
+    def test_odd_refusal(self) -> None:
+        """A context is missing only if Asterisk says so; of any other answer nothing can be told."""
+        (found,) = self.find(FakeProbe("fallback", {}, "the moon is full"))
+        self.assertEqual((found.state, "dialplan show fallback" in str(found.todo)), ("unknown", True))
+
     def test_none(self) -> None:
         """Without our dialplan there is no finding; a missing context dials nothing."""
         self.assertEqual(self.find(FakeProbe(None, {})), [])

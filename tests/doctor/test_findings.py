@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import os
 import socket
 import sqlite3
 import tempfile
@@ -125,6 +126,27 @@ class FileTests(InstalledCase):
         self.database.unlink()
         self.execute("CREATE TABLE songs (title TEXT)")
         self.assertIn("a database of another program", self.the_one(self.look()).what)
+
+    def test_journal(self) -> None:
+        """A journal of calls is named with its length and what is in it; what cannot be read of it is a problem."""
+        journal = Path(f"{self.database}.calls")
+        begun = b'["b", "k-1", 1.0, "1.2", "33", "Ana", "21", false]\n'
+        cells = b'1.0, 2.0, "1.3", "33", "", "21", "allow", "2X", "dial", "SIP", "33", "BUSY", "", 5, "[]", ""'
+        over = b'["f", "k-2", %b]\n' % cells
+        journal.write_bytes(b"pbxrouter calls 1\n" + begun + over + bytes(5000))
+        journal.chmod(0o600)
+        (found,) = [finding for finding in self.look() if finding.area == "call journal"]
+        self.assertEqual(found.state, "ok")
+        self.assertIn("calls without an end: 1; calls that are over and not in the history yet: 1", found.what)
+        self.database.write_bytes(b"x" * 5000)
+        self.assertIn("call journal", [finding.area for finding in self.look()])
+        journal.write_bytes(b"pbxrouter calls 1\nx\n")
+        self.assertIn("lines that cannot be read: 1", "".join(finding.what for finding in self.look()))
+        journal.write_bytes(b"other")
+        self.assertIn("it is no journal of calls, or one of another version", "".join(f.what for f in self.look()))
+        journal.chmod(0o644)
+        journal.write_bytes(b"")
+        self.assertIn("can be read by other users", "".join(finding.what for finding in self.look()))
 
     def test_locked(self) -> None:
         """A database that another program has locked is a finding."""
@@ -508,6 +530,18 @@ class RunningTests(FindingCase):
         self.assertRegex(found[0], r"^\d+ of \d+ are in use$")
         self.patch(running, "FREE_DESCRIPTORS", 1 << 62)
         self.assertIn("LimitNOFILE", self.the_one(self.look(b"")).todo)
+
+    def test_descriptors_of_another_user(self) -> None:
+        """Where the gateway's descriptors cannot be counted that is unknown, with how to count them."""
+
+        def refuse(path: str) -> list[str]:
+            raise PermissionError(13, "Permission denied", path)
+
+        self.runs()
+        self.patch(os, "listdir", refuse)
+        found = self.the_one(self.look(b""), "unknown")
+        self.assertIn("cannot be counted: Permission denied", found.what)
+        self.assertIn("gateway's own user", found.todo)
 
     def test_stopped(self) -> None:
         """Without control socket and port both findings say how to start the gateway."""

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pbxrouter.ami import AMIMessage
 from pbxrouter.config import Config
 from pbxrouter.doctor.finding import Finding
-from pbxrouter.doctor.forwarding import NAMED, check_forwarding, check_options, letters
+from pbxrouter.doctor.forwarding import MAX_ASKED, NAMED, check_forwarding, check_options, letters
 from pbxrouter.errors import ActionFailed
 from pbxrouter.text import Sentence
 
@@ -138,6 +138,15 @@ class ForwardingTests(SynchronousTestCase):
         probe = FakeProbe(line("PJSIP/21,9,i"), line("PJSIP/a@b&PJSIP/${X}&PJSIP/x/y&IAX2/loop,9,i"))
         self.find(probe, "PJSIP/33", "IAX2/1", "PJSIP/a,b", "PJSIP/a)b")
         self.assertEqual(probe.asked, ["PJSIP_ENDPOINT(33,redirect_method)", "PJSIP_ENDPOINT(21,redirect_method)"])
+
+    def test_some_cannot_be_read(self) -> None:
+        """Endpoints that were not asked about, or of which Asterisk does not tell, are counted: they are not well."""
+        probe = FakeProbe(line("PJSIP/${EXTEN},20,i"))
+        probe.listed = [str(number) for number in range(MAX_ASKED + 2)]
+        probe.endpoints = dict.fromkeys(probe.listed, USUAL)
+        self.assertEqual(
+            self.told(probe), [("unknown", f"PJSIP endpoints whose settings were not read: 2 of {MAX_ASKED + 2}")]
+        )
 
     def test_cannot_be_read(self) -> None:
         """Without the permission, or without the function, the owner is told what to type."""

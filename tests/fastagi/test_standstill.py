@@ -168,17 +168,35 @@ class GuardTests(TestCase):
         await self.until("the copy is closed", lambda: not is_open(theirs))
 
     async def test_process_that_ends(self) -> None:
-        """A process that is killed is started again, and the log says so."""
+        """A process that is killed is started again, with the calls that there are; the log says so."""
         guard = await self.started()
-        transport, _ = self.connection()
+        transport, theirs = self.connection()
         guard.hold("a", transport)
         (child,) = children()
         os.kill(child, signal.SIGKILL)
         await self.until("its end is seen", lambda: not guard.is_active)
-        guard.hold("b", transport)
-        guard.drop("a")
+        later, other = self.connection()
+        guard.hold("b", later)
         await self.until("it is started again", lambda: guard.is_active)
         self.assertNotEqual(children(), [child])
+        (beats,) = list(guard)
+        await self.until("both are passed on", lambda: not guard.unheld)
+        await beats.stopService()
+        await self.until("both are shut down", lambda: not is_open(theirs) and not is_open(other))
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    async def test_many_at_once(self) -> None:
+        """More connections at once than the process takes are passed on as soon as it does."""
+        guard = await self.started()
+        ends = []
+        for number in range(300):
+            transport, theirs = self.connection()
+            guard.hold(number, transport)
+            ends.append(theirs)
+        (beats,) = list(guard)
+        await self.until("all are passed on", lambda: not guard.unheld)
+        await beats.stopService()
+        await self.until("all are shut down", lambda: not any(is_open(theirs) for theirs in ends))
 
     async def test_stop(self) -> None:
         """At the stop the process has ended."""

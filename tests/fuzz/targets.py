@@ -38,6 +38,7 @@ from pbxrouter.agi.commands import command
 from pbxrouter.ami import AMIMessage
 from pbxrouter.ami.messages import AMIReader
 from pbxrouter.ami.protocol import AMIProtocol
+from pbxrouter.call.journal_file import HEADER, finished_line, read_content
 from pbxrouter.cli.event_text import as_json, as_line
 from pbxrouter.click_to_dial.hours import Hours
 from pbxrouter.click_to_dial.signing import LinkState, Signer
@@ -53,6 +54,7 @@ from pbxrouter.errors import (
     ForgedRequest,
     ImportRefused,
     InvalidArgument,
+    JournalUnreadable,
     ManagerProtocolError,
     PatternError,
     PinError,
@@ -494,6 +496,16 @@ def _link(data: bytes) -> None:
 _NOON: Final = datetime.datetime(2026, 11, 23, 12)
 
 
+def _journal(data: bytes) -> None:
+    """The journal of calls: what it holds can be written to another one, and read from that again."""
+    for content in (data, HEADER + data):
+        with suppress(JournalUnreadable):
+            found = read_content(content)
+            again = read_content(HEADER + b"".join(map(finished_line, found.finished.values())))
+            assert list(again.finished) == list(found.finished) and not again.unreadable, again
+            assert all(isinstance(call.began, float) for call in found.begun.values())
+
+
 def _hours(data: bytes) -> None:
     """Opening hours: what is stored reads as the same hours."""
     try:
@@ -574,6 +586,10 @@ TARGETS: Final[dict[str, Target]] = {
     "console-form": Target(_console_form, (b"&", b"=", b"%", b"2026-11-23T14:30", b"q=", b"Bearer pbxr_", b";q=0.5")),
     "control": Target(_control, (b'{"watch": {', b"}}\n", b'"', b"\n", b"null")),
     "link": Target(_link, (b".", b"-", b"0", b"=")),
+    "journal": Target(
+        _journal,
+        (HEADER, b'["f", "k-1", ', b'["b", "k-2", 1.0, "1.2", "33", "", "21", true]\n', b'["w", "', b'"]\n', b"\0"),
+    ),
     "hours": Target(_hours, (b"mon-fri ", b"09:00-18:00", b", ", b"sabado", b" to ", b"24:00")),
     "shown": Target(_shown, (b"=", b"@", b"Event: ", b"\x1b[", b"\xe2\x80\xae")),
 }

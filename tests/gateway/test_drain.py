@@ -27,7 +27,7 @@ class WayIn:
         self.refusals = 0
 
     def refuse_new(self) -> None:
-        """Count."""
+        """Count that new calls are refused."""
         self.refusals += 1
 
 

@@ -23,7 +23,7 @@ def handler_of(logFile: object) -> Callable[[int, object], None]:
 
 
 class LogFileTests(SynchronousTestCase):
-    """TwistdLog."""
+    """TwistdLog reopens twistd's log file."""
 
     def setUp(self) -> None:
         """Make a log file with a line."""

@@ -19,7 +19,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.task import Clock, deferLater
 from twisted.internet.testing import MemoryReactor
-from twisted.logger import LogEvent, capturedLogs
+from twisted.logger import LogEvent, capturedLogs, formatEvent
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
@@ -117,6 +117,31 @@ class WholeGateway(TestCase):
         genuine = request_of(SimulatedCall("9"))
         self.assertEqual((uniqueid, outcome), (genuine.uniqueid, "REFUSED"))
         self.assertIn(genuine.channel, trace)
+
+    async def test_no_rules_at_the_start(self) -> None:
+        """A gateway built on a database that cannot be read does not listen until it can."""
+        hidden = self.path.rename("hidden.db")
+        gateway = service.build(self.settings, reactor)
+        with capturedLogs() as logs:
+            gateway.privilegedStartService()
+            gateway.startService()
+            try:
+                for _ in range(ENOUGH):
+                    if loud(logs):
+                        break
+                    await wait(0.1)
+                self.assertFalse(os.path.exists("s"))
+                hidden.rename(self.path)
+                for _ in range(ENOUGH):
+                    if os.path.exists("s"):
+                        break
+                    await wait(0.1)
+                self.assertEqual((await self.run_call("21")).dials, [("PJSIP/21,60,i", "ANSWER")])
+            finally:
+                await gateway.stopService()
+        said = [formatEvent(event) for event in loud(logs)]
+        self.assertEqual(len(said), 1, said)
+        self.assertIn("rules: cannot be read, and no call is taken until they can", said[0])
 
     async def test_from_start_to_stop(self) -> None:
         """Calls are served, changed rules count for the next call, and a stop leaves nothing."""

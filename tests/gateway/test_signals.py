@@ -10,7 +10,9 @@ import sys
 from pathlib import Path
 
 from pbxrouter.gateway.signals import STATUS_CUT
-from tests.gateway.signalled import SETTINGS, ProcessCase, wait_for
+from pbxrouter.simulator import SimulatedCall
+from tests.gateway.process import GatewayProcess
+from tests.gateway.signalled import SETTINGS, Caller, ProcessCase, wait_for
 from tests.needs import PATIENCE_S, terminal
 
 
@@ -253,6 +255,20 @@ class Stopping(ProcessCase):
             (line,) = self.complaints()
             self.assertIn(f"a second signal, {second.name}, ended the gateway at once; calls that it cut: 1", line)
             (self.here / "out").unlink()
+
+    def test_endless(self) -> None:
+        """A stop that does not end in STOP_S is ended with the same status, and a line that says so."""
+        gateway = GatewayProcess()
+        self.addCleanup(gateway.clean)
+        gateway.start("import pbxrouter.gateway.signals\npbxrouter.gateway.signals.STOP_S = 1\n")
+        gateway.wait_until_up()
+        gateway.wait_for_log("is up")
+        call = Caller(gateway.folder / "s", SimulatedCall("34", caller="33"), "GET DATA")
+        self.addCleanup(call.close)
+        call.goes_on()
+        self.assertEqual(gateway.stop(), STATUS_CUT)
+        self.assertIn("gateway: the stop took longer than 1 s and was cut; calls that it cut: 1", gateway.log())
+        self.assertNotIn("Traceback", gateway.log())
 
     def test_second_signal_without_a_reader(self) -> None:
         """It ends at once even if the log is a pipe that is full."""

@@ -13,10 +13,10 @@ from tests.paths import ROOT
 
 
 class UnitTests(SynchronousTestCase):
-    """pbxrouter.service."""
+    """The systemd unit agrees with code and docs."""
 
     def setUp(self) -> None:
-        """Read it."""
+        """Read the unit."""
         self.text = (ROOT / "contrib/systemd/pbxrouter.service").read_text()
         self.values = dict(re.findall(r"^(\w+)=(.*)$", self.text, re.MULTILINE))
 

@@ -17,6 +17,7 @@ from pbxrouter.agi.dialogue_watch import DialogueWatch
 from pbxrouter.agi.messages import AGIReply, AGIRequest
 from pbxrouter.ami.messages import AMIMessage
 from pbxrouter.errors import (
+    ActionFailed,
     ActionTimeout,
     AGIError,
     ChannelHungUp,
@@ -597,6 +598,55 @@ class TimeLimitTests(MagiChannelTest):
         self.assertEqual(self.queue.lines, ["GET VARIABLE X"])
         self.result("200 result=0\n")
         self.successResultOf(waiting)
+
+    def parallel(self, error: ManagerError | None = None) -> list[tuple[str, int]]:
+        """Let the limit be set past the queue; returns what is set."""
+        told: list[tuple[str, int]] = []
+
+        def set_limit(address: str, seconds: int) -> Deferred[None]:
+            told.append((address, seconds))
+            return succeed(None) if error is None else fail(error)
+
+        self.call = MagiChannel(
+            self.call.request, "1795.7", self.queue.send, lambda: "id", self.clock, self.watch, False, set_limit
+        )
+        self.call.keep_time_limit()
+        self.sent()
+        return told
+
+    def test_talk_past_the_queue(self) -> None:
+        """While a prompt or keys are waited for the limit is renewed past the queue, up to the end of the talk."""
+        for command in ("GET DATA agent-pass 5000 20", "EXEC Wait 8"):
+            told = self.parallel()
+            self.call.execute(command)
+            self.assertEqual(self.sent(), [f"{self.SET}3", command, f"{self.SET}3"])
+            self.clock.pump([RENEW_S] * 200)
+            self.assertEqual(told, [("1795.7", 3)] * 177 + [("1795.7", 2), ("1795.7", 1)])
+            self.assertEqual(self.sent(), [])
+
+    def test_application_past_the_queue(self) -> None:
+        """An application has no limit, and none is set while it runs."""
+        told = self.parallel()
+        self.call.execute("EXEC Dial PJSIP/21")
+        self.clock.pump([RENEW_S] * 10)
+        self.assertEqual((told, self.sent()), ([], [f"{self.SET}0", "EXEC Dial PJSIP/21", f"{self.SET}3"]))
+
+    def test_not_past_the_queue(self) -> None:
+        """An AMI user who may not set it: each command has its own limit from then on."""
+        for error, renewals, limit in (
+            (ActionFailed("AbsoluteTimeout: Permission denied"), 1, 170),
+            (ActionTimeout("AbsoluteTimeout: no answer"), 9, 3),
+        ):
+            self.begin()
+            told = self.parallel(error)
+            waiting = self.call.execute("GET DATA agent-pass 5000 20")
+            self.clock.pump([RENEW_S] * 10)
+            self.assertEqual(len(told), renewals + (limit == 3))
+            self.result("200 result=1\n", "id")
+            self.successResultOf(waiting)
+            self.sent()
+            self.call.execute("GET DATA agent-pass 5000 20")
+            self.assertEqual(self.sent()[0], f"{self.SET}{limit}")
 
     def test_adopted(self) -> None:
         """What clears the pipe first goes alone."""

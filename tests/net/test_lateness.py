@@ -36,7 +36,7 @@ class FakeSocket:
 
 
 class WaitedTests(SynchronousTestCase):
-    """waited_s."""
+    """The seconds for which a connection has waited."""
 
     def waited(self, info: bytes | OSError) -> float:
         """What it says of a TCP connection."""
@@ -65,7 +65,7 @@ class WaitedTests(SynchronousTestCase):
 
 
 class LatenessTests(SynchronousTestCase):
-    """Lateness."""
+    """Lateness tells how late the reactor runs."""
 
     def test_late(self) -> None:
         """It is the time for which the timer is overdue; 0 in time, and while the service does not run."""

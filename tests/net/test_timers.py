@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter.net.timers import GRACE_S, LATE_S, Deadline, Timer, at_most, every
+from pbxrouter.net.timers import GRACE_S, LATE_S, Deadline, Timer, at_most, every, in_slices
 
 
 class EveryTests(SynchronousTestCase):
@@ -280,3 +280,25 @@ class AtMost(SynchronousTestCase):
         self.work.errback(ValueError("no"))
         self.assertIs(self.successResultOf(self.waiting), True)
         self.failureResultOf(self.work, ValueError)
+
+
+class SliceTests(SynchronousTestCase):
+    """in_slices lets other work run between slices of a long iteration."""
+
+    def test_slices(self) -> None:
+        """Each item comes once and in order; after each slice, and only then, the reactor goes on."""
+        clock = Clock()
+        seen: list[int] = []
+
+        async def look(count: int) -> None:
+            async for item in in_slices(range(count), 3, clock):
+                seen.append(item)
+
+        for count, pauses in ((0, 0), (3, 0), (4, 1), (7, 2)):
+            seen.clear()
+            looking = Deferred.fromCoroutine(look(count))
+            self.assertEqual(len(seen), min(count, 3))
+            self.assertEqual(len(clock.getDelayedCalls()), min(pauses, 1))
+            clock.advance(0)
+            self.successResultOf(looking)
+            self.assertEqual(seen, list(range(count)))

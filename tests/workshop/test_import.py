@@ -85,6 +85,9 @@ def rows_of(connection: sqlite3.Connection) -> dict[str, list[tuple[object, ...]
     return {table: connection.execute(f"SELECT * FROM {table} ORDER BY 1").fetchall() for table in (*TABLES, "imports")}
 
 
+_USERS = b"CREATE TABLE users (user_id INTEGER PRIMARY KEY, user_name, user_pin);\n"
+
+
 class SqlTests(SynchronousTestCase):
     """Reading the tables from SQL text."""
 
@@ -340,7 +343,15 @@ class FileTests(SynchronousTestCase):
             (b"** This file contains an SQLite 2.1 database **\0", ".dump > workshop.sql"),
             (b"SQLite format 3\0" + b"\xff" * 4000, "accepted is an SQLite 3 database"),
             (b"\x7fELF\0\0", "neither SQL text nor an SQLite 3 database"),
-            (b"", "accepted are the workshop's five tables"),
+            (b"", "is empty; accepted are the workshop's five tables"),
+            (b" \n\n", "is empty; accepted are the workshop's five tables"),
+            (b"\xff\xfe", "has no table applications_mappings"),
+            ("CREATE TABLE users\0(a)".encode("utf-16"), "has a NUL character, so it is no SQL text"),
+            (_USERS + b"INSERT INTO users VALUES (?, 'ana', :pin);", "a placeholder such as ? stands where a value"),
+            (
+                _USERS + b"UPDATE users SET user_pin = @pin;",
+                "line 2: UPDATE users SET user_pin: a placeholder such as ?",
+            ),
             (b"dear diary, ", "SQLite cannot read it"),
             (b"-" * (64 * 2**20 + 1), "larger than 64 MiB"),
         ):

@@ -72,7 +72,7 @@ def session_user(connection: sqlite3.Connection, session_hash: str, now: float) 
 
 def touch_session(connection: sqlite3.Connection, session_hash: str, now: float) -> None:
     """Note that a session was used; once a minute is enough."""
-    with transaction(connection):
+    with transaction(connection, outlasts_power=False):
         connection.execute(
             "UPDATE console_sessions SET last_used_at = :now WHERE session_hash = :hash",
             {"now": now, "hash": session_hash},

@@ -120,7 +120,7 @@ def find_token(connection: sqlite3.Connection, token_hash: str) -> TokenInfo | N
 
 def note_use(connection: sqlite3.Connection, token_id: int) -> None:
     """Record the use of a token, by the minute."""
-    with transaction(connection):
+    with transaction(connection, outlasts_power=False):
         connection.execute(
             "UPDATE api_tokens SET last_used_at = strftime('%Y-%m-%dT%H:%M:00Z', 'now')"
             " WHERE token_id = :id AND last_used_at IS NOT strftime('%Y-%m-%dT%H:%M:00Z', 'now')",

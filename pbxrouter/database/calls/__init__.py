@@ -2,6 +2,7 @@
 
 from pbxrouter.database.calls.history import (
     CHUNK,
+    UNKNOWN,
     CallPage,
     CallRow,
     KeptCall,
@@ -20,6 +21,7 @@ from pbxrouter.database.calls.history import (
 
 __all__ = [
     "CHUNK",
+    "UNKNOWN",
     "CallPage",
     "CallRow",
     "KeptCall",

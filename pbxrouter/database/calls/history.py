@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from typing import Any, Final
 
@@ -34,7 +34,11 @@ BULK: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class CallRow:
-    """A row of the table ``calls``; schema.sql describes its columns."""
+    """A row of the table ``calls``; schema.sql describes its columns.
+
+    Attributes:
+        call_key: names the call in the gateway's journal; it is written only, and ``""`` in rows that were read.
+    """
 
     began: float
     ended: float
@@ -52,6 +56,7 @@ class CallRow:
     answered_s: int | None
     trace: str
     forwarded_by: str = ""
+    call_key: str = field(default="", kw_only=True, compare=False)
 
     @property
     def steps(self) -> list[Sentence]:
@@ -116,10 +121,16 @@ class CallPage:
     older: ListPosition | None
 
 
-_NAMES: Final = tuple(field.name for field in fields(CallRow))
+_NAMES: Final = CallRow.__match_args__  # without call_key
 _COLUMNS: Final = ", ".join(_NAMES)
-_VALUES: Final = attrgetter(*_NAMES)  # dataclasses.astuple copies deeply
-_INSERT: Final = f"INSERT INTO calls ({_COLUMNS}) VALUES ({', '.join('?' * len(_NAMES))})"
+_VALUES: Final = attrgetter(*_NAMES, "call_key")  # dataclasses.astuple copies deeply
+UNKNOWN: Final = "UNKNOWN"
+"""The outcome of a call in which the gateway died; it gives way to another one of the same call."""
+_INSERT: Final = (
+    f"INSERT INTO calls ({_COLUMNS}, call_key) VALUES ({', '.join('?' * len(_NAMES))}, ?)"
+    " ON CONFLICT (call_key) WHERE call_key <> '' DO UPDATE SET"
+    f" {', '.join(f'{name} = excluded.{name}' for name in _NAMES)} WHERE outcome = '{UNKNOWN}'"
+)
 _INDEXES: Final = {
     "caller": "calls_by_caller",
     "number": "calls_by_number",
@@ -132,18 +143,20 @@ _NUMBERS: Final = ("caller", "number")
 def add_calls(connection: sqlite3.Connection, rows: Iterable[CallRow]) -> list[SetAside]:
     """Insert calls in one transaction; returns those that cannot be written, which are set aside.
 
+    A call that is there already, by its key, is left as it is, unless its outcome is UNKNOWN: it is replaced.
+
     Raises:
         StoreError: the database cannot be written.
     """
     values = list(map(_VALUES, rows))
     try:
-        with transaction(connection):
+        with transaction(connection, outlasts_power=False):
             failed = write_rows(connection, _INSERT, values)
     except sqlite3.IntegrityError:  # a trigger of the owner's rolls the transaction back
         failed = []
         for place, row in enumerate(values):
             try:
-                with transaction(connection):
+                with transaction(connection, outlasts_power=False):
                     failed += [replace(found, place=place) for found in write_rows(connection, _INSERT, [row])]
             except sqlite3.IntegrityError as error:
                 failed.append(FailedRow(place, row, error))
@@ -322,7 +335,7 @@ def forget_calls(connection: sqlite3.Connection, before: float) -> None:
     Raises:
         StoreError: the database cannot be written.
     """
-    with transaction(connection):
+    with transaction(connection, outlasts_power=False):
         connection.execute("DELETE FROM calls WHERE began < :before", {"before": before})
 
 

@@ -25,7 +25,7 @@ from pbxrouter.web.http.site import (
     header,
     resource,
 )
-from pbxrouter.web.metrics import metrics_route
+from pbxrouter.web.metrics import FEW_SAMPLES, metrics_route
 
 
 class Asking(Protocol):
@@ -56,8 +56,9 @@ class SiteTests(TestCase):
     def setUp(self) -> None:
         """Start it on a free port."""
         registry = CollectorRegistry()
+        self.registry = registry
         Gauge("things", "Things.", registry=registry).set(3)
-        self.pages = resource([metrics_route(registry)])
+        self.pages = resource([metrics_route(registry, reactor)])
         service = WebService("tcp:0:interface=127.0.0.1", self.pages, reactor)
         service.privilegedStartService()
         service.startService()
@@ -72,6 +73,16 @@ class SiteTests(TestCase):
         asking = Asking("\r\n".join(lines).encode())
         await connectProtocol(TCP4ClientEndpoint(reactor, "127.0.0.1", self.port), asking)
         return (await asking.answer).decode()
+
+    async def test_many_samples(self) -> None:
+        """Thousands of samples become text in a thread; the response is the same kind."""
+        things = Gauge("named", "Named things.", ["name"], registry=self.registry)
+        for place in range(FEW_SAMPLES + 1):
+            things.labels(str(place)).set(place)
+        answer = await self.ask("GET /metrics")
+        self.assertIn("200 OK", answer.partition("\r\n")[0])
+        self.assertIn(f'named{{name="{FEW_SAMPLES}"}} {float(FEW_SAMPLES)}', answer)
+        self.assertIn("things 3.0", answer)
 
     async def test_metrics(self) -> None:
         """Prometheus' text format, with its content type."""
@@ -131,7 +142,7 @@ class BoundsTests(SynchronousTestCase):
         """A site for two connections, on a clock."""
         self.clock = MemoryReactorClock()
         registry = CollectorRegistry()
-        self.site = BoundedSite(resource([metrics_route(registry)]), 2)
+        self.site = BoundedSite(resource([metrics_route(registry, reactor)]), 2)
         self.site.reactor = self.clock
 
     def connect(self, host: str = "192.0.2.1") -> tuple[BoundedChannel, StringTransport]:

@@ -80,6 +80,11 @@ class DatabaseNow(msgspec.Struct, frozen=True):
     counts_written: Annotated[bool, Meta(description="Whether the last counts of calls could be written.")]
     queued: Annotated[int, Meta(description="Calls that wait to be written.")]
     lost: Annotated[int, Meta(description="Calls that will never be written.")]
+    journal_calls: Annotated[
+        int, Meta(description="Calls in the journal: in progress, or over and not in the history yet.")
+    ]
+    journal_bytes: Annotated[int, Meta(description="Length of the journal.")]
+    journal_away_since: Annotated[float, Meta(description="null while the journal can be written.")] | None
     trouble: SentenceBody | None
 
 
