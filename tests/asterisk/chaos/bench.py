@@ -210,7 +210,10 @@ class Bench:
             elif silent > limit + TOLERANCE_S:
                 result.lost.append(f"{where}: silent for {silent:.1f} s from {began - fault_at:+.1f} s on ({kind})")
             result.kinds[kind] += 1
-            result.history[self._in_history(call)] += 1
+            recorded = self._in_history(call)
+            if recorded.endswith("rows for one call"):
+                result.lost.append(f"{where}: {recorded}")
+            result.history[recorded] += 1
         return result
 
     def _in_history(self, call: Call) -> str:
