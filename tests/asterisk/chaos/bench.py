@@ -70,7 +70,7 @@ class Bench:
         self.proxy = Proxy(lab.base + 38, seed)
         self._callers: list[subprocess.Popen[bytes]] = []
         self._length = sounds(str(ASTERISK_ROOT / "usr/share/asterisk/sounds"))
-        self._uniqueids: dict[str, str] = {}
+        self._uniqueids: dict[str, set[str]] = {}
         self.gateway = Gateway(lab, CONFIG % self.proxy.port)
         self.gateway.change_rules(
             "INSERT INTO extensions (extension_number) VALUES ('36')",
@@ -171,7 +171,8 @@ class Bench:
             with contextlib.suppress(OSError):
                 self.lab.ami = Ami(self.lab.base + 38)
             return []
-        self._uniqueids.update((line[0], line[-1]) for line in lines)
+        for line in lines:
+            self._uniqueids.setdefault(line[0], set()).add(line[-1])
         return [line[0] for line in lines]
 
     # Judgement
@@ -210,11 +211,16 @@ class Bench:
             elif silent > limit + TOLERANCE_S:
                 result.lost.append(f"{where}: silent for {silent:.1f} s from {began - fault_at:+.1f} s on ({kind})")
             result.kinds[kind] += 1
-            result.history[self._in_history(call)] += 1
+            recorded = self._in_history(call)
+            if recorded.endswith("rows for one call"):
+                result.lost.append(f"{where}: {recorded}")
+            result.history[recorded] += 1
         return result
 
     def _in_history(self, call: Call) -> str:
-        uniqueid = self._uniqueids.get(call.channel, "")
+        # A restarted Asterisk gives the names of channels again; a Uniqueid begins with the second of its channel.
+        uniqueids = [name for name in self._uniqueids.get(call.channel, ()) if abs(float(name) - call.began) < 5]
+        uniqueid = uniqueids[0] if len(uniqueids) == 1 else ""
         try:
             with contextlib.closing(sqlite3.connect(f"file:{self.gateway.database}?mode=ro", uri=True)) as connection:
                 rows = connection.execute("SELECT outcome FROM calls WHERE uniqueid = ?", (uniqueid,)).fetchall()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import os
 import resource
 import signal
 import socket
 import sqlite3
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +18,7 @@ from typing import Final
 
 from tests.asterisk.ami import Ami
 from tests.asterisk.chaos.bench import Bench, Result
-from tests.asterisk.harness import ASTERISK_ROOT, Lab, wait_for
+from tests.asterisk.harness import ASTERISK_ROOT, PROJECT, Lab, wait_for
 
 Action = Callable[[Bench], Callable[[], None]]
 """Begins a fault; returns what ends it."""
@@ -154,13 +157,80 @@ def _connections(number: int, data: bytes) -> Action:
     return begin
 
 
-def _no_descriptors(bench: Bench) -> Callable[[], None]:
-    import os
+def _limited(kind: int, limit: Callable[[Bench], int]) -> Action:
+    def begin(bench: Bench) -> Callable[[], None]:
+        before = resource.prlimit(bench.pid, kind)
+        resource.prlimit(bench.pid, kind, (limit(bench), before[1]))
 
-    before = resource.prlimit(bench.pid, resource.RLIMIT_NOFILE)
-    used = len(os.listdir(f"/proc/{bench.pid}/fd"))
-    resource.prlimit(bench.pid, resource.RLIMIT_NOFILE, (used, before[1]))
-    return lambda: resource.prlimit(bench.pid, resource.RLIMIT_NOFILE, before) and None
+        def end() -> None:
+            resource.prlimit(bench.pid, kind, before)
+
+        return end
+
+    return begin
+
+
+def _second_gateway(bench: Bench) -> Callable[[], None]:
+    """Another gateway on the same database and the same Asterisk; FastAGI calls do not reach its port."""
+    twistd = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()", "-n", "--pidfile=", "pbxrouter"]
+    second = subprocess.Popen(
+        [*twistd, "--config", str(bench.gateway.config), "--listen", "tcp:0:interface=127.0.0.1"],
+        cwd=PROJECT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+    def end() -> None:
+        second.terminate()
+        second.wait(60)
+
+    return end
+
+
+def _two_inits(bench: Bench) -> Callable[[], None]:
+    program = [sys.executable, "-c", "from pbxrouter.cli import main; main()", "init", "--sample"]
+    inits = [
+        subprocess.Popen(
+            [*program, "--config", str(bench.gateway.config)],
+            cwd=PROJECT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        for _ in range(2)
+    ]
+    for init in inits:
+        init.wait(60)
+    return lambda: None
+
+
+def _log_unread(bench: Bench) -> Callable[[], None]:
+    """The gateway is started anew with a pipe for its log that is full already and that no process reads."""
+    return _restarted_into_pipe(bench, closed=False)
+
+
+def _log_closed(bench: Bench) -> Callable[[], None]:
+    """The gateway is started anew with a pipe for its log whose reader has gone."""
+    return _restarted_into_pipe(bench, closed=True)
+
+
+def _restarted_into_pipe(bench: Bench, *, closed: bool) -> Callable[[], None]:
+    bench.gateway.stop()
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    twistd = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()", "-n", "--pidfile=", "pbxrouter"]
+    bench.gateway.process = subprocess.Popen(
+        [*twistd, "--config", str(bench.gateway.config)],
+        cwd=PROJECT,
+        stdin=subprocess.DEVNULL,
+        stdout=writer,
+        stderr=writer,
+    )
+    os.close(writer)
+    if closed:
+        os.close(reader)
+    bench.until_connected()
+    return lambda: None if closed else os.close(reader)
 
 
 FAULTS: Final = {
@@ -183,7 +253,14 @@ FAULTS: Final = {
         Fault("rules-changed", _rules_changed, 1),
         Fault("idle-connections", _connections(2000, b"")),
         Fault("slowloris", _connections(300, b"agi_network: yes\nagi_req")),
-        Fault("no-descriptors", _no_descriptors),
+        Fault(
+            "no-descriptors", _limited(resource.RLIMIT_NOFILE, lambda bench: len(os.listdir(f"/proc/{bench.pid}/fd")))
+        ),
+        Fault("files-full", _limited(resource.RLIMIT_FSIZE, lambda bench: 1)),
+        Fault("log-unread", _log_unread, 1),
+        Fault("log-closed", _log_closed, 1),
+        Fault("second-gateway", _second_gateway, 8),
+        Fault("two-inits", _two_inits, 1),
     )
 }
 
