@@ -40,6 +40,8 @@ ASTERISK_ROOT = Path(os.environ.get("ASTERISK_ROOT", "/var/tmp/asterisk-lab"))
 LOOP = '[technologies]\nIAX2 = "IAX2/loop"\n'
 """Configuration that lets 3X reach this Asterisk again: it answers for two seconds."""
 
+SETTLE_S = 20.0
+"""Seconds that a gateway has to connect to AMI before a test begins without."""
 LOG_LINES_SHOWN = 300
 """Of each log, after a failure."""
 
@@ -179,6 +181,7 @@ class Gateway:
 
     def __init__(self, lab: Lab, config: str = "") -> None:
         self._port = port = lab.agi_port
+        self._wanted = config
         self.folder = Path(tempfile.mkdtemp(prefix="pbxrouter-"))
         atexit.register(self.remove)
         self.config = self.folder / "pbxrouter.toml"
@@ -214,6 +217,7 @@ class Gateway:
         """Start it (again), and wait until it listens."""
         twistd = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]
         with (self.folder / "log").open("ab") as log:
+            self._started_at = log.tell()
             self.process = subprocess.Popen(
                 [*twistd, "-n", "--pidfile=", "pbxrouter", "--config", str(self.config)],
                 cwd=PROJECT,
@@ -223,6 +227,14 @@ class Gateway:
             )
         wait_for(f"the gateway listens:\n{self.log()[-2000:]}", self._listens_or_died)
         assert self.process.poll() is None, self.log()
+
+    def settle(self) -> None:
+        """Wait until the AMI connection is up, if there shall be one, so that no socket is to come; not for ever."""
+        end = time.monotonic() + SETTLE_S
+        while "AMI_PORT" in self._wanted and not re.search(r"AMI \w+: connected", self.log(self._started_at)):
+            if time.monotonic() > end or not self.running():
+                return  # a login that is refused is a test's own
+            time.sleep(0.02)
 
     def _listens_or_died(self) -> bool:
         assert self.process is not None
@@ -338,6 +350,7 @@ class AsteriskTest(unittest.TestCase):
                 self.gateway.start()
             # The PIN guard shall hold no test's wrong PINs against the next.
             self.gateway.sql("DELETE FROM pin_guesses")
+            self.gateway.settle()
             self._gateway_mark = self.gateway.log_size()
             self._sockets = self.gateway.sockets()
         self._mark = self.lab.log_size()
