@@ -110,8 +110,9 @@ class FrozenTest(RelayedTest):
         self._until_up()
 
     def test_new_call(self) -> None:
-        """A new call comes to the fallback."""
+        """A new call comes to the fallback, by FastAGI once there was no sign of the gateway for ten seconds."""
         self._freeze()
+        wait_for("it is no longer taken for late", lambda: self.beat_age() > 12)
         self._calls_until("22", lambda: True, "22@fallback", lambda: None)
         self._assert_as_before()
 

@@ -76,6 +76,8 @@ class PoliteAsterisk:
                     f"Timestamp: {time.time():.6f}",
                 )
                 session.say(lines("Event: OriginateResponse", *failed))
+            case "Status":  # asked after an event that ends a call
+                session.answer(action, "Message: No such channel", response="Error")
             case "CoreSettings":
                 session.answer(action, "AsteriskVersion: 22.5.1")
             case "Setvar" if "Variable" in action:
