@@ -229,9 +229,10 @@ class Gateway:
         assert self.process.poll() is None, self.log()
 
     def settle(self) -> None:
-        """Wait until the AMI connection is up, if there shall be one, so that no socket is to come; not for ever."""
+        """Wait until all ports and the AMI connection are there, so that no socket is to come; not for ever."""
         end = time.monotonic() + SETTLE_S
-        while "AMI_PORT" in self._wanted and not re.search(r"AMI \w+: connected", self.log(self._started_at)):
+        signs = ["is up: FastAGI at", *([r"AMI \S+: connected"] if "AMI_PORT" in self._wanted else [])]
+        while not all(re.search(sign, self.log(self._started_at)) for sign in signs):
             if time.monotonic() > end or not self.running():
                 return  # a login that is refused is a test's own
             time.sleep(0.02)

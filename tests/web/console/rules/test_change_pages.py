@@ -411,9 +411,14 @@ class LongListTests(LongListCase):
 
         async def page(path: str) -> Answer:
             await self.get(path)  # templates are compiled once
-            steps.total = 0
-            with calls() as count:
-                answer = await self.get(path)
+            while True:
+                await self.web.surveyor.survey()
+                rules = self.web.engine.rules
+                steps.total = 0
+                with calls() as count:
+                    answer = await self.get(path)
+                if self.web.engine.rules is rules:  # else they were loaded again meanwhile, and are surveyed again
+                    break
             self.assertEqual(answer.status, 200, path)
             self.assertLess(steps.total, 50 * self.MANY, path)
             self.assertLess(count.total, self.MANY, path)
