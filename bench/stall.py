@@ -1,7 +1,7 @@
 """For how long the worst that may arrive holds the reactor: the longest single step of each input.
 
 The steps are those of the reactor: one read of at most 64 kB, one timer. They run here one after the other in memory,
-and the figure is the processor's time, whatever else the machine does. Run: python bench/stall.py
+and the figure is processor time, so other work of the machine does not count. Run: python bench/stall.py
 """
 
 from __future__ import annotations

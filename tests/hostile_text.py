@@ -65,7 +65,7 @@ KEYS: Final = {
     "api_tokens": {"token_id", "token_hash", "revoked_at", "scopes"},
     "schema_version": {"version"},
 }
-"""Columns by which somebody is let in, or the database is known: they keep their values."""
+"""Columns that log-ins need, or by which the database is known: they keep their values."""
 
 
 def spoil(connection: sqlite3.Connection, value: object, tables: Iterable[str] | None = None) -> None:

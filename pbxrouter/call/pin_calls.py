@@ -39,7 +39,7 @@ class PinCalls:
     async def begin(self, user: str, limit: int) -> bool:
         """Count a call that a user's PIN has opened; False if the user has as many as allowed.
 
-        A database that is away is no failure; whatever else fails is raised, and nothing is counted.
+        Without the database only this gateway's calls are counted. Any other error is raised, and nothing is counted.
         """
         if self._counts[user] >= limit:
             return False

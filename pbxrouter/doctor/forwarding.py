@@ -181,7 +181,7 @@ async def _endpoints(probe: AsteriskProbe, config: Config, area: Sentence, endpo
             unknown(
                 area,
                 sentence(
-                    "a phone at {endpoints} shows whatever number it sends (no callerid, or trust_id_inbound = yes); "
+                    "a phone at {endpoints} can send any caller number (no callerid, or trust_id_inbound = yes); "
                     "it gets the grants of each extension of that number that is not tied to an endpoint",
                     endpoints=_named(dict.fromkeys([*trusting, *any_number])),
                 ),

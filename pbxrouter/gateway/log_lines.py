@@ -1,4 +1,4 @@
-"""Keeps the log writable: every event can be written as text, and is bounded, whatever it quotes.
+"""Makes each log event writable: what it quotes is escaped, and its length is bounded.
 
 An observer that goes ahead of those that write: it changes only an event that they could not write (a byte that is not
 UTF-8), or that would do something to a terminal, or that is too long. So it does not matter who logs: the gateway, a

@@ -32,6 +32,7 @@ from twisted.trial import unittest
 from tests import needs
 from tests.asterisk.ami import Ami
 from tests.needs import PATIENCE_S
+from tests.waiting import wait_for
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
 LAB = PROJECT / "lab"
@@ -59,15 +60,6 @@ def why_not() -> str | None:
         return "the tests against Asterisk need /proc"
     missing = [name for name in ("sipp", "openssl") if not shutil.which(name)]
     return f"{', '.join(missing)} not installed; run lab/setup" if missing else None
-
-
-def wait_for(what: str, condition: Callable[[], object]) -> None:
-    """Wait until the condition holds; long, for a loaded machine."""
-    end = time.monotonic() + PATIENCE_S
-    while not condition():
-        if time.monotonic() > end:
-            raise AssertionError(f"not within {PATIENCE_S:.0f} s: {what}")
-        time.sleep(0.02)
 
 
 class Lab:

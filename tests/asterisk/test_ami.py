@@ -18,8 +18,9 @@ from pbxrouter.ami.account import Account
 from pbxrouter.ami.connection import AMIConnection
 from pbxrouter.ami.heartbeat import HEARTBEAT_VARIABLE
 from pbxrouter.errors import ActionFailed, ManagerUnavailable
-from tests.asterisk.harness import PROJECT, AsteriskTest, wait_for
+from tests.asterisk.harness import PROJECT, AsteriskTest
 from tests.needs import PATIENCE_S
+from tests.waiting import wait_for
 
 reactor: Any = the_reactor
 SAMPLE = PROJECT / "dialplan/manager.conf.sample"

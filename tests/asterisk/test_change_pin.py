@@ -7,8 +7,8 @@ import sqlite3
 import time
 
 from pbxrouter.security.guess_limits import FREE_GUESSES, GUESSES_AN_HOUR
-from tests.asterisk.harness import wait_for
 from tests.asterisk.test_pin_guessing import GuessingCase
+from tests.waiting import wait_for
 
 OLD, NEW, NEWEST = "123456", "804726", "917354"
 

@@ -18,9 +18,10 @@ from pbxrouter.database.audit import Actor
 from pbxrouter.database.click_to_dial.link_values import LinkOptions, LinkValues
 from pbxrouter.database.click_to_dial.links import add_dial_link, dial_link, list_dial_links
 from pbxrouter.security.keyfile import read_key
-from tests.asterisk.harness import AsteriskTest, wait_for
+from tests.asterisk.harness import AsteriskTest
 from tests.asterisk.test_originate import AMI
 from tests.needs import PATIENCE_S
+from tests.waiting import wait_for
 
 SALES = LinkValues("Talk to sales", "PJSIP/33", "pbxrouter", "2X", calls_an_hour=1000, calls_a_day=1000)
 

@@ -20,8 +20,9 @@ from contextlib import closing
 from typing import Any
 
 from tests.asterisk.ami import Ami
-from tests.asterisk.harness import AsteriskTest, wait_for
+from tests.asterisk.harness import AsteriskTest
 from tests.needs import PATIENCE_S
+from tests.waiting import wait_for
 
 LONG_S = 600.0
 """A call that the test ends itself."""

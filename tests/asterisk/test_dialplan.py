@@ -11,7 +11,8 @@ import socket
 import threading
 import time
 
-from tests.asterisk.harness import SECRET, AsteriskTest, wait_for
+from tests.asterisk.harness import SECRET, AsteriskTest
+from tests.waiting import wait_for
 
 MARK = "SET VARIABLE PBXROUTER "
 OUTCOME = "SET VARIABLE PBXROUTER_OUTCOME "
@@ -62,6 +63,17 @@ class DialplanTest(AsteriskTest):
     def _places(self) -> list[str]:
         """The dialplan lines that ran, such as "21@fallback"."""
         return [line.partition(":")[0] for line in self.executed()]
+
+    def _grant_36(self) -> None:
+        """Let the extension 36 dial 2X; once for each gateway."""
+        if not getattr(self.gateway, "knows_36", False):
+            self.gateway.change_rules(
+                "INSERT INTO extensions (extension_number) VALUES ('36')",
+                "INSERT INTO extensions_mappings (extension_id, map_id)"
+                " SELECT extension_id, map_id FROM extensions, applications_mappings"
+                " WHERE extension_number = '36' AND pattern = '2X'",
+            )
+            self.gateway.knows_36 = True  # type: ignore[attr-defined]
 
     def _call_36(self, number: str, *options: str) -> str:
         return self.call(number, "-f", "36", *options)
@@ -304,7 +316,7 @@ class HeartbeatTest(DialplanTest):
             self.hang_up_all()
 
     def test_async_not_taken(self) -> None:
-        """By agi:async a call that is not taken comes to the fallback, whatever the heartbeat of another gateway."""
+        """By agi:async a call that is not taken comes to the fallback, also while another gateway beats."""
         self._set_global("PBXROUTER_URL", "agi:async")
         for setting in ("5", ""):
             self._mark = self.lab.log_size()
@@ -536,14 +548,7 @@ class GatewayTest(DialplanTest):
     def setUp(self) -> None:
         """Grant 2X to 36."""
         super().setUp()
-        if not getattr(self.gateway, "knows_36", False):
-            self.gateway.change_rules(
-                "INSERT INTO extensions (extension_number) VALUES ('36')",
-                "INSERT INTO extensions_mappings (extension_id, map_id)"
-                " SELECT extension_id, map_id FROM extensions, applications_mappings"
-                " WHERE extension_number = '36' AND pattern = '2X'",
-            )
-            self.gateway.knows_36 = True  # type: ignore[attr-defined]
+        self._grant_36()
 
     def test_busy(self) -> None:
         """Busy: the caller's phone gets 486."""

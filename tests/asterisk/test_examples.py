@@ -10,8 +10,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.asterisk.harness import PROJECT, AsteriskTest, wait_for
+from tests.asterisk.harness import PROJECT, AsteriskTest
 from tests.needs import PATIENCE_S
+from tests.waiting import wait_for
 
 
 class ExamplesTest(AsteriskTest):

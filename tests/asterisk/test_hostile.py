@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import time
 
-from tests.asterisk.harness import AsteriskTest, wait_for
+from tests.asterisk.harness import AsteriskTest
+from tests.waiting import wait_for
 
 
 class ForgedRequestTest(AsteriskTest):

@@ -13,7 +13,8 @@ from urllib.parse import quote
 
 from tests.asterisk import test_workshop
 from tests.asterisk.ami import Ami
-from tests.asterisk.harness import LOOP, AsteriskTest, wait_for
+from tests.asterisk.harness import LOOP, AsteriskTest
+from tests.waiting import wait_for
 
 ASTERISK = """
 [dial]

@@ -19,8 +19,9 @@ from typing import Any
 import msgspec
 
 from pbxrouter.agi import Prompts
-from tests.asterisk.harness import PROJECT, AsteriskTest, wait_for
+from tests.asterisk.harness import PROJECT, AsteriskTest
 from tests.needs import PATIENCE_S
+from tests.waiting import wait_for
 
 AMI = """
 [[asterisk]]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from tests.asterisk.harness import AsteriskTest, wait_for
+from tests.asterisk.harness import AsteriskTest
+from tests.waiting import wait_for
 
 RULES = {
     "51": ("dial", "Local/busy@callee"),

@@ -14,8 +14,9 @@ import sqlite3
 from collections.abc import Iterable
 
 from pbxrouter.security.guess_limits import FREE_GUESSES, GATEWAY_GUESSES, GUESSES_AN_HOUR
-from tests.asterisk.harness import LOOP, SECRET, AsteriskTest, wait_for
+from tests.asterisk.harness import LOOP, SECRET, AsteriskTest
 from tests.needs import PATIENCE_S
+from tests.waiting import wait_for
 
 PIN = "123456"
 INTERVAL_S = 3600 // GUESSES_AN_HOUR

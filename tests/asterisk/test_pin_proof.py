@@ -6,8 +6,9 @@ import contextlib
 import re
 import sqlite3
 
-from tests.asterisk.harness import LOOP, SECRET, wait_for
+from tests.asterisk.harness import LOOP, SECRET
 from tests.asterisk.test_pin_guessing import PIN, GuessingCase
+from tests.waiting import wait_for
 
 AMI = """
 [[asterisk]]

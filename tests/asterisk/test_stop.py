@@ -7,9 +7,9 @@ import signal
 import sqlite3
 import subprocess
 
-from tests.asterisk.harness import wait_for
 from tests.asterisk.test_magi import CONFIG, MagiTest
 from tests.needs import PATIENCE_S
+from tests.waiting import wait_for
 
 
 class StopTest(MagiTest):

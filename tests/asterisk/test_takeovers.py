@@ -8,9 +8,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.asterisk.harness import LAB, PROJECT, wait_for
+from tests.asterisk.harness import LAB, PROJECT
 from tests.asterisk.test_transfers import MAGI, OUTSIDE, ForwardedCallTest
 from tests.needs import PATIENCE_S
+from tests.waiting import wait_for
 
 
 class TakeoverCase(ForwardedCallTest):
@@ -185,7 +186,7 @@ class ConferenceTest(TakeoverCase):
         self.assertEqual((row["forwarded_by"], row["granted_by"]), ("PJSIP/22", "22"))
 
     def test_conference_room(self) -> None:
-        """From a room of ConfBridge() Asterisk transfers nobody."""
+        """Asterisk refuses to transfer a party that is in a room of ConfBridge()."""
         with self.calling("772", "-t", "40000"), self.calling("772", "-f", "22", "-t", "40000"):
             wait_for("two in the room", lambda: self.lab.cli("core show channels concise").count("!ConfBridge!") == 2)
             channel = self.lab.ami.channel_named("PJSIP/22")

@@ -8,7 +8,8 @@ import subprocess
 import sys
 import time
 
-from tests.asterisk.harness import PROJECT, AsteriskTest, wait_for
+from tests.asterisk.harness import PROJECT, AsteriskTest
+from tests.waiting import wait_for
 
 OUTSIDE = "600"
 MAGI = """

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 
-from tests.asterisk.harness import LOOP, AsteriskTest, wait_for
+from tests.asterisk.harness import LOOP, AsteriskTest
+from tests.waiting import wait_for
 
 ASK, WRONG, INVALID, GOODBYE = "agent-pass", "vm-incorrect", "invalid", "vm-goodbye"
 

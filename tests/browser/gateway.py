@@ -44,6 +44,7 @@ from pbxrouter.security.keyfile import read_key
 from pbxrouter.simulator import SimulatedAsterisk, SimulatedCall
 from tests.browser.asterisk import SECRET, PoliteAsterisk
 from tests.needs import PATIENCE_S
+from tests.waiting import wait_for
 
 SETTINGS = """\
 [fastagi]
@@ -66,15 +67,6 @@ CALLERS = (
 NUMBERS = ("21", "22", "34", "35", "66", "71", "91234567", "93111222", "4444", "0034911223344", "112")
 ENDINGS = ("ANSWER",) * 7 + ("BUSY", "NOANSWER", "NOANSWER", "CANCEL", "CHANUNAVAIL")
 WEEK_S = 7 * 86_400
-
-
-def wait_for(what: str, condition: Callable[[], object], timeout_s: float = PATIENCE_S) -> None:
-    """Wait until the condition holds."""
-    end = time.monotonic() + timeout_s
-    while not condition():
-        if time.monotonic() > end:
-            raise AssertionError(f"not within {timeout_s} s: {what}")
-        time.sleep(0.02)
 
 
 def free_ports(count: int) -> list[int]:

@@ -22,9 +22,10 @@ from pbxrouter.web.console.menu import MENU
 from pbxrouter.web.http.guard import Visitors
 from tests.api_fakes import make_web_context
 from tests.browser.asterisk import PoliteAsterisk
-from tests.browser.gateway import Gateway, wait_for
+from tests.browser.gateway import Gateway
 from tests.browser.harness import LINK, NARROW, WIDE, BrowserCase, Visitor, cached
 from tests.browser.scripts import TEXTS
+from tests.waiting import wait_for
 
 CATALOGUE: Final = pathlib.Path(__file__).resolve().parents[2] / "pbxrouter/web/locale/es/LC_MESSAGES/pbxrouter.po"
 PAGES: Final[Mapping[str, str]] = {

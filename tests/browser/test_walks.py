@@ -9,8 +9,9 @@ import re
 from typing import Any
 
 from tests.browser.asterisk import CONTEXT, PoliteAsterisk
-from tests.browser.gateway import Gateway, wait_for
+from tests.browser.gateway import Gateway
 from tests.browser.harness import LOGIN, PASSWORD, BrowserCase, Visitor
+from tests.waiting import wait_for
 
 
 def reload_until(visitor: Visitor, translator: str) -> None:

@@ -973,7 +973,7 @@ class Breaking(FlowCase):
         self.assertEqual(commands[-4:], list(self.FAILED))
 
     def test_long_number(self) -> None:
-        """A number of more characters than an extension can have is no number, whatever pattern would match it."""
+        """A number of more characters than an extension can have is no number, even if a pattern would match it."""
         self.flow = self.flow_by(workshop_rules(Rule(9, "_8.", "dial", "SIP")))
         self.assertIn(f"EXEC Dial PJSIP/{'8' * MAX_NUMBER},60,i", self.run_call("8" * MAX_NUMBER))
         for number in ("8" * (MAX_NUMBER + 1), "8" * 9000):

@@ -141,7 +141,7 @@ class FailingStore:
     """A store whose work fails otherwise than with a StoreError."""
 
     def run(self, work: Any) -> Deferred[Any]:
-        """Fail, whatever the work is."""
+        """Fail without running the work."""
         return fail(RuntimeError("unexpected"))
 
 

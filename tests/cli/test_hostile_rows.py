@@ -1,4 +1,4 @@
-"""Rows written by hand: every command prints what can be printed of them, whatever the terminal's encoding."""
+"""Rows written by hand: every command prints what can be printed of them, on UTF-8 and ASCII terminals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows that cannot be written are set aside alone, whatever the cause; a fault of the database is not taken for one."""
+"""Rows that cannot be written are set aside alone, for any cause; a fault of the database is not taken for one."""
 
 from __future__ import annotations
 

@@ -118,7 +118,7 @@ class ExamineTests(TestCase):
         self.assertEqual(found["AMI"], "unknown")
 
     async def test_no_connection(self) -> None:
-        """What follows the log-in to an Asterisk is unknown if there is none, whatever the reason."""
+        """What follows the log-in to an Asterisk is unknown if there is none, for any reason."""
         secret = Path(self.config.database).with_name("secret")
         secret.write_text("s3cret\n")
         secret.chmod(0o600)

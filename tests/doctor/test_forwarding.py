@@ -123,7 +123,7 @@ class ForwardingTests(SynchronousTestCase):
         ((state, what),) = self.told(
             probe, *(f"PJSIP/{name}" for name in ("34", "35", "trunk")), config='trunks = ["PJSIP/trunk"]'
         )
-        self.assertEqual((state, "at PJSIP/35, PJSIP/34, PJSIP/36 shows" in what), ("unknown", True))
+        self.assertEqual((state, "at PJSIP/35, PJSIP/34, PJSIP/36 can send" in what), ("unknown", True))
 
     def test_all_endpoints(self) -> None:
         """Where the user may list them, all endpoints are looked at, whether or not the rules name them."""

@@ -463,7 +463,7 @@ def _console_form(data: bytes) -> None:
 
 
 def _control(data: bytes) -> None:
-    """A line to the control socket: one object back, whatever came."""
+    """A line to the control socket: it is answered by one object."""
     asked: list[dict[str, Any]] = []
 
     def run(arguments: dict[str, Any], send: Any, end: Any) -> Callable[[], None]:

@@ -7,8 +7,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from pbxrouter.database.rules.sample import add_sample
 from pbxrouter.security import keyfile, pins
 from pbxrouter.simulator import Script, SimulatedAsterisk, SimulatedCall
 from tests.needs import PATIENCE_S
+from tests.waiting import wait_for
 
 TWISTD = """
 import sys
@@ -25,15 +24,6 @@ from twisted.scripts.twistd import run
 sys.argv = ["twistd", "-n", "--pidfile=", "pbxrouter", "--config", "settings.toml"]
 run()
 """
-
-
-def wait_for(what: str, condition: Callable[[], object]) -> None:
-    """Wait until the condition holds."""
-    end = time.monotonic() + PATIENCE_S
-    while not condition():
-        if time.monotonic() > end:
-            raise AssertionError(f"not within {PATIENCE_S} s: {what}")
-        time.sleep(0.02)
 
 
 class Quiet:

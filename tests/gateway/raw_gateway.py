@@ -10,27 +10,17 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 from pbxrouter.simulator import SimulatedCall
 from tests.needs import PATIENCE_S
+from tests.waiting import wait_for
 
 REPLIES = (
     (b"DIALSTATUS", b"200 result=1 (ANSWER)\n"),
     (b"ANSWEREDTIME", b"200 result=1 (5)\n"),
     (b"SET VARIABLE", b"200 result=1\n"),
 )
-
-
-def wait_for(what: str, condition: Callable[[], object]) -> None:
-    """Wait until the condition holds; long, for a loaded machine."""
-    end = time.monotonic() + PATIENCE_S
-    while not condition():
-        if time.monotonic() > end:
-            raise AssertionError(f"not within {PATIENCE_S:.0f} s: {what}")
-        time.sleep(0.02)
 
 
 class RawCall:

@@ -11,8 +11,6 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +21,10 @@ from pbxrouter.database.rules.sample import add_sample
 from pbxrouter.security import keyfile, pins
 from pbxrouter.simulator import SimulatedAsterisk, SimulatedCall
 from tests.needs import PATIENCE_S
+from tests.waiting import wait_for
 
 TWISTD = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]
 SETTINGS = '[fastagi]\nlisten = "unix:s"\n'
-
-
-def wait_for(what: str, condition: Callable[[], object]) -> None:
-    """Wait until the condition holds; long, for a loaded machine."""
-    end = time.monotonic() + PATIENCE_S
-    while not condition():
-        if time.monotonic() > end:
-            raise AssertionError(f"not within {PATIENCE_S:.0f} s: {what}")
-        time.sleep(0.01)
 
 
 class Caller:

@@ -14,9 +14,10 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from tests.gateway.raw_gateway import GatewayProcess, wait_for
+from tests.gateway.raw_gateway import GatewayProcess
 from tests.gateway.test_killed import GatewayCase
 from tests.needs import PATIENCE_S, missing
+from tests.waiting import wait_for
 
 
 class HarmCase(GatewayCase):

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.gateway.raw_gateway import GatewayProcess, RawCall, wait_for
+from tests.gateway.raw_gateway import GatewayProcess, RawCall
+from tests.waiting import wait_for
 
 
 class GatewayCase(SynchronousTestCase):

@@ -1,4 +1,4 @@
-"""The log's lines: whatever they quote, they can be written, and are bounded."""
+"""Log lines can be written and are bounded, also when they quote hostile text."""
 
 from __future__ import annotations
 

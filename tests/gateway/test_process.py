@@ -16,7 +16,8 @@ from pbxrouter import database
 from pbxrouter.simulator import Script, SimulatedAsterisk, SimulatedCall
 from tests import needs
 from tests.browser.asterisk import SECRET, PoliteAsterisk
-from tests.gateway.process import GatewayProcess, wait_for
+from tests.gateway.process import GatewayProcess
+from tests.waiting import wait_for
 
 CLOCK = """
 import time

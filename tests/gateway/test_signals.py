@@ -12,8 +12,9 @@ from pathlib import Path
 from pbxrouter.gateway.signals import STATUS_CUT
 from pbxrouter.simulator import SimulatedCall
 from tests.gateway.process import GatewayProcess
-from tests.gateway.signalled import SETTINGS, Caller, ProcessCase, wait_for
+from tests.gateway.signalled import SETTINGS, Caller, ProcessCase
 from tests.needs import PATIENCE_S, terminal
+from tests.waiting import wait_for
 
 
 class Reloading(ProcessCase):

@@ -1,4 +1,4 @@
-"""Rows written by hand: every page of the console and every resource of the API can be shown whatever they hold."""
+"""Rows written by hand: each page of the console and resource of the API can be shown with hostile text in them."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class HostileRows(ConsoleCase):
         return failed
 
     async def test_pages(self) -> None:
-        """Each page and resource is shown, whatever is in all columns of all tables but those that let one in."""
+        """Each page and resource is shown with hostile text in all columns but those that a log-in needs."""
         self.assertEqual(await self.look(), [])
         with closing(sqlite3.connect(self.path)) as live, closing(sqlite3.connect(":memory:")) as before:
             live.backup(before)

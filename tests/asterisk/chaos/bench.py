@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from tests.asterisk.ami import Ami
 from tests.asterisk.chaos.calls import NEW_CALL_S, SILENCE_S, TOLERANCE_S, Call, read_calls, sounds
 from tests.asterisk.chaos.proxy import Proxy
-from tests.asterisk.harness import ASTERISK_ROOT, LAB, LOOP, Gateway, Lab, wait_for
+from tests.asterisk.harness import ASTERISK_ROOT, LAB, LOOP, Gateway, Lab
+from tests.waiting import wait_for
 
 WAYS = ("fastagi", "magi")
 
@@ -231,7 +232,7 @@ class Bench:
         return str(rows[0][0]) if rows else "no row"
 
     def close(self) -> None:
-        """End the calls, the gateway and the proxy, whatever state they are in."""
+        """End the calls, the gateway and the proxy, also after a failure."""
         for caller in self._callers:
             if caller.poll() is None:
                 caller.terminate()

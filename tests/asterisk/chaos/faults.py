@@ -18,7 +18,8 @@ from typing import Final
 
 from tests.asterisk.ami import Ami
 from tests.asterisk.chaos.bench import Bench, Result
-from tests.asterisk.harness import ASTERISK_ROOT, PROJECT, Lab, wait_for
+from tests.asterisk.harness import ASTERISK_ROOT, PROJECT, Lab
+from tests.waiting import wait_for
 
 Action = Callable[[Bench], Callable[[], None]]
 """Begins a fault; returns what ends it."""
