@@ -90,7 +90,7 @@ def read_first_rules(config: Config) -> RuleSet:
         StoreError: the database cannot be read now.
     """
     with contextlib.closing(database.connect(Path(config.database))) as connection:
-        return read_rules(connection, hash_pin_of(config))
+        return read_rules(connection, functools.partial(pins.hash_pin, read_key(Path(config.pin_key_file))))
 
 
 def rules_if_readable(config: Config) -> RuleSet | None:
@@ -99,15 +99,6 @@ def rules_if_readable(config: Config) -> RuleSet | None:
         return read_first_rules(config)
     except StoreError:
         return None
-
-
-def hash_pin_of(config: Config) -> Callable[[str], str]:
-    """The function that hashes a PIN as the database keeps it.
-
-    Raises:
-        KeyFileError: the PIN key cannot be read.
-    """
-    return functools.partial(pins.hash_pin, read_key(Path(config.pin_key_file)))
 
 
 def build(
@@ -150,7 +141,8 @@ def build(
     pin_calls = PinCalls(at_hand, time.time)
     reloader = RulesReloader(store, engine, reactor)
     changes = PinChanges(at_hand, guard, hash_pin, reloader.reload, time.time)
-    proofs = CallProofs(has_secret=bool(read_fastagi_secret(config)), allows_others=bool(config.fastagi.allow), key=key)
+    secret = read_fastagi_secret(config)
+    proofs = CallProofs(has_secret=bool(secret), allows_others=bool(config.fastagi.allow), key=key)
     worker = Worker(reactor, "journal")
     journal = CallJournal(Path(config.database), time.time, worker.run)
     flow = CallFlow(
@@ -185,8 +177,8 @@ def build(
     reloader.setServiceParent(gateway)
     LastRecords(flow, reactor).setServiceParent(gateway)
     gateway_id = id_of(config)
-    guard_process = StandstillGuard(reactor)
-    guard_process.setServiceParent(gateway)
+    standstill = StandstillGuard(reactor)
+    standstill.setServiceParent(gateway)
     lateness = Lateness(reactor)
     lateness.setServiceParent(gateway)
     admitted = admission(
@@ -195,12 +187,11 @@ def build(
         lambda: lateness.seconds,
         lambda: [manager.peer for manager in proofs.managers if manager.peer],
     )
-    fastagi = fastagi_factory(config)(flow.serve, reactor, watch, admitted, refusals.refused, gateway_id, guard_process)
+    fastagi = fastagi_factory(config)(flow.serve, reactor, watch, admitted, refusals.refused, gateway_id, standstill)
     listening = WhenRouting(engine, reactor)
     listening.setServiceParent(gateway)
     fastagi_port = FastAGIService(config.fastagi.listen, fastagi, reactor)
     fastagi_port.setServiceParent(listening)
-    secret = read_fastagi_secret(config)
     reload.add(reload_parts.fastagi(fastagi.admission, proofs, fastagi_port, fastagi_limits, secret))
     asterisks = [
         AsteriskService(asterisk, flow.serve, engine, config.technologies, watch, reactor, refusals.refused, gateway_id)
@@ -231,6 +222,7 @@ def build(
     if config.web.listen is not None:
         web = web_service(
             config,
+            key,
             store,
             engine,
             reloader,
@@ -343,6 +335,7 @@ def add_counters(
 
 def web_service(
     config: Config,
+    key: bytes,
     store: Store,
     engine: RulesEngine,
     reloader: RulesReloader,
@@ -357,15 +350,16 @@ def web_service(
 ) -> WebServer:
     """Build the web server.
 
+    Args:
+        key: the PIN key.
+
     Raises:
         ConfigError: ``[web]`` cannot be used.
-        KeyFileError: the key cannot be read.
     """
     # Its libraries import the global reactor: not before it is needed.
     from pbxrouter.web import WebContext, Zone, build_web
 
-    key = read_key(Path(config.pin_key_file))
-    hash_pin = hash_pin_of(config)
+    hash_pin = functools.partial(pins.hash_pin, key)
     web = WebContext(
         config=config,
         reading=Store(Path(config.database), hash_pin, reactor),
