@@ -137,19 +137,19 @@ def _demand_files(config: Config) -> None:
 def changes(old: Config, new: Config) -> Iterator[str]:
     """One line for each key that differs: what a reload does about it."""
     before, after = dict(_flat(old)), dict(_flat(new))
+    in_both = before.keys() & after.keys()
     for key in sorted(before.keys() | after.keys(), key=lambda key: (key[1], key[0])):
         if before.get(key) == after.get(key):
             continue
         name, asterisk = key
         shown = f"{name} of {asterisk}" if asterisk else name
-        if _is_settled(key, before.get(key), after.get(key)):
-            if name == "asterisk.name":
-                shown = f"[[asterisk]] {asterisk} is {'new' if key in after else 'no longer in the settings'}, which"
-            elif asterisk and ("asterisk.name", asterisk) not in before.keys() & after.keys():
-                continue  # said by its name
-            yield f"{shown} needs a restart" if name == "asterisk.name" else f"{shown}: needs a restart"
-        elif asterisk and ("asterisk.name", asterisk) not in before.keys() & after.keys():
-            continue
+        if name == "asterisk.name":
+            what = "new" if key in after else "no longer in the settings"
+            yield f"[[asterisk]] {asterisk} is {what}, which needs a restart"
+        elif asterisk and ("asterisk.name", asterisk) not in in_both:
+            continue  # said by its name
+        elif _is_settled(key, before.get(key), after.get(key)):
+            yield f"{shown}: needs a restart"
         elif name in AT_NEXT_CONNECTION:
             yield f"{shown}: reloaded, for the next connection to AMI"
         else:
