@@ -35,7 +35,8 @@ GATHER_S: Final = 0.1
 LOG_AGAIN_S: Final = 60.0
 """Seconds for which no further forged event is logged after one."""
 
-_NO_SUCH_CHANNEL: Final = "No such channel"
+NO_SUCH_CHANNEL: Final = "No such channel"
+"""What Asterisk answers to Status for a channel that it does not have."""
 
 
 class ChannelCheck:
@@ -130,7 +131,7 @@ class ChannelCheck:
         try:
             answer = await self._manager.action_list("Status", [("Channel", channel)])
         except ActionFailed as error:
-            if _NO_SUCH_CHANNEL in str(error):
+            if NO_SUCH_CHANNEL in str(error):
                 return None
             raise
         finally:

@@ -9,6 +9,7 @@ from weakref import WeakSet
 from twisted.logger import Logger
 
 from pbxrouter.ami.account import with_reporting_hint
+from pbxrouter.ami.channel_check import NO_SUCH_CHANNEL
 from pbxrouter.ami.connection import AMIConnection
 from pbxrouter.errors import ActionFailed, ManagerError
 
@@ -17,7 +18,6 @@ ASK_S: Final = 3.0
 
 _UNIQUEID: Final = re.compile(r"[\x21-\x7e]{1,149}")
 """What Asterisk accepts as the Uniqueid of a channel; an empty one would list all channels."""
-_NO_SUCH_CHANNEL: Final = "No such channel"
 
 _complained: Final[WeakSet[AMIConnection]] = WeakSet()
 """Connections of which it was logged that the action is not permitted."""
@@ -35,7 +35,7 @@ async def has_variable(manager: AMIConnection, uniqueid: str, name: str, value: 
     try:
         answer = await manager.action_list("Status", [("Channel", uniqueid), ("Variables", name)], ASK_S)
     except ActionFailed as error:
-        if _NO_SUCH_CHANNEL in str(error):
+        if NO_SUCH_CHANNEL in str(error):
             return False
         if manager not in _complained:
             _complained.add(manager)

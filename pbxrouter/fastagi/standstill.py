@@ -40,8 +40,7 @@ class StandstillGuard(MultiService):
         self._reactor = reactor
         self._socket: socket.socket | None = None
         self._numbers = 0
-        self._held: dict[object, int] = {}
-        self._transports: dict[object, Any] = {}
+        self._held: dict[object, tuple[int, Any]] = {}  # what the process calls a call's transport, and that
         self._unheld: dict[object, Any] = {}  # transports that are still to be passed on
         self._unsent: list[bytes] = []
         self._restart = Timer(reactor)
@@ -94,16 +93,15 @@ class StandstillGuard(MultiService):
                 socket.send_fds(self._socket, [message], [transport.getHandle().fileno()])
             except OSError:  # it is slow, or just gone: the next beat tries again
                 return
-            self._held[call] = self._numbers
-            self._transports[call] = self._unheld.pop(call)
+            del self._unheld[call]
+            self._held[call] = (self._numbers, transport)
 
     def drop(self, call: object) -> None:
         """A call's connection is closed."""
         self._unheld.pop(call, None)
-        self._transports.pop(call, None)
-        number = self._held.pop(call, None)
-        if number is not None:
-            self._unsent.append(b"%s %d" % (DROP, number))
+        held = self._held.pop(call, None)
+        if held is not None:
+            self._unsent.append(b"%s %d" % (DROP, held[0]))
             self._send()
 
     def _send(self) -> None:
@@ -118,7 +116,7 @@ class StandstillGuard(MultiService):
         if self._socket is not None:
             self._unsent.append(BEAT)
             self._send()
-            if self._unsent[-1:] == [BEAT]:
+            if self._unsent[-1:] == [BEAT]:  # it is slow: the next beat is as good
                 del self._unsent[-1]
             self._pass_on()
 
@@ -153,8 +151,7 @@ class StandstillGuard(MultiService):
 
     def _close(self) -> None:
         ours, self._socket = self._socket, None
-        self._unheld.update(self._transports)  # for the next process
-        self._transports.clear()
+        self._unheld.update((call, transport) for call, (_, transport) in self._held.items())  # for the next process
         self._held.clear()
         self._unsent.clear()
         if ours is not None:
