@@ -229,7 +229,7 @@ class AMIConnection(Service):
                 await self._wait(wait_s)
 
     async def _wait(self, seconds: float) -> None:
-        """Wait before the next attempt, unless retry_now cuts it short."""
+        """Wait before the next attempt; ``reconfigure`` ends the wait."""
         self._retrying = False
         self._pause = deferLater(self._clock, seconds)
         try:

@@ -90,7 +90,7 @@ class Watch:
 
 
 def main() -> None:
-    """Watch the gateway at the other end of descriptor 3."""
+    """Watch the gateway at the other end of the socket whose descriptor is the argument."""
     with contextlib.suppress(OSError):
         os.setsid()  # a stop from the gateway's terminal is not for this process
     Watch(socket.socket(fileno=int(sys.argv[1]))).run()

@@ -8,7 +8,7 @@ application (such as Dial) runs do not need the gateway: Asterisk goes on with i
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any, Final, Protocol
 
 from twisted.application.service import Service
@@ -90,7 +90,7 @@ class LastRecords(Service):
         return Deferred.fromCoroutine(wait_while(lambda: self._flow.in_progress, RECORDING_S, self._clock))
 
 
-async def wait_while(condition: Any, seconds: float, clock: Any) -> None:
+async def wait_while(condition: Callable[[], object], seconds: float, clock: Any) -> None:
     """Wait until a condition no longer holds; it is looked at every LOOK_EVERY_S."""
     for _ in range(round(seconds / LOOK_EVERY_S)):
         if not condition():

@@ -1,12 +1,12 @@
 """What the gateway does when the process gets a signal. No signal but SIGKILL cuts a call without a record.
 
-=======================  ==================================================================================
+========================  =================================================================================
 SIGTERM, SIGINT, SIGQUIT  stop: take no new call, let conversations end, then leave; a second one ends at once
 SIGHUP                    reload settings, secrets, certificates; open the log file again
 SIGUSR1                   open the log file again
 SIGUSR2                   log the state of the gateway: calls, connections, queues, threads
 others that would end it  are ignored, with a line in the log
-=======================  ==================================================================================
+========================  =================================================================================
 
 A stop ends the process by its signal, as it is the custom: a shell shows 143 for SIGTERM and SIGQUIT, 130 for
 SIGINT. The status is STATUS_CUT if a second signal ended it, or if the stop took longer than STOP_S.

@@ -33,6 +33,6 @@ class Worker:
         return deferToThreadPool(self._reactor, self._pool, work)
 
     def stop(self) -> None:
-        """End the thread; waits for the work that is under way."""
+        """End the thread; work that is under way is waited for briefly (net.threads)."""
         if self._pool.started and not self._pool.joined:
             self._pool.stop()
