@@ -17,6 +17,7 @@ from pbxrouter.agi.commands import (
     takes_time,
 )
 from pbxrouter.agi.messages import (
+    GATEWAY_VARIABLE,
     NOT_SHOWN,
     SECRET,
     AGIReply,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from pbxrouter.agi.dialogue_watch import DialogueLine, DialogueWatch
 
 __all__ = [
+    "GATEWAY_VARIABLE",
     "NOT_SHOWN",
     "SECRET",
     "AGIReader",

@@ -28,6 +28,8 @@ HANGUP: Final = b"HANGUP"
 
 BOUNDED: Final = "bounded"
 """The argument of AGI() by which the dialplan says that TIMEOUT(absolute) runs (dialplan/pbxrouter.conf)."""
+GATEWAY_VARIABLE: Final = "PBXROUTER_ID"
+"""The channel variable with the gateway's id, for the dialplan."""
 PROBE: Final = "alive"
 """The argument of AGI() by which the dialplan only asks whether the gateway answers."""
 

@@ -12,6 +12,7 @@ power cut costs no more. While the journal cannot be written, calls go on, and t
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 from collections.abc import Callable, Iterable
@@ -35,6 +36,7 @@ from pbxrouter.call.journal_file import (
     finished_line,
     journal_files,
     lock,
+    open_to_lock,
     orphan_line,
     read_descriptor,
     written_line,
@@ -168,21 +170,17 @@ class CallJournal:
     def written(self, rows: Iterable[CallRow]) -> None:
         """Forget calls that are in the history, or given up. Never fails."""
         keys = []
-        needed = self._needed
         for row in rows:
-            kept = needed.get(row.call_key)
+            kept = self._needed.get(row.call_key)
             if kept is not None and kept[0] is row:
-                del needed[row.call_key]
-                self._needed_bytes -= len(kept[1])
+                self._forget(row.call_key)
                 keys.append(row.call_key)
         if keys:
             self._append(written_line(keys))
 
     def _keep(self, key: str, row: CallRow | None, line: bytes) -> None:
         """Write a line of a call, which takes the place of those before."""
-        old = self._needed.pop(key, None)
-        if old is not None:
-            self._needed_bytes -= len(old[1])
+        self._forget(key)
         if self._needed_bytes + len(line) > MAX_NEEDED:
             self.outage.failed(JournalUnreadable(sentence("it has {count} calls already", count=self.calls)))
             return
@@ -236,50 +234,59 @@ class CallJournal:
     def open(self) -> TakenUp:
         """Read what earlier runs left, and begin this run's file. Never fails."""
         taken = TakenUp()
-        old: list[int] = []
+        with contextlib.ExitStack() as locked:  # earlier files stay locked until this run's has what they had
+            self.path = self._take_up_files(taken, locked)
+            self._open = True
+            try:
+                self._begin_file(taken)
+            except OSError as error:
+                self.outage.failed(error)
+        return taken
+
+    def _take_up_files(self, taken: TakenUp, locked: contextlib.ExitStack) -> Path | None:
+        """Read all journals that no other gateway uses; returns the first name that is free, None if none is.
+
+        Args:
+            locked: closes their descriptors, which unlocks them.
+        """
         free: Path | None = None
         for path in journal_files(self._database):
-            try:
-                descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
-            except FileNotFoundError:
+            with contextlib.ExitStack() as left:  # what is not taken up is closed at once
+                try:
+                    descriptor = open_to_lock(path)
+                except FileNotFoundError:
+                    free = free or path
+                    continue
+                except OSError as error:
+                    self.log.error("journal: {file} cannot be read: {error}", file=str(path), error=error.strerror)
+                    continue
+                left.callback(os.close, descriptor)
+                if not lock(descriptor):  # of another gateway on the database
+                    continue
+                try:
+                    self._take_up(read_descriptor(descriptor), taken)
+                except JournalUnreadable as error:
+                    self.log.error("journal: {file} is left as it is: {error}", file=str(path), error=str(error))
+                    continue
+                taken.files.append(path)
                 free = free or path
-                continue
-            except OSError as error:
-                self.log.error("journal: {file} cannot be read: {error}", file=str(path), error=error.strerror)
-                continue
-            if not lock(descriptor):  # of another gateway on the database
-                os.close(descriptor)
-                continue
-            try:
-                self._take_up(read_descriptor(descriptor), taken)
-            except JournalUnreadable as error:
-                self.log.error("journal: {file} is left as it is: {error}", file=str(path), error=str(error))
-                os.close(descriptor)
-                continue
-            taken.files.append(path)
-            old.append(descriptor)
-            free = free or path
-        self._open = True
-        self.path = free
+                locked.push(left.pop_all())
+        return free
+
+    def _begin_file(self, taken: TakenUp) -> None:
+        """Write this run's file, and delete those that were taken up."""
+        if self.path is None:
+            raise _no_name_left()
+        segment = self._new_segment(self.path)
         try:
-            if free is None:
-                raise OSError(17, os.strerror(17))
-            segment = self._new_segment(free)
-            try:
-                os.fsync(segment.descriptor)
-                self._put_in_place(segment, free)
-            except OSError:
-                segment.close()
-                raise
-            for path in taken.files:
-                if path != free:
-                    path.unlink(missing_ok=True)
-        except OSError as error:
-            self.outage.failed(error)
-        finally:
-            for descriptor in old:
-                os.close(descriptor)
-        return taken
+            os.fsync(segment.descriptor)
+            self._put_in_place(segment, self.path)
+        except OSError:
+            segment.close()
+            raise
+        for path in taken.files:
+            if path != self.path:
+                path.unlink(missing_ok=True)
 
     def _take_up(self, content: JournalContent, taken: TakenUp) -> None:
         """Keep what an earlier run left: its calls, and those by MAGI that may still wait."""
@@ -333,7 +340,7 @@ class CallJournal:
         """A name that no other gateway uses: one that started at the same moment may have taken ours."""
         for path in journal_files(self._database):
             try:
-                descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+                descriptor = open_to_lock(path)
             except FileNotFoundError:
                 return path
             try:
@@ -341,7 +348,7 @@ class CallJournal:
                     return path
             finally:
                 os.close(descriptor)
-        raise OSError(17, os.strerror(17))
+        raise _no_name_left()
 
     def _is_large(self, segment: Segment) -> bool:
         return segment.size > max(REWRITE_AT, 2 * self._needed_bytes)
@@ -352,7 +359,7 @@ class CallJournal:
         try:
             await self._aside(partial(os.fdatasync, segment.descriptor))
             if self._incomplete:  # an append has failed meanwhile
-                raise OSError(28, os.strerror(28))
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.rename(path.with_name(f"{path.name}.new"), path)
         except BaseException:
             segment.close()
@@ -386,6 +393,11 @@ class CallJournal:
                 os.unlink(self.path)
         segment.close()
         return whole
+
+
+def _no_name_left() -> OSError:
+    """All names that a journal may have are in use."""
+    return OSError(errno.EEXIST, os.strerror(errno.EEXIST))
 
 
 def _orphan(uniqueid: str) -> str:

@@ -8,6 +8,7 @@ A line that cannot be read is left out and counted.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import math
@@ -265,6 +266,15 @@ def read_descriptor(descriptor: int) -> JournalContent:
 # --- writing ------------------------------------------------------------------
 
 
+def open_to_lock(path: Path) -> int:
+    """Open a journal that may be taken up, without waiting if it is a named pipe.
+
+    Raises:
+        OSError: it is not there, or cannot be opened.
+    """
+    return os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+
+
 def lock(descriptor: int) -> bool:
     """Lock an open journal for this gateway; False if another one has it."""
     try:
@@ -315,7 +325,7 @@ class Segment:
         if end > self._enough_until:
             self._allocate(end)
         if os.pwrite(self.descriptor, data, self.size) != len(data):
-            raise OSError(28, os.strerror(28))
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self.size = end
 
     def _allocate(self, end: int) -> None:

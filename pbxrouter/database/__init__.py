@@ -45,7 +45,8 @@ from pbxrouter.database.values import count_of, seconds_of, shown_text, text_of
 from pbxrouter.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from pbxrouter.database.store import Database, LimitedDatabase, Store
+    from pbxrouter.database.limited import LimitedDatabase
+    from pbxrouter.database.store import Database, Store
 
 __all__ = [
     "MAX_LIMIT",
@@ -98,4 +99,4 @@ __all__ = [
     "write_rows",
 ]
 
-__getattr__ = lazy_names(__name__, {"Database": "store", "LimitedDatabase": "store", "Store": "store"})
+__getattr__ = lazy_names(__name__, {"Database": "store", "LimitedDatabase": "limited", "Store": "store"})

@@ -29,11 +29,9 @@ from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 
 from twisted.enterprise.adbapi import ConnectionPool
-from twisted.internet.defer import CancelledError, Deferred, TimeoutError, fail
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.defer import Deferred, TimeoutError, fail
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from pbxrouter import database
 from pbxrouter.database.rules import read_rules
@@ -80,39 +78,6 @@ class Database(Protocol):
     def run(self, work: Callable[[sqlite3.Connection], T]) -> Deferred[T]:
         """Call ``work`` with the open database; see Store.run."""
         ...
-
-
-class LimitedDatabase:
-    """A database for those who cannot wait long: work that is not done in time fails with StoreError.
-
-    Work that has not begun by then is not done at all; work that has begun may still be done.
-
-    Args:
-        seconds: for which an answer is waited for, from when it is asked.
-    """
-
-    def __init__(self, database: Database, seconds: float, clock: IReactorTime) -> None:
-        self._database = database
-        self._seconds = seconds
-        self._clock = clock
-
-    def run(self, work: Callable[[sqlite3.Connection], T]) -> Deferred[T]:
-        """Run work as Store.run does; fail with StoreError when no answer comes in time."""
-        given_up: list[StoreError] = []
-
-        def unless_given_up(connection: sqlite3.Connection) -> T:
-            if given_up:
-                raise given_up[0]
-            return work(connection)
-
-        def give_up(result: Any, timeout: float) -> Any:
-            if isinstance(result, Failure) and result.check(CancelledError):
-                why = sentence("the database did not answer within {seconds} s", seconds=f"{timeout:g}")
-                given_up.append(StoreError(why))
-                raise given_up[0]
-            return result
-
-        return self._database.run(unless_given_up).addTimeout(self._seconds, self._clock, give_up)
 
 
 class Store:

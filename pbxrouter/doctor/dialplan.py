@@ -14,7 +14,7 @@ from typing import Final
 
 from pbxrouter.config import DEFAULT_LISTEN, Asterisk, Config, read_fastagi_secret
 from pbxrouter.doctor.fallback import check_fallback
-from pbxrouter.doctor.finding import Finding, ok, unknown, wrong
+from pbxrouter.doctor.finding import AS_OWNER, Finding, ok, unknown, wrong
 from pbxrouter.doctor.probe import AsteriskProbe
 from pbxrouter.errors import ActionFailed, ConfigError
 from pbxrouter.security import is_within, parse_network
@@ -120,7 +120,7 @@ def _secret(config: Config, area: Sentence, secret: str) -> Finding:
     try:
         expected = read_fastagi_secret(config)
     except ConfigError as error:
-        return unknown(area, error.sentence, Sentence("run this as the gateway's own user, or root"))
+        return unknown(area, error.sentence, AS_OWNER)
     if hmac.compare_digest(secret.encode("utf-8", "surrogateescape"), expected.encode()):
         return ok(area, Sentence("PBXROUTER_SECRET is the secret of fastagi.secret_file"))
     what = (

@@ -273,7 +273,7 @@ def _set_aside(path: Path) -> Iterator[Finding]:
         return
     except OSError as error:
         why = sentence("{path} cannot be read: {why}", path=file, why=error.strerror)
-        yield unknown(Sentence("database"), why, Sentence("run this as the gateway's own user, or root"))
+        yield unknown(Sentence("database"), why, AS_OWNER)
         return
     yield wrong(
         Sentence("database"),

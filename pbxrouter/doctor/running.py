@@ -144,7 +144,7 @@ def _descriptors(connection: socket.socket) -> Iterable[Finding]:
             unknown(
                 area,
                 sentence("those of process {process} cannot be counted: {why}", process=process, why=error.strerror),
-                Sentence("run this as the gateway's own user, or root"),
+                AS_OWNER,
             )
         ]
     if found is None:

@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IAddress, IReactorTime, ITransport
 from twisted.internet.protocol import ServerFactory
 from twisted.logger import Logger
 
-from pbxrouter.agi import AGIRequest, Channel, DialogueWatch, command
+from pbxrouter.agi import GATEWAY_VARIABLE, AGIRequest, Channel, DialogueWatch, command
 from pbxrouter.errors import AGIError, ProtocolViolation
 from pbxrouter.fastagi.admission import Admission
 from pbxrouter.fastagi.protocol import FastAGIProtocol
@@ -24,8 +24,6 @@ DRAIN_TIMEOUT_S: Final = 3.0
 Source: docs/asterisk.md A8.
 """
 
-GATEWAY_VARIABLE: Final = "PBXROUTER_ID"
-"""The channel variable with the gateway's id, for the dialplan."""
 UNNAMED: Final = "00000000"
 """The id of a gateway that has none."""
 

@@ -22,7 +22,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from pbxrouter.agi import AGIRequest, Channel, DialogueWatch, parse_request
+from pbxrouter.agi import GATEWAY_VARIABLE, AGIRequest, Channel, DialogueWatch, parse_request
 from pbxrouter.ami import AMIConnection, AMIMessage, ChannelCheck, is_whole, with_reporting_hint
 from pbxrouter.errors import (
     ActionFailed,
@@ -56,8 +56,6 @@ SLICE: Final = 100
 """Channels of a list that are looked at in one go."""
 LOOK_AGAIN_S: Final = 5.0
 """Seconds between two looks for calls that wait unserved."""
-GATEWAY_VARIABLE: Final = "PBXROUTER_ID"
-"""The channel variable with the gateway's id, for the dialplan."""
 RELEASED_S: Final = 5.0
 """Seconds for which a call that was given back is remembered if AsyncAGIEnd does not come."""
 

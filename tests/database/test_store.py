@@ -13,9 +13,8 @@ from pathlib import Path
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
-from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
-from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.trial.unittest import TestCase
 
 from pbxrouter import database
 from pbxrouter.database.access import add_token
@@ -24,13 +23,12 @@ from pbxrouter.database.calls import add_calls, forget_calls
 from pbxrouter.database.rules import add_extension, set_pin
 from pbxrouter.database.rules.loader import read_rules
 from pbxrouter.database.rules.sample import add_sample
-from pbxrouter.database.store import CLOSE_S, LimitedDatabase, Store
+from pbxrouter.database.store import CLOSE_S, Store
 from pbxrouter.errors import DatabaseForeign, DatabaseFull, DatabaseLocked, DatabaseMissing, NotADatabase, StoreError
 from pbxrouter.net import QueueFigures
 from pbxrouter.rules.model import Facts
 from pbxrouter.rules.ruleset import RuleSet
 from pbxrouter.security import Scope
-from tests.counter_fakes import FakeStore
 from tests.database.older import make_older
 from tests.held_time import HeldTime, until
 from tests.needs import PATIENCE_S
@@ -568,47 +566,3 @@ class StoreTests(TestCase):
     def test_close_unused(self) -> Deferred[None]:
         """A store that was not used closes too."""
         return self.opened().close()
-
-
-class Waiting(SynchronousTestCase):
-    """LimitedDatabase, on a database that answers when the test says so."""
-
-    def setUp(self) -> None:
-        """Create a limited database, whose store the test answers for."""
-        self.connection = sqlite3.connect(":memory:")
-        self.addCleanup(self.connection.close)
-        self.store, self.clock = FakeStore(self.connection), Clock()
-        self.limited = LimitedDatabase(self.store, 3, self.clock)
-        self.done: list[str] = []
-
-    def ask(self, what: str = "1") -> Deferred[object]:
-        """Ask for something."""
-
-        def work(connection: sqlite3.Connection) -> object:
-            self.done.append(what)
-            return connection.execute(f"SELECT {what}").fetchone()[0]
-
-        return self.limited.run(work)
-
-    def test_answers(self) -> None:
-        """Answers and failures come as they are, and no timer stays."""
-        self.assertEqual(self.successResultOf(self.ask()), 1)
-        self.failureResultOf(self.ask("nonsense"), sqlite3.OperationalError)
-        self.store.away = True
-        self.failureResultOf(self.ask(), StoreError)
-        self.assertEqual(self.clock.getDelayedCalls(), [])
-
-    def test_too_late(self) -> None:
-        """Without an answer in time it fails; work that had not begun is never done, and later work is."""
-        self.store.slow = True
-        waiting = self.ask()
-        self.clock.advance(2.9)
-        self.assertNoResult(waiting)
-        self.clock.advance(0.1)
-        failure = self.failureResultOf(waiting, StoreError)
-        self.assertEqual(str(failure.value), "the database did not answer within 3 s")
-        (held,) = self.store.held
-        held.callback(None)
-        self.assertEqual(self.done, [])
-        self.store.slow = False
-        self.assertEqual(self.successResultOf(self.ask()), 1)

@@ -1,0 +1,50 @@
+"""The database for those who cannot wait long, such as a call."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
+
+from pbxrouter.database.store import Database
+from pbxrouter.errors import StoreError
+from pbxrouter.text import sentence
+
+T = TypeVar("T")
+
+
+class LimitedDatabase:
+    """A database for those who cannot wait long: work that is not done in time fails with StoreError.
+
+    Work that has not begun by then is not done at all; work that has begun may still be done.
+
+    Args:
+        seconds: for which an answer is waited for, from when it is asked.
+    """
+
+    def __init__(self, database: Database, seconds: float, clock: IReactorTime) -> None:
+        self._database = database
+        self._seconds = seconds
+        self._clock = clock
+
+    def run(self, work: Callable[[sqlite3.Connection], T]) -> Deferred[T]:
+        """Run work as Store.run does; fail with StoreError when no answer comes in time."""
+        given_up: list[StoreError] = []
+
+        def unless_given_up(connection: sqlite3.Connection) -> T:
+            if given_up:
+                raise given_up[0]
+            return work(connection)
+
+        def give_up(result: Any, timeout: float) -> Any:
+            if isinstance(result, Failure) and result.check(CancelledError):
+                why = sentence("the database did not answer within {seconds} s", seconds=f"{timeout:g}")
+                given_up.append(StoreError(why))
+                raise given_up[0]
+            return result
+
+        return self._database.run(unless_given_up).addTimeout(self._seconds, self._clock, give_up)
