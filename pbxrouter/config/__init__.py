@@ -5,6 +5,7 @@ from pbxrouter.config.file import DEFAULT_FILE, read_config
 from pbxrouter.config.parsing import at_database
 from pbxrouter.config.schema import DEFAULT_LISTEN, Asterisk, Config, Web
 from pbxrouter.config.secret import read_alarm_secret, read_fastagi_secret
+from pbxrouter.config.zone import Zone
 
 __all__ = [
     "DEFAULT_FILE",
@@ -12,6 +13,7 @@ __all__ = [
     "Asterisk",
     "Config",
     "Web",
+    "Zone",
     "address",
     "at_database",
     "file",

@@ -32,7 +32,7 @@ from pbxrouter.call import (
     Refusals,
     Reports,
 )
-from pbxrouter.config import DEFAULT_LISTEN, Config, read_alarm_secret, read_fastagi_secret
+from pbxrouter.config import DEFAULT_LISTEN, Config, Zone, read_alarm_secret, read_fastagi_secret
 from pbxrouter.control import (
     ControlCommand,
     ControlService,
@@ -357,7 +357,7 @@ def web_service(
         ConfigError: ``[web]`` cannot be used.
     """
     # Its libraries import the global reactor: not before it is needed.
-    from pbxrouter.web import WebContext, Zone, build_web
+    from pbxrouter.web import WebContext, build_web
 
     hash_pin = functools.partial(pins.hash_pin, key)
     web = WebContext(
