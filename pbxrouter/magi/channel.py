@@ -75,6 +75,8 @@ BREAK: Final = "ASYNCAGI BREAK"
 
 SILENT_S: Final = 3
 """Seconds for which Asterisk waits for the next command; then the dialplan goes on without the gateway."""
+KEYED_S: Final = 2
+"""Seconds for the next command behind a prompt: with those until the prompt ends they are five at most."""
 RENEW_S: Final = 1.0
 """Seconds between two renewals of that limit while no command runs."""
 _LIMIT: Final = "TIMEOUT(absolute)"
@@ -258,7 +260,7 @@ class MagiChannel:
         else:
             self._limit(left_s if math.isfinite(left_s) else 0)
         self._put(line)
-        self._limit(SILENT_S)
+        self._limit(KEYED_S if self._is_talking and self._set_limit is not None else SILENT_S)
 
     def _put(self, line: str) -> None:
         command_id = self._command_id = self._new_id()

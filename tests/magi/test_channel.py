@@ -619,7 +619,7 @@ class TimeLimitTests(MagiChannelTest):
         for command in ("GET DATA agent-pass 5000 20", "EXEC Wait 8"):
             told = self.parallel()
             self.call.execute(command)
-            self.assertEqual(self.sent(), [f"{self.SET}3", command, f"{self.SET}3"])
+            self.assertEqual(self.sent(), [f"{self.SET}3", command, f"{self.SET}2"])
             self.clock.pump([RENEW_S] * 200)
             self.assertEqual(told, [("1795.7", 3)] * 177 + [("1795.7", 2), ("1795.7", 1)])
             self.assertEqual(self.sent(), [])
