@@ -16,8 +16,13 @@ from tests.asterisk.chaos.bench import WAYS
 from tests.asterisk.chaos.faults import FAULTS, run_case
 from tests.asterisk.harness import the_lab, why_not
 
-UNCATCHABLE: Final[dict[str, str]] = {}
-"""Cases in which a call may be lost, each with the proof why the dialplan cannot catch it."""
+UNCATCHABLE: Final = {
+    "machine-frozen/fastagi": (
+        "AGI() waits for the next command of an open connection without a limit of its own, and TIMEOUT(absolute)"
+        " only has it send HANGUP and go on waiting (docs/dialplan.md, When the gateway is gone)"
+    )
+}
+"""Cases in which callers may hear nothing for longer, each with the proof why the dialplan cannot catch it."""
 
 AT_ONCE: Final = 3
 """Cases that run at a time, each with an Asterisk of its own."""
@@ -82,11 +87,11 @@ def _run(case: str, seed: int, with_lines: bool) -> int:
         print(f"{case}: could not be run\n{traceback.format_exc()}")
         return BROKEN
     print(f"{result} ({time.monotonic() - began:.0f} s)")
-    listed = result.lost and case in UNCATCHABLE
+    listed = [loss for loss in result.lost if case in UNCATCHABLE and ": silent for " in loss]
     for loss in result.lost:
-        print(f"    {'LISTED' if listed else 'LOST'} {loss}")
+        print(f"    {'LISTED' if loss in listed else 'LOST'} {loss}")
     for line in result.lines if with_lines else ():
         print(f"        {line}")
     if listed:
         print(f"    since {UNCATCHABLE[case]}")
-    return LOST if result.lost and not listed else 0
+    return LOST if len(result.lost) > len(listed) else 0

@@ -76,6 +76,19 @@ def _frozen(bench: Bench) -> Callable[[], None]:
     return lambda: bench.signal(signal.SIGCONT)
 
 
+def _machine_frozen(bench: Bench) -> Callable[[], None]:
+    """As when the whole machine of the gateway is paused: the process beside it is stopped, too."""
+    children = Path(f"/proc/{bench.pid}/task/{bench.pid}/children").read_text().split()
+    for pid in (bench.pid, *map(int, children)):
+        os.kill(pid, signal.SIGSTOP)
+
+    def end() -> None:
+        for pid in (*map(int, children), bench.pid):
+            os.kill(pid, signal.SIGCONT)
+
+    return end
+
+
 def _thawed(bench: Bench) -> None:
     """A thaw blames nobody: AMI is kept, and the connections of meanwhile are not a log line each."""
     said = bench.said().splitlines()
@@ -389,6 +402,7 @@ FAULTS: Final = {
         Fault("gateway-sigterm", _ended(signal.SIGTERM), gone=("fastagi", "magi")),
         Fault("gateway-sigkill", _ended(signal.SIGKILL), gone=("fastagi", "magi")),
         Fault("gateway-frozen", _frozen, 30, gone=("fastagi", "magi"), after=_thawed),
+        Fault("machine-frozen", _machine_frozen, 15, gone=("fastagi", "magi"), after=_thawed),
         Fault("ami-cut", _ami_cut),
         Fault("ami-refused", _ami_refused, 10, gone=("magi",)),
         Fault("ami-half-open", _ami("hold"), 20, gone=("magi",)),
