@@ -123,6 +123,8 @@ class FastAGIFactory(ServerFactory):
     def opened(self, call: FastAGIProtocol) -> None:
         """Note a new connection."""
         self._calls.add(call)
+        if self._guard is not None:
+            self._guard.hold(call, call.transport)
 
     def has_waited_too_long(self, transport: ITransport) -> bool:
         """Whether a new connection has waited so long that it gets no slot; it is counted. See Admission."""
@@ -167,8 +169,6 @@ class FastAGIFactory(ServerFactory):
         if call.request.is_probe:
             self._answer_probe(call)
             return
-        if self._guard is not None:
-            self._guard.hold(call, call.transport)
         self.served += 1
         self.last_call = self._now()
         conversation = Deferred.fromCoroutine(self._serve(call))
