@@ -331,8 +331,9 @@ def _clock_was_noticed(bench: Bench) -> None:
 def _second_gateway(bench: Bench) -> Callable[[], None]:
     """Another gateway on the same database and the same Asterisk; FastAGI calls do not reach its port."""
     twistd = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()", "-n", "--pidfile=", "pbxrouter"]
+    free = "tcp:0:interface=127.0.0.1"
     second = subprocess.Popen(
-        [*twistd, "--config", str(bench.gateway.config), "--listen", "tcp:0:interface=127.0.0.1"],
+        [*twistd, "--config", str(bench.gateway.config), "--listen", free, "--web", free],
         cwd=PROJECT,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
@@ -340,6 +341,8 @@ def _second_gateway(bench: Bench) -> Callable[[], None]:
     )
 
     def end() -> None:
+        if second.poll() is not None:
+            bench.wrong.append(f"the second gateway ended by itself, status {second.poll()}")
         second.terminate()
         second.wait(60)
 
