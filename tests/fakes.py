@@ -155,6 +155,10 @@ class FakeOwner:
         """No connection has."""
         return False
 
+    def may_keep(self, call: FastAGIProtocol, size: int) -> bool:
+        """There is room."""
+        return True
+
     def may_log(self, matter: str, peer: str) -> bool:
         """Allow every log line."""
         return True

@@ -187,7 +187,7 @@ def build(
     fastagi = fastagi_factory(config)(flow.serve, reactor, watch, admitted, refusals.refused, own_id, standstill)
     listening = WhenRouting(engine, reactor)
     listening.setServiceParent(gateway)
-    fastagi_port = FastAGIService(config.fastagi.listen, fastagi, reactor)
+    fastagi_port = FastAGIService(config.fastagi.listen, fastagi, reactor, standstill)
     fastagi_port.setServiceParent(listening)
     reload.add(reload_parts.fastagi(fastagi.admission, proofs, fastagi_port, fastagi_limits, secret))
     asterisks = [
@@ -422,21 +422,25 @@ class FastAGIService(Listener):
 
     Args:
         description: a server endpoint string.
+        guard: is told of the port.
     """
 
-    def __init__(self, description: str, factory: FastAGIFactory, reactor: Any) -> None:
-        super().__init__("fastagi.listen", description, DEFAULT_LISTEN, factory, reactor)
+    def __init__(self, description: str, factory: FastAGIFactory, reactor: Any, guard: StandstillGuard) -> None:
+        super().__init__("fastagi.listen", description, DEFAULT_LISTEN, factory, reactor, guard.listen)
+        self._guard = guard
         self._factory = factory
         self._patience_s = DRAIN_TIMEOUT_S
 
     def refuse_new(self) -> None:
         """Close the port; calls in progress go on."""
+        self._guard.deaf()
         for port in list(self):
             port.disownServiceParent()
         self._patience_s = 0.0
 
     def stopService(self) -> Deferred[Any]:
         """Stop listening, and close the calls in progress: after their current command, or at once after refuse_new."""
+        self._guard.deaf()
         stopped = super().stopService()
         return DeferredList([stopped, self._factory.drain(self._patience_s)])
 

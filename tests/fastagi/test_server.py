@@ -11,7 +11,7 @@ from pbxrouter.agi.channel import Channel
 from pbxrouter.agi.dialogue_watch import DialogueWatch
 from pbxrouter.errors import ChannelHungUp, GatewayStopping
 from pbxrouter.fastagi.protocol import SETTLE_S
-from pbxrouter.fastagi.server import FastAGIFactory
+from pbxrouter.fastagi.server import MAX_OPENINGS, FastAGIFactory
 from pbxrouter.simulator import SimulatedCall
 from tests.fakes import AsteriskEnd, loud
 
@@ -138,6 +138,24 @@ class Serving(FactoryCase):
         self.assertFalse(asterisk.is_closed)
         something.callback(None)
         self.assertTrue(asterisk.is_closed)
+
+    def test_long_openings(self) -> None:
+        """Long opening blocks share a bound, beyond which the one that grows is told that the gateway is busy."""
+        begin = b"agi_network: yes\nagi_network_script: " + b"x" * 1_000_000
+        with capturedLogs() as events:
+            ends = [self.connect() for _ in range(MAX_OPENINGS // 1_000_000 + 3)]
+            for asterisk in ends:
+                asterisk.says(begin)
+        self.assertEqual(
+            [end.hears() for end in ends], [b""] * (len(ends) - 3) + [b"SET VARIABLE PBXROUTER busy\n"] * 3
+        )
+        self.assertEqual(len(loud(events)), 1)
+        self.assertEqual(self.call().hears(), b"ANSWER\n")
+        for asterisk in (*ends[:1], *ends[-3:]):
+            asterisk.goes()
+        late = self.connect()
+        late.says(begin)
+        self.assertEqual(late.hears(), b"")
 
     def test_quiet(self) -> None:
         """Starting and stopping to listen is not logged by the factory."""
