@@ -325,25 +325,28 @@ class CallFlow:
         attempt = await self._guard.admit(request, map_id, await self._pin_source(call))
         call.locked_out = call.locked_out or not attempt.is_checked
         try:
-            await wait(call.channel, attempt.ruling.delay_s)
-        except ChannelHungUp:  # one who does not wait for the answer is a guesser all the same
-            self._guard.wrong(attempt, request, call.peer, undecided.number)
-            raise
-        decision = await self._engine.decide(facts)  # also when it does not count: it takes the same time
-        if not attempt.is_checked:
-            locked = attempt.ruling.locked_by
-            assert locked is not None
-            decision = replace(
-                undecided,
-                verdict=Verdict.DENY,
-                granted_by=None,
-                trace=(*undecided.trace, _not_checked(locked)),
-                user=None,
-            )
-        if decision.verdict is Verdict.DENY:
-            self._guard.wrong(attempt, request, call.peer, decision.number)
-        else:
-            await self._guard.right(attempt)
+            try:
+                await wait(call.channel, attempt.ruling.delay_s)
+            except ChannelHungUp:  # one who does not wait for the answer is a guesser all the same
+                self._guard.wrong(attempt, request, call.peer, undecided.number)
+                raise
+            decision = await self._engine.decide(facts)  # also when it does not count: it takes the same time
+            if not attempt.is_checked:
+                locked = attempt.ruling.locked_by
+                assert locked is not None
+                decision = replace(
+                    undecided,
+                    verdict=Verdict.DENY,
+                    granted_by=None,
+                    trace=(*undecided.trace, _not_checked(locked)),
+                    user=None,
+                )
+            if decision.verdict is Verdict.DENY:
+                self._guard.wrong(attempt, request, call.peer, decision.number)
+            else:
+                await self._guard.right(attempt)
+        finally:
+            self._guard.give_up(attempt)
         return decision
 
     async def _begin_proof(self, call: _Conversation) -> None:

@@ -18,6 +18,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from types import MappingProxyType
 from typing import Final
 
 FREE_GUESSES: Final = 5
@@ -191,12 +192,14 @@ class Ruling:
         locked_until: epoch second at which that key gets its next guess.
         delay_s: seconds to wait before the answer, the same for a right and a wrong PIN.
         alarmed: the mapping or gateway key whose bucket is empty, if any.
+        excess: guesses that the key which is locked has beyond its last free one.
     """
 
     locked_by: GuessKey | None
     locked_until: float
     delay_s: float
     alarmed: GuessKey | None
+    excess: int = 0
 
 
 def guesses(key: GuessKey, forgiven_at: float, now: float) -> int:
@@ -225,7 +228,11 @@ def lock_bounds(attacked: bool) -> dict[str, float]:
 
 
 def rule(
-    keys: tuple[GuessKey, ...], forgiven_at: Mapping[GuessKey, float], now: float, is_known: bool = False
+    keys: tuple[GuessKey, ...],
+    forgiven_at: Mapping[GuessKey, float],
+    now: float,
+    is_known: bool = False,
+    unfinished: Mapping[GuessKey, int] = MappingProxyType({}),
 ) -> Ruling:
     """Decide whether a call's next PIN is checked.
 
@@ -233,6 +240,7 @@ def rule(
         forgiven_at: by key, epoch second at which all of its guesses are forgiven; keys without any may be missing.
         is_known: whether the caller is a phone of the rules, or one from which a right PIN came: it may mistype
             twice during an attack, too.
+        unfinished: by key, how many of its guesses may still prove right; they delay no other.
     """
     counts = {key: guesses(key, forgiven_at.get(key, 0.0), now) for key in keys}
     attacked = (key for key in keys if key.scope in ("mapping", "gateway") and counts[key] >= key.free)
@@ -248,9 +256,10 @@ def rule(
         free = _free(key, alarmed is not None, is_known)
         if counts[key] >= free:
             until = forgiven_at[key] - (free - 1) * key.interval_s
-            return Ruling(key, until, MAX_DELAY_S if alarmed is not None else _delay(counts[key]), alarmed)
+            delay_s = MAX_DELAY_S if alarmed is not None else _delay(counts[key])
+            return Ruling(key, until, delay_s, alarmed, counts[key] - free)
         if key.is_caller:
-            delay_s = max(delay_s, _delay(counts[key]))
+            delay_s = max(delay_s, _delay(counts[key] - unfinished.get(key, 0)))
     return Ruling(None, 0.0, delay_s, alarmed)
 
 

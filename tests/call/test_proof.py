@@ -302,7 +302,9 @@ class SharedKeysTests(SynchronousTestCase):
 
         def key(map_id: int, peer: str, endpoint: str = "") -> Any:
             admit = self.guard.admit(channel.request, map_id, PinSource(endpoint, peer))
-            return self.successResultOf(Deferred.fromCoroutine(admit))
+            attempt = self.successResultOf(Deferred.fromCoroutine(admit))
+            self.guard.give_up(attempt)
+            return attempt
 
         for _ in range(6):
             last = key(1, "192.0.2.1")
