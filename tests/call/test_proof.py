@@ -13,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pbxrouter.agi import Prompts
 from pbxrouter.ami import AMIConnection, AMIMessage
 from pbxrouter.call import ActiveCalls, CallFlow, CallProofs, PinChanges, PinGuard, Reports
+from pbxrouter.call.flow import REFUSED_LINES
 from pbxrouter.call.pin_guard import PinSource
 from pbxrouter.call.proof import VARIABLE
 from pbxrouter.call.record import CallRecord
@@ -145,11 +146,20 @@ class FlowTests(ProofCase):
         changes: PinChanges | None = None,
     ) -> Deferred[None]:
         """Serve a call."""
+        return Deferred.fromCoroutine(self.flow(proofs, drivers, changes).serve(channel))
+
+    def flow(
+        self,
+        proofs: CallProofs,
+        drivers: Mapping[str, Driver] = MappingProxyType({}),
+        changes: PinChanges | None = None,
+    ) -> CallFlow:
+        """A flow by the workshop's rules."""
         engine = RulesEngine(drivers.keys())
         engine.replace(workshop_rules())
         reports = Reports()
         reports.add(self.records.append)
-        flow = CallFlow(
+        return CallFlow(
             engine,
             drivers,
             Prompts(),
@@ -159,7 +169,6 @@ class FlowTests(ProofCase):
             proofs=proofs,
             pin_changes=changes,
         )
-        return Deferred.fromCoroutine(flow.serve(channel))
 
     def test_forged_call(self) -> None:
         """It is refused at its first PIN, right or wrong, and the peer is told of in log and note; none is charged."""
@@ -179,6 +188,17 @@ class FlowTests(ProofCase):
             self.assertIn("from 192.0.2.1, whose channel Asterisk does not have", line)
         self.assertEqual((self.guard.statistics.wrong, self.guard.statistics.unchecked), (0, 0))
         self.successResultOf(self.guard_admits())
+
+    def test_flood_of_forged_calls(self) -> None:
+        """Of very many calls of one peer that Asterisk does not have a few are named in the log; all have a source."""
+        proofs = self.proofs(self.one)
+        flow = self.flow(proofs)
+        with capturedLogs() as logs:
+            for _ in range(REFUSED_LINES + 20):
+                self.successResultOf(Deferred.fromCoroutine(flow.serve(self.channel(None, "123456"))))
+        self.assertEqual(len([log for log in logs if "refused a call" in log["log_format"]]), REFUSED_LINES)
+        self.assertEqual({record.source for record in self.records}, {"refused by 192.0.2.1"})
+        self.assertEqual(len(self.records), REFUSED_LINES + 20)
 
     def guard_admits(self) -> Deferred[None]:
         """Key a wrong PIN at the endpoint that was named: it waits for nothing."""
