@@ -281,9 +281,10 @@ _FORGIVEN_AT: Final = "CASE WHEN last_at > :now THEN :now + forgiven_at - last_a
 """If the last guess lies in the future, the clock was set back since: what was open then is open from now on."""
 _IS_LOCKED: Final = (
     f"{_FORGIVEN_AT} - :now > CASE scope WHEN 'mapping' THEN :mapping WHEN 'gateway' THEN :gateway"
-    " WHEN 'peer' THEN :peer ELSE iif(EXISTS (SELECT 1 FROM pin_guesses AS callers WHERE callers.scope = 'known'"
+    " WHEN 'peer' THEN :peer WHEN 'endpoint' THEN :endpoint"
+    " ELSE iif(EXISTS (SELECT 1 FROM pin_guesses AS callers WHERE callers.scope = 'known'"
     f" AND callers.name = pin_guesses.scope || ' ' || pin_guesses.name AND callers.last_at > :now - {KNOWN_S}),"
-    " :known, :caller) END"
+    " :known, :number) END"
 )
 
 

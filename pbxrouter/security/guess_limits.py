@@ -4,8 +4,9 @@ Each key has a bucket (GCRA): a few wrong guesses are free, after them ``GUESSES
 call are its endpoint and its caller number; on a trunk, which is one endpoint for all outsiders, the number and
 the trunk together. Wrong guesses at one mapping, and at the gateway as a whole, have buckets of their own: when
 such a bucket is empty an attack comes from many places. Then callers who have guessed wrong have no free guess
-any more; other callers are never affected, so an attacker cannot lock the company out. For the same reason the wrong
-guesses of a number, which a caller can merely claim, count for an endpoint only if it has guessed wrong three times.
+any more, but for endpoints, whose number Asterisk bounds, and callers that are known: those may mistype twice. Other
+callers are never affected, so an attacker cannot lock the company out. For the same reason the wrong guesses of a
+number, which a caller can merely claim, count for an endpoint only if it has guessed wrong three times.
 
 Two buckets are shared by callers whose names prove nothing, and hold back only those that no right PIN has made known:
 that of a peer, for calls of which Asterisk could not be asked, and the queue of a trunk, which during an attack lets
@@ -24,8 +25,8 @@ from typing import Final
 FREE_GUESSES: Final = 5
 """Wrong guesses of one endpoint or number before it is limited."""
 HONEST_MISTAKES: Final = 3
-"""Wrong guesses of an endpoint from which those of its caller number count for it, too; during an attack a known caller
-has no further guess then."""
+"""Wrong guesses of an endpoint from which those of its caller number count for it, too; during an attack an endpoint,
+or a known caller, has no further guess then."""
 GUESSES_AN_HOUR: Final = 10
 """Wrong guesses an hour of one endpoint or number after those."""
 MAPPING_GUESSES: Final = 30
@@ -212,8 +213,8 @@ def guesses(key: GuessKey, forgiven_at: float, now: float) -> int:
 
 
 def lock_bounds(attacked: bool) -> dict[str, float]:
-    """Seconds until all guesses are forgiven, above which a key is locked or attacked: by scope, and for ``caller``
-    and ``known``, a caller that is known.
+    """Seconds until all guesses are forgiven, above which a key is locked or attacked: by scope, and for ``known``, a
+    caller that is known.
 
     Args:
         attacked: whether the gateway-wide alarm is on, so that callers have no free guess.
@@ -222,9 +223,9 @@ def lock_bounds(attacked: bool) -> dict[str, float]:
     for scope in SCOPES:
         key = GuessKey(scope, "")
         bounds[scope] = (_free(key, attacked) - 1) * key.interval_s
-    phone = GuessKey("endpoint", "")
-    known = (_free(phone, attacked, is_known=True) - 1) * phone.interval_s
-    return {**bounds, "caller": bounds["endpoint"], "known": known}
+    number = GuessKey("number", "")
+    known = (_free(number, attacked, is_known=True) - 1) * number.interval_s
+    return {**bounds, "known": known}
 
 
 def rule(
@@ -273,7 +274,7 @@ def charges(keys: Iterable[GuessKey], ruling: Ruling) -> tuple[GuessKey, ...]:
 def _free(key: GuessKey, attacked: bool, is_known: bool = False) -> int:
     if not (attacked and key.is_caller):
         return key.free
-    return HONEST_MISTAKES if is_known else 1
+    return HONEST_MISTAKES if is_known or key.scope == "endpoint" else 1
 
 
 def charged(key: GuessKey, forgiven_at: float, now: float) -> float:

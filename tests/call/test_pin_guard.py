@@ -412,8 +412,8 @@ class InMemoryTests(GuardCase):
     def test_lift_of_an_attack(self) -> None:
         """The alarm lasts until the attacked mapping or the gateway is forgiven, also if its callers are."""
         statistics = self.memory.statistics
-        for key, map_id in ((GuessKey("mapping", "1"), 1), (GuessKey("gateway", ""), None)):
-            for line in range(80):
+        for key, map_id, guesses in ((GuessKey("mapping", "1"), 1, 50), (GuessKey("gateway", ""), None, 80)):
+            for line in range(guesses):
                 request = self.request(f"PJSIP/{line % 35}", str(line % 35))
                 admitted = self.memory.admit(request, line if map_id is None else map_id)
                 self.memory.wrong(self.successResultOf(Deferred.fromCoroutine(admitted)), request, "", "34")

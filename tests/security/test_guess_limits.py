@@ -139,19 +139,33 @@ class RuleTests(SynchronousTestCase):
     def test_many_places(self) -> None:
         """An attack from many endpoints limits those who have guessed wrong; others are not affected."""
         attack = Attack()
+        attack.guess("Local/34@x-00000001;2", "555")
+        attack.guess("PJSIP/provider-00000001", "556")
         for line in range(MAPPING_GUESSES):
             self.assertTrue(attack.guess(f"PJSIP/{line}-00000001"))
-        self.assertFalse(attack.guess("PJSIP/0-00000001"))
+        self.assertFalse(attack.guess("Local/34@x-00000001;2", "555"))
+        self.assertFalse(attack.guess("PJSIP/provider-00000001", "556"))
+        self.assertEqual([attack.guess("PJSIP/0-00000001") for _ in range(3)], [True, True, False])
         self.assertEqual(attack.alarmed, GuessKey("mapping", "1"))
         self.assertTrue(attack.guess("PJSIP/honest-00000001"))
         self.assertEqual(attack.delay_s, 0.0)
+
+    def test_mistypes_during_an_attack(self) -> None:
+        """An endpoint that no right PIN has made known mistypes twice during an attack and notices nothing."""
+        attack = Attack()
+        for line in range(2 * GATEWAY_GUESSES):
+            attack.guess(f"PJSIP/{line}-00000001", str(line))
+        for _ in range(3):
+            self.assertTrue(attack.guess("PJSIP/honest-00000001", "36"))
+            self.assertEqual(attack.delay_s, 0.0)
+        self.assertFalse(attack.guess("PJSIP/honest-00000001", "36"))
 
     def test_many_mappings(self) -> None:
         """Guesses spread over mappings raise the gateway's alarm."""
         attack = Attack()
         for line in range(GATEWAY_GUESSES):
             attack.guess(f"PJSIP/{line}-00000001", map_id=line)
-        self.assertFalse(attack.guess("PJSIP/0-00000001", map_id=1000))
+        self.assertEqual([attack.guess("PJSIP/0-00000001", map_id=1000) for _ in range(3)], [True, True, False])
         self.assertEqual(attack.alarmed, GuessKey("gateway", ""))
         self.assertTrue(attack.guess("PJSIP/honest-00000001", map_id=1000))
 
