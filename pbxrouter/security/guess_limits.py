@@ -22,6 +22,8 @@ from enum import Enum
 from types import MappingProxyType
 from typing import Final
 
+from pbxrouter.security.networks import network_of
+
 FREE_GUESSES: Final = 5
 """Wrong guesses of one endpoint or number before it is limited."""
 HONEST_MISTAKES: Final = 3
@@ -109,9 +111,10 @@ class Standing(Enum):
     PROVEN = "proven"
     """Asterisk has it, or the call came with the secret, or over AMI."""
     UNPROVEN = "unproven"
-    """Asterisk could not be asked."""
+    """Asterisk could not be asked, and the call came from this machine, or from an address of Asterisk's."""
     FOREIGN = "foreign"
-    """The Asterisks that were asked do not have it, and the settings allow others to ask the gateway."""
+    """The Asterisks that were asked do not have it, and the settings allow others to ask the gateway; or Asterisk could
+    not be asked, and the call came from another machine."""
     FORGED = "forged"
     """The Asterisks that were asked do not have it."""
 
@@ -163,6 +166,7 @@ def keys_of(
         standing: what is known of the channel. The names that another Asterisk tells are that Asterisk's own.
     """
     endpoint = endpoint or as_written(endpoint_of(channel))
+    peer = network_of(peer)  # one machine has a whole network of IPv6 addresses
     at = f" at {peer}" if standing is Standing.FOREIGN else ""
     keys: list[GuessKey] = []
     if endpoint in trunks:

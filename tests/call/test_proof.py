@@ -101,16 +101,33 @@ class StandingTests(ProofCase):
         self.assertIs(self.standing(proofs, self.channel(None)), Standing.FORGED)
 
     def test_unproven(self) -> None:
-        """Without AMI, and while one of the Asterisks cannot be asked, nothing is known."""
-        self.assertIs(self.standing(self.proofs(), self.channel(None)), Standing.UNPROVEN)
+        """Without AMI, and while one of the Asterisks cannot be asked, nothing is known of this machine's calls."""
+        self.assertIs(self.standing(self.proofs(), self.own_channel()), Standing.UNPROVEN)
         incomplete = self.proofs(self.one)
         incomplete.is_complete = False
-        self.assertIs(self.standing(incomplete, self.channel(None)), Standing.UNPROVEN)
+        self.assertIs(self.standing(incomplete, self.own_channel()), Standing.UNPROVEN)
         self.other.lists["Status"] = ActionTimeout("no answer")
         proofs = self.proofs(self.one, self.other)
-        self.assertIs(self.standing(proofs, self.channel(None)), Standing.UNPROVEN)
+        self.assertIs(self.standing(proofs, self.own_channel()), Standing.UNPROVEN)
         self.assertIs(self.standing(proofs, self.channel(self.one)), Standing.PROVEN)
         self.other.is_up = False
+        self.assertIs(self.standing(proofs, self.own_channel()), Standing.UNPROVEN)
+
+    def own_channel(self) -> PeerChannel:
+        """The channel of a call from this machine, which no Asterisk has."""
+        channel = self.channel(None)
+        channel.peer = "127.0.0.1"
+        return channel
+
+    def test_unproven_from_another_machine(self) -> None:
+        """What another machine tells while Asterisk cannot be asked is its own, unless AMI was connected to it."""
+        self.assertIs(self.standing(self.proofs(), self.channel(None)), Standing.FOREIGN)
+        proofs = self.proofs(self.one)
+        self.one.lists["Status"] = ActionTimeout("no answer")
+        self.assertIs(self.standing(proofs, self.channel(None)), Standing.FOREIGN)
+        self.one.peer = "192.0.2.1"
+        self.assertIs(self.standing(proofs, self.channel(None)), Standing.UNPROVEN)
+        self.one.peer = ""
         self.assertIs(self.standing(proofs, self.channel(None)), Standing.UNPROVEN)
 
     def test_proven_otherwise(self) -> None:
@@ -293,6 +310,15 @@ class SharedKeysTests(SynchronousTestCase):
         self.now += 3600.0
         more = sum(self.key(f"PJSIP/v{name}", f"8{name}").is_checked for name in range(500))
         self.assertEqual(more, 60)
+
+    def test_lock_out_by_another_machine(self) -> None:
+        """One that claims to be PJSIP/33 of an Asterisk elsewhere locks out nobody there, nor is it known as that."""
+        for _ in range(8):
+            last = self.key("PJSIP/33", "33", standing=Standing.FOREIGN)
+        self.assertEqual(last.ruling.locked_by, GuessKey("endpoint", "PJSIP/33 at 192.0.2.1"))
+        for standing in (Standing.UNPROVEN, Standing.PROVEN):
+            honest = self.key("PJSIP/33", "33", right=True, standing=standing)
+            self.assertEqual((honest.is_checked, honest.ruling.delay_s), (True, 0.0))
 
     def test_known_callers_of_a_trunk(self) -> None:
         """Under attack unknown numbers of a trunk wait their turn, 20 s at most; a known one waits for nothing."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter.security import GuessKey, charged, endpoint_of, guesses, keys_of, refunded, rule
+from pbxrouter.security import GuessKey, Standing, charged, endpoint_of, guesses, keys_of, refunded, rule
 from pbxrouter.security.guess_limits import (
     FREE_GUESSES,
     GATEWAY_GUESSES,
@@ -62,6 +62,18 @@ class KeyTests(SynchronousTestCase):
         outside = keys_of("PJSIP/provider-0000001a", "555", 7, TRUNKS)
         self.assertEqual([key.scope for key in outside], ["trunk", "queue", "mapping", "gateway"])
         self.assertEqual(outside[0].name, "PJSIP/provider 555")
+
+    def test_machine_with_many_addresses(self) -> None:
+        """A machine that speaks from all addresses of its IPv6 network is one peer, with one set of names."""
+        keys = [
+            keys_of("PJSIP/33-0000001a", "33", 7, TRUNKS, peer=f"2001:db8::{place:x}", standing=Standing.FOREIGN)
+            for place in range(3)
+        ]
+        self.assertEqual(len(set(keys)), 1)
+        self.assertEqual(
+            [key.name for key in keys[0][:3]],
+            ["PJSIP/33 at 2001:db8::/64", "33 at 2001:db8::/64", "2001:db8::/64"],
+        )
 
     def test_every_call_has_a_caller_key(self) -> None:
         """A call without endpoint and number has a caller key too."""
