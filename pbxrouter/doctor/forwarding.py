@@ -39,7 +39,7 @@ def letters(options: str) -> set[str]:
 
 
 def check_options(config: Config, area: Sentence) -> Iterable[Finding]:
-    """Name the options of ``dial.options`` by which parties forward calls."""
+    """Name the settings under ``[dial]`` by which parties forward calls."""
     found = letters(config.dial.options) & _FORWARDS
     if found:
         yield unknown(
@@ -50,6 +50,15 @@ def check_options(config: Config, area: Sentence) -> Iterable[Finding]:
                 options=", ".join(sorted(found)),
             ),
             sentence("docs/transfers.md tells whom each option lets do what; leave out what is not wanted"),
+        )
+    if config.dial.forwarding:
+        yield unknown(
+            area,
+            Sentence(
+                "forwarding = true: a called phone that forwards by SIP 302 can name a channel, such as "
+                "Local/600@outside or PJSIP/600@trunk, which Asterisk calls past the dialplan and the gateway"
+            ),
+            Sentence("set forwarding = false under [dial], unless all called phones are trusted (docs/transfers.md)"),
         )
 
 

@@ -175,3 +175,9 @@ class OptionsTests(SynchronousTestCase):
             self.assertIn(
                 f"dial.options has {named}:" if named else "", "".join(str(finding.what) for finding in found)
             )
+
+    def test_forwarding(self) -> None:
+        """That called phones may forward is named, since they can name a channel past the dialplan."""
+        config = msgspec.toml.decode(b"[dial]\nforwarding = true", type=Config)
+        (found,) = check_options(config, AREA)
+        self.assertEqual((found.state, "can name a channel" in str(found.what)), ("unknown", True))
