@@ -114,6 +114,9 @@ class CallOwner(Interface):
     def may_log(self, matter: str, peer: str) -> bool:
         """Whether a line about a connection without a call may be logged: peers can open thousands a second."""
 
+    def may_log_forged(self, request: AGIRequest, peer: str) -> bool:
+        """Whether a line about a connection that was refused as forged may be logged."""
+
     def closed(self, call: FastAGIProtocol) -> None:
         """Note that a connection is gone."""
 
@@ -350,7 +353,7 @@ class FastAGIProtocol(Protocol):
         """End a forged call: mark it and hang it up, without trusting any reply."""
         request = self._reader.request
         error.peer = self.peer
-        if request.uniqueid or self._owner.may_log("unknown", error.peer):
+        if self._owner.may_log_forged(request, error.peer):
             self.log.warn(
                 "call {uniqueid} from {peer} refused: {error}",
                 uniqueid=log_field(request.uniqueid) if request.uniqueid else "(unknown)",

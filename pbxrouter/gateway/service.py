@@ -27,6 +27,7 @@ from pbxrouter.call import (
     PinChanges,
     PinGuard,
     Refusals,
+    RepeatedCalls,
     Reports,
 )
 from pbxrouter.config import DEFAULT_LISTEN, Config, Zone, gateway_id, read_alarm_secret, read_fastagi_secret
@@ -127,8 +128,8 @@ def build(
     watch = DialogueWatch()
     reload.add(reload_parts.dialogue_log(watch, DialogueLog(), config.fastagi.debug))
     store = Store(Path(config.database), hash_pin, reactor)
-    reports = Reports()
-    reports.add(CallLog().report)
+    reports, recorded = Reports(), Reports()
+    recorded.add(CallLog().report)
     alarms = AlarmService(targets_of(config, reactor, time.time), reactor, time.time)
     refusals = Refusals(reports, alarm=alarms.raise_alarm)
     reports.add(refusals.report)
@@ -170,7 +171,10 @@ def build(
     every(PinCalls.WRITE_EVERY_S, pin_calls.write, reactor, gateway)
     history = HistoryWriter(store, config.history.keep_days, reactor, time.time, journal)
     history.setServiceParent(gateway)
-    reports.add(history.report)
+    recorded.add(history.report)
+    repeats = RepeatedCalls(recorded, history.leave_out, reactor)
+    repeats.setServiceParent(gateway)
+    reports.add(repeats.report)
     reloader.setServiceParent(gateway)
     LastRecords(flow, reactor).setServiceParent(gateway)
     own_id = gateway_id(config)

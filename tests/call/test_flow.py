@@ -853,6 +853,17 @@ class Guarded(FlowCase):
         )
         self.assertEqual(decision.trace_lines().count(f"the PIN was not checked: too many wrong PINs of {endpoint}"), 1)
 
+    def test_source(self) -> None:
+        """Locked-out calls are counted by what is locked, on a trunk by the trunk; a call with checked PINs is not."""
+        for _ in range(2):
+            self.run_call("34", answers={"GET DATA": "200 result=000000"})
+        endpoint = SimulatedCall("34").channel.rpartition("-")[0]
+        self.assertEqual([record.source for record in self.reports.records], ["", f"locked out endpoint {endpoint}"])
+        self.guard.set_trunks([endpoint])
+        for _ in range(2):
+            self.run_call("34", answers={"GET DATA": "200 result=000000"})
+        self.assertEqual(self.reports.records[-1].source, f"locked out trunk {endpoint}")
+
     def test_right_one_costs_nothing(self) -> None:
         """However often the right PIN is keyed, none of them waits."""
         for _ in range(12):
