@@ -10,12 +10,30 @@ from twisted.trial.unittest import SynchronousTestCase
 from pbxrouter.agi.channel import Channel
 from pbxrouter.agi.dialogue_watch import DialogueWatch
 from pbxrouter.errors import ChannelHungUp, GatewayStopping
-from pbxrouter.fastagi.protocol import SETTLE_S
+from pbxrouter.fastagi.admission import Admission
+from pbxrouter.fastagi.protocol import SETTLE_S, FastAGIProtocol
 from pbxrouter.fastagi.server import FastAGIFactory
+from pbxrouter.fastagi.standstill import StandstillGuard
 from pbxrouter.simulator import SimulatedCall
 from tests.fakes import AsteriskEnd, loud
 
 BLOCK = SimulatedCall("21", caller="33").environment()
+
+
+class RecordingGuard(StandstillGuard):
+    """Records which calls' connections it holds."""
+
+    def __init__(self) -> None:
+        super().__init__(Clock())
+        self.held: dict[object, object] = {}
+
+    def hold(self, call: object, transport: object) -> None:
+        """Record a call's connection."""
+        self.held[call] = transport
+
+    def drop(self, call: object) -> None:
+        """Forget it."""
+        self.held.pop(call, None)
 
 
 class FactoryCase(SynchronousTestCase):
@@ -115,6 +133,29 @@ class Serving(FactoryCase):
             asterisk.goes()
         self.assertEqual(self.factory.open_calls, 0)
         self.assertEqual(self.ended, ["hung up"] * 50)
+
+    def test_guard(self) -> None:
+        """The connection of a served call is passed to the guard, and dropped when it ends; of others it is not told.
+
+        A call that came another way than by buildProtocol, as through StarPy, is served in the same way.
+        """
+        guard = RecordingGuard()
+        admission = Admission(self.clock, secret="secret of the test")
+        self.factory = FastAGIFactory(self.serve, self.clock, DialogueWatch(), admission, guard=guard)
+        for arguments in ((), ("alive", "secret=secret of the test")):
+            asterisk = self.connect()
+            with capturedLogs():
+                asterisk.says(SimulatedCall("21", caller="33", arguments=arguments).environment())
+            self.assertEqual(guard.held, {})
+            asterisk.goes()
+        for call in (self.factory.buildProtocol(None), FastAGIProtocol(self.factory)):
+            assert call is not None
+            asterisk = AsteriskEnd(call)
+            self.assertEqual(guard.held, {})
+            asterisk.says(SimulatedCall("21", arguments=("secret=secret of the test",)).environment())
+            self.assertEqual((guard.held, asterisk.hears()), ({call: asterisk.transport}, b"ANSWER\n"))
+            asterisk.goes()
+            self.assertEqual((guard.held, self.factory.open_calls), ({}, 0))
 
     def test_conversation_breaks(self) -> None:
         """An exception is logged, and the connection is closed."""
