@@ -19,7 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from pbxrouter.net.resolver import LOOKUP_S, MAX_LOOKUPS, LimitedResolver
+from pbxrouter.net.resolver import LOOKUP_S, MAX_LOOKUPS, LimitedResolver, limit_threads
 from pbxrouter.net.threads import LeavableThread, make_leavable
 from tests.needs import PATIENCE_S
 
@@ -144,6 +144,14 @@ class LookUps(SynchronousTestCase):
             self.clock.run_one()
             self.assertEqual((receiver.found, receiver.complete), ([], True))
 
+    def test_other_families(self) -> None:
+        """Addresses of other families than IPv4 and IPv6 are passed over."""
+        self.names.may_answer.set()
+        self.names.answer = [(socket.AF_UNIX, socket.SOCK_STREAM, 0, "", "/run/x"), V4]
+        receiver = self.look_up()
+        self.clock.run_one()
+        self.assertEqual((receiver.found, receiver.complete), ([IPv4Address("TCP", "192.0.2.1", 5038)], True))
+
     def test_silent(self) -> None:
         """A name server that does not answer is waited for LOOKUP_S, and the log says so once until it answers."""
         with capturedLogs() as logs:
@@ -219,6 +227,33 @@ class Threads(SynchronousTestCase):
         thread.join()
         thread.join(0.1)
         self.assertFalse(thread.is_alive())
+
+
+class LimitedReactor:
+    """Has what limit_threads changes."""
+
+    def __init__(self) -> None:
+        self.resolver: object = None
+        self.pool = ThreadPool(0, 1)
+
+    def installNameResolver(self, resolver: object) -> None:
+        """Use another resolver."""
+        self.resolver = resolver
+
+    def getThreadPool(self) -> ThreadPool:
+        """The reactor's threads."""
+        return self.pool
+
+
+class Limited(SynchronousTestCase):
+    """limit_threads changes a reactor."""
+
+    def test_limited(self) -> None:
+        """Names are looked up within the limit, and the pool's threads are those that may be left."""
+        reactor = LimitedReactor()
+        limit_threads(reactor)
+        self.assertIsInstance(reactor.resolver, LimitedResolver)
+        self.assertIs(reactor.pool.threadFactory, LeavableThread)
 
 
 HANGING = """
