@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from OpenSSL import SSL
+from twisted.internet.interfaces import IOpenSSLContextFactory
 from twisted.internet.protocol import Factory
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
 
 from pbxrouter.errors import ConfigError
 from pbxrouter.net.listener import Listener, _why, with_backlog
@@ -79,6 +81,7 @@ class CertificateTests(SynchronousTestCase):
         self.assertIsNot(second, first)
         write_certificate("three", self.key, self.certificate)
         self.assertIs(self.context.getContext(), second)
+        self.assertTrue(verifyObject(IOpenSSLContextFactory, self.context))
 
     def test_refused(self) -> None:
         """A key of another certificate, and a missing file, are named with the setting; the old certificate stays."""
