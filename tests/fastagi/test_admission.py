@@ -20,7 +20,7 @@ from pbxrouter.agi.channel import Channel
 from pbxrouter.agi.dialogue_watch import DialogueWatch
 from pbxrouter.agi.messages import AGIRequest, parse_request
 from pbxrouter.errors import ConnectionClosed
-from pbxrouter.fastagi.admission import LATE_S, LOG_EVERY_S, MAX_PEERS, REASONS, Admission, bounds_of
+from pbxrouter.fastagi.admission import LOG_EVERY_S, MAX_PEERS, REASONS, Admission, bounds_of
 from pbxrouter.fastagi.protocol import ENDING_TIMEOUT_S, OPENING_TIMEOUT_S
 from pbxrouter.fastagi.refusal import DRAIN_S, STEP_S
 from pbxrouter.fastagi.server import FastAGIFactory
@@ -304,12 +304,12 @@ class PlaceTests(AdmissionCase):
         self.assertNotIn(None, [unbounded.enter(peer("192.0.2.7")) for _ in range(2000)])
 
     def test_late(self) -> None:
-        """While the gateway is behind with its work, further connections are told that it is busy."""
-        behind = [LATE_S]
+        """While the gateway is behind by more than three seconds, further connections are told that it is busy."""
+        behind = [3.0]
         admission = Admission(self.clock, lateness=lambda: behind[0])
         self.factory = FastAGIFactory(self.serve, self.clock, DialogueWatch(), admission)
         self.call("192.0.2.1")
-        behind[0] = LATE_S + 0.1
+        behind[0] = 3.1
         with capturedLogs() as events:
             for _ in range(2):
                 self.assert_busy(self.connect("192.0.2.1"))

@@ -181,6 +181,15 @@ class Opening(ProtocolCase):
         self.assertEqual(self.owner.events, ["opened"])
         self.assertOver()
 
+    def test_closed_while_asked(self) -> None:
+        """When the owner closes, the command that waits fails, and all later ones; that is no stop of the gateway."""
+        self.begin()
+        waiting = self.ask("GET DATA x")
+        self.call.close()
+        for asked in (waiting, self.call.execute("NOOP")):
+            self.assertIs(type(self.failureResultOf(asked, ConnectionClosed).value), ConnectionClosed)
+        self.assertOver()
+
     def test_turned_away_while_served(self) -> None:
         """A served call is not told that the gateway is busy: the fault is logged, and the connection aborted."""
         self.begin()

@@ -100,8 +100,13 @@ class Serving(FactoryCase):
 
     def test_probe(self) -> None:
         """A dialplan that asks whether the gateway is alive gets its id; no call is served or counted."""
-        for gateway, told in (("a1b2", b"a1b2"), ("", b"00000000")):
-            self.factory = FastAGIFactory(self.serve, self.clock, DialogueWatch(), gateway=gateway)
+        unnamed = self.factory
+        for factory, told in (
+            (FastAGIFactory(self.serve, self.clock, DialogueWatch(), gateway="a1b2"), b"a1b2"),
+            (FastAGIFactory(self.serve, self.clock, DialogueWatch(), gateway=""), b"00000000"),
+            (unnamed, b"00000000"),
+        ):
+            self.factory = factory
             asterisk = self.connect()
             asterisk.says(SimulatedCall("21", caller="33", arguments=("alive",)).environment())
             self.assertEqual(asterisk.hears(), b"SET VARIABLE PBXROUTER_ID " + told + b"\n")

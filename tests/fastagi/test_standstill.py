@@ -102,6 +102,18 @@ class WatchTests(SynchronousTestCase):
         self.assertTrue(is_open(theirs))
         self.assertGreater(self.looks_until_shut(theirs), STILL_S)
 
+    def test_late_look(self) -> None:
+        """Looks that are late by 0.6 s are those of a busy machine, and no stop of the process itself."""
+        _, theirs = self.hold(1)
+        self.assertTrue(self.watch.read())
+        for seconds in (LOOK_EVERY_S + 0.6, LOOK_EVERY_S + 0.6, 0.2):
+            self.clock.advance(seconds)
+            self.assertTrue(self.watch.look())
+            self.assertTrue(is_open(theirs))
+        self.clock.advance(0.01)
+        self.assertTrue(self.watch.look())
+        self.assertFalse(is_open(theirs))
+
     def test_dropped(self) -> None:
         """A connection that the gateway has closed is closed here, too; one that is not held is no error."""
         ours, theirs = self.hold(1)
@@ -144,6 +156,7 @@ class ProcessClock(Clock):
     Attributes:
         started: the protocol of each process, and its end of the socket.
         commands: its command line.
+        environments: its environment.
         error: what starting a process fails with; None: it does not.
     """
 
@@ -152,6 +165,7 @@ class ProcessClock(Clock):
         directlyProvides(self, IReactorProcess)
         self.started: list[tuple[ProcessProtocol, socket.socket]] = []
         self.commands: list[Sequence[str]] = []
+        self.environments: list[Mapping[str, str]] = []
         self.error: OSError | None = None
 
     def spawnProcess(
@@ -169,6 +183,7 @@ class ProcessClock(Clock):
         end.setblocking(False)
         self.started.append((protocol, end))
         self.commands.append([executable, *command])
+        self.environments.append(env)
 
 
 class GuardOfFakeTests(SynchronousTestCase):
@@ -209,19 +224,20 @@ class GuardOfFakeTests(SynchronousTestCase):
             found.append(b"hold" if descriptors else packet)
 
     def test_command(self) -> None:
-        """The process is Python without any packages, and gets the file's name and its descriptor of the socket."""
+        """The process is Python without any packages or environment, with the file's name and the socket's number."""
         self.guard.startService()
         self.addCleanup(self.process().close)
         self.assertEqual(
             self.clock.commands, [[sys.executable, sys.executable, "-I", "-S", standstill_process.__file__, "3"]]
         )
+        self.assertEqual(self.clock.environments, [{}])
 
     def test_beats(self) -> None:
         """There is a sign of life every 0.3 s, also while nothing else happens."""
         self.guard.startService()
         self.assertEqual(self.packets(), [])
         for _ in range(3):
-            self.clock.advance(BEAT_EVERY_S - 0.01)
+            self.clock.advance(0.29)
             self.assertEqual(self.packets(), [])
             self.clock.advance(0.01)
             self.assertEqual(self.packets(), [b"."])
