@@ -343,6 +343,16 @@ class ReconfigureTests(ManagerServiceTest):
         self.reconfigure()
         self.assertEqual((self.attempts(), self.reactor.getDelayedCalls()), (2, []))
 
+    def test_while_it_connects_after_many(self) -> None:
+        """An attempt under way that fails counts with those before it: the next wait is as long as before."""
+        for _ in range(8):
+            self.fails()
+            self.until_next_attempt()
+        self.reconfigure()
+        self.fails()
+        self.assertGreater(self.until_next_attempt(), SLOWEST_RETRY_S / 2 - 0.1)
+        self.assertEqual(self.last_attempt(), ("other.test", 5039))
+
 
 class BackOffTests(ManagerServiceTest):
     """The length of the wait before the next attempt."""
