@@ -135,6 +135,14 @@ class LookUps(SynchronousTestCase):
             self.clock.run_one()
             self.assertEqual(self.names.asked[-1], ("pbx.test", 5038, family, kind))
 
+    def test_no_port(self) -> None:
+        """Without a port the addresses have port 0."""
+        self.names.may_answer.set()
+        receiver = Receiver()
+        self.resolver.resolveHostName(receiver, "pbx.test")
+        self.clock.run_one()
+        self.assertEqual(self.names.asked, [("pbx.test", 0, socket.AF_UNSPEC, socket.SOCK_STREAM)])
+
     def test_not_found(self) -> None:
         """A name that does not exist, or cannot be one, is not found."""
         self.names.may_answer.set()
@@ -191,9 +199,14 @@ class LookUps(SynchronousTestCase):
         """No more than MAX_LOOKUPS hang at a time; further ones fail at once."""
         for number in range(MAX_LOOKUPS):
             self.assertFalse(self.look_up(f"pbx{number}.test").complete)
-        with capturedLogs():
-            receiver = self.look_up("one-more.test")
-        self.assertEqual((receiver.found, receiver.complete), ([], True))
+        with capturedLogs() as logs:
+            for _ in range(2):
+                receiver = self.look_up("one-more.test")
+                self.assertEqual((receiver.found, receiver.complete), ([], True))
+        self.assertEqual(
+            [formatEvent(event) for event in logs],
+            ["resolver: one-more.test is not looked up: too many look-ups are without an answer already"],
+        )
         self.names.may_answer.set()
         self.clock.run_one()
         self.assertFalse(self.look_up("one-more.test").complete)
