@@ -364,10 +364,10 @@ class FastAGIProtocol(Protocol):
             self._owner.refused(request, error)
         self._violation = error
         asked = self.state in (State.ASKED, State.DEAD_ASKED)
-        if self._move(Event.VIOLATION) is State.REFUSING:
-            self._timer.clear()
-            self._finish(error)
-            self._ending = ForgedCallEnding(self._send, lambda: self._close(Event.REFUSED), self._owner.clock, asked)
+        self._move(Event.VIOLATION)
+        self._timer.clear()
+        self._finish(error)
+        self._ending = ForgedCallEnding(self._send, lambda: self._close(Event.REFUSED), self._owner.clock, asked)
 
     # --- to Asterisk ---
 
@@ -432,9 +432,10 @@ class FastAGIProtocol(Protocol):
         error = ReplyTimeout(f"Asterisk did not reply to {name}")
         if self.state is not State.ASKED:
             self._close(Event.TIMEOUT, error)
-        elif self._move(Event.TIMEOUT) is State.REFUSING:
-            self._finish(error)
-            self._tell_busy()
+            return
+        self._move(Event.TIMEOUT)
+        self._finish(error)
+        self._tell_busy()
 
     @property
     def peer(self) -> str:

@@ -147,6 +147,12 @@ class Kinds(SynchronousTestCase):
         for line in BRIEF:
             self.assertEqual(commands.reply_timeout_s(line), 30.0, line)
 
+    def test_application(self) -> None:
+        """Only EXEC runs an application, which goes on in Asterisk without the gateway."""
+        self.assertTrue(commands.is_application("Exec Playback x"))
+        for line in (*LASTING, *BRIEF):
+            self.assertFalse(commands.is_application(line), line)
+
     def test_minus_one(self) -> None:
         """A -1 may mean a hang-up after commands that take time, and after no others."""
         for line in ("EXEC Dial x", *LASTING):
