@@ -90,7 +90,8 @@ class CallProofs:
     async def _ask(self, uniqueid: str, value: str) -> Standing:
         try:
             answers = await gatherResults(
-                [Deferred.fromCoroutine(has_variable(manager, uniqueid, VARIABLE, value)) for manager in self.managers]
+                [Deferred.fromCoroutine(has_variable(manager, uniqueid, VARIABLE, value)) for manager in self.managers],
+                consumeErrors=True,  # logged below
             )
         except Exception:
             self.log.failure("PIN guard: asking Asterisk for a channel failed unexpectedly")

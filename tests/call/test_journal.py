@@ -13,7 +13,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
-from twisted.logger import capturedLogs
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter import database
@@ -906,6 +906,44 @@ class HistoryTests(JournalCase):
         (line,) = loud(logs)
         self.assertEqual((line["calls"], line["cut"], line["files"]), (2, 0, str(self.path)))
         self.assertEqual(sorted(self.found()), ["21", "22"])
+
+    def test_cut_and_unreadable(self) -> None:
+        """A start tells how many calls it took up, how many were cut, and how many lines could not be read."""
+        journal, _ = self.opened()
+        self.begun(journal)
+        journal.finish(row())
+        self.kill(journal)
+        self.path.write_bytes(self.path.read_bytes().rstrip(b"\0") + b"x\ny\n")
+        with capturedLogs() as logs:
+            self.history()
+        self.assertEqual(
+            [formatEvent(event) for event in loud(logs)],
+            [
+                f"history: took up 2 calls that an earlier run left in {self.path}; 1 of them were cut when the "
+                "gateway died",
+                f"history: 2 lines of {self.path} could not be read, and may have been calls",
+            ],
+        )
+
+    def test_nothing_to_take_up(self) -> None:
+        """A start with nothing to take up says nothing, and so does a stop with nothing left."""
+        with capturedLogs() as logs:
+            history = self.history()
+            history.report(record())
+            self.successResultOf(history.stopService())
+        self.assertEqual(loud(logs), [])
+        self.assertEqual(self.found(), ["21"])
+
+    def test_synchronised_each_second(self) -> None:
+        """The journal is synchronised while the history runs, without being asked."""
+        history = self.history()
+        journal = history.journal
+        assert journal is not None
+        call, entry = self.begun(journal)
+        journal.decided(entry.key, call, "allow")
+        before = journal.size
+        self.clock.advance(1)
+        self.assertGreater(journal.size, before)
 
     def test_neither(self) -> None:
         """Calls that can be written neither to the database nor to the journal are named as lost."""
