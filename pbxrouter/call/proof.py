@@ -97,7 +97,8 @@ class CallProofs:
         self._home.update(manager.peer for manager in self.managers if manager.peer)
         try:
             answers = await gatherResults(
-                [Deferred.fromCoroutine(has_variable(manager, uniqueid, VARIABLE, value)) for manager in self.managers]
+                [Deferred.fromCoroutine(has_variable(manager, uniqueid, VARIABLE, value)) for manager in self.managers],
+                consumeErrors=True,  # logged below
             )
         except Exception:
             self.log.failure("PIN guard: asking Asterisk for a channel failed unexpectedly")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pathlib
 import re
+from contextlib import closing
 from typing import Any
 
 from twisted.internet import reactor
@@ -274,6 +275,41 @@ class InMemoryTests(GuardCase):
         )
         self.assertEqual(self.key(self.request("PJSIP/provider")).keys[0], GuessKey("trunk", "PJSIP/provider 33"))
 
+    def test_trunks_replaced(self) -> None:
+        """Other endpoints can be made trunks while the gateway runs; those from before are none any more."""
+        self.memory.set_trunks(iter(["PJSIP/33"]))
+        self.assertEqual(self.key().keys[0], GuessKey("trunk", "PJSIP/33 33"))
+        self.assertEqual(self.key(self.request("PJSIP/provider")).keys[0], GuessKey("endpoint", "PJSIP/provider"))
+
+    def test_known_callers_are_bounded(self) -> None:
+        """Of the callers from whom a right PIN came the latest are known; each right PIN makes it late again."""
+        self.patch(pin_guard, "MAX_IN_MEMORY", 2)
+
+        def right(name: str) -> None:
+            admit = self.memory.admit(self.request(f"PJSIP/{name}", name), 1)
+            attempt = self.successResultOf(Deferred.fromCoroutine(admit))
+            self.successResultOf(Deferred.fromCoroutine(self.memory.right(attempt)))
+
+        for name in ("1", "2", "1", "3"):
+            right(name)
+        self.assertEqual(list(self.memory._known), [GuessKey("endpoint", f"PJSIP/{name}") for name in "13"])
+
+    def test_long_texts(self) -> None:
+        """Texts that a caller sends are cut in an alarm, and so is the name of what is locked out."""
+        guard = PinGuard(None, (), lambda: self.now, self.alarms.append, lambda: self.now)
+        request = AGIRequest({"channel": f"PJSIP/{'x' * 500}-0000001a", "callerid": "7" * 500})
+        for _ in range(FREE_GUESSES + 1):
+            attempt = self.successResultOf(Deferred.fromCoroutine(guard.admit(request, 1)))
+            guard.wrong(attempt, request, "192.0.2.1", "9" * 500)
+        (alarm,) = self.alarms
+        for name, kept in (
+            ("channel", f"PJSIP/{'x' * (pin_guard.MAX_SHOWN - 6)}…"),
+            ("caller", f"{'7' * pin_guard.MAX_SHOWN}…"),
+            ("number", f"{'9' * pin_guard.MAX_SHOWN}…"),
+        ):
+            self.assertTrue(alarm.details[name].startswith(kept), name)
+        self.assertNotIn("x" * (pin_guard.MAX_SHOWN + 1), alarm.text)
+
     def test_charged_to_each(self) -> None:
         """Guesses of an endpoint with varying caller numbers are counted together, and so are those of a number."""
         for number in range(FREE_GUESSES):
@@ -450,3 +486,40 @@ class AwayTests(GuardCase):
             await self.guess(guard)
         self.path.rename(f"{self.path}.away")
         self.assertEqual([(await self.guess(guard)).is_checked for _ in range(2)], [True, False])
+
+    async def test_old_ones_cannot_be_deleted(self) -> None:
+        """Rows that cannot be deleted now stay, without more than a line for the curious; later they are."""
+        guard = self.guard()
+        await self.guess(guard)
+        self.now += 10 * 86_400.0
+        away = self.path.rename(f"{self.path}.away")
+        await guard.forget()
+        self.assertEqual(len(self.said(LogLevel.debug)), 1)
+        self.assertIn("old wrong PINs cannot be deleted now: ", self.said(LogLevel.debug)[0])
+        self.assertEqual(self.said(LogLevel.warn), [])
+        away.rename(self.path)
+        self.assertGreater(self.rows(), 0)
+        await guard.forget()
+        self.assertEqual(self.rows(), 0)
+
+    async def test_forgotten_every_so_many(self) -> None:
+        """Rows are bounded each time that so many PINs were admitted, without waiting for the hour."""
+        self.patch(pin_guard, "FORGET_EVERY", 3)
+        guard = self.guard()
+        await self.guess(guard)
+        before = self.rows()
+        self.now += 10 * 86_400.0
+        await self.guess(guard, self.request("PJSIP/7", "7"))
+        self.assertGreater(self.rows(), before)
+        await self.guess(guard, self.request("PJSIP/7", "7"))
+        self.assertEqual(self.rows(), before)
+
+    async def test_without_a_database(self) -> None:
+        """A guard without a database has nothing to delete and says nothing."""
+        await PinGuard(None, (), lambda: self.now).forget()
+        self.assertEqual(self.said(LogLevel.debug), [])
+
+    def rows(self) -> int:
+        """How many keys the database has."""
+        with closing(database.connect(self.path)) as connection:
+            return int(connection.execute("SELECT count(*) FROM pin_guesses").fetchone()[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, cast
@@ -144,6 +145,53 @@ class StandingTests(ProofCase):
         for wrong in (mark[:-1], "é", "", call_mark(KEY, request.uniqueid, request.channel, "22")):
             forged = self.channel(None, arguments=(f"secret={wrong}",))
             self.assertIs(self.standing(self.proofs(self.one), forged), Standing.FORGED)
+
+    def test_reconfigured(self) -> None:
+        """Other settings count for the calls that begin afterwards."""
+        proofs = self.proofs(self.one)
+        self.assertIs(self.standing(proofs, self.channel(None)), Standing.FORGED)
+        proofs.reconfigure(has_secret=False, allows_others=True)
+        self.assertIs(self.standing(proofs, self.channel(None)), Standing.FOREIGN)
+        proofs.reconfigure(has_secret=True, allows_others=False)
+        self.assertIs(self.standing(proofs, self.channel(None)), Standing.PROVEN)
+        proofs.reconfigure(has_secret=False, allows_others=False)
+        self.assertIs(self.standing(proofs, self.channel(None)), Standing.FORGED)
+
+    def test_unexpected_failure(self) -> None:
+        """A fault in asking Asterisk neither proves a call nor refuses it, and is logged with its traceback."""
+
+        class Faulty(FakeAMIConnection):
+            """A connection with a fault."""
+
+            def action_list(self, *arguments: Any, **named: Any) -> Any:
+                """Fail."""
+                raise ZeroDivisionError
+
+            action = action_list
+
+        faulty = Faulty()
+        faulty.comes_up()
+        proofs = self.proofs(self.one, faulty)
+        for asterisk in (None, self.one):
+            with capturedLogs() as logs:
+                self.assertIs(self.standing(proofs, self.channel(asterisk)), Standing.UNPROVEN)
+            (event,) = [event for event in logs if "PIN guard" in str(event["log_format"])]
+            self.assertIn("asking Asterisk for a channel failed unexpectedly", event["log_format"])
+            self.assertIn("log_failure", event)
+            gc.collect()
+            self.assertEqual(len(self.flushLoggedErrors()), 1)
+
+    def test_each_call_has_its_value(self) -> None:
+        """The value on a channel is drawn anew for each call, 32 hexadecimal digits that nobody can guess."""
+        proofs, values = self.proofs(self.one), set()
+        for _ in range(10):
+            channel = self.channel(self.one)
+            self.standing(proofs, channel)
+            ((_, _, name, value),) = [command.replace('"', "").split(" ") for command in channel.commands]
+            self.assertEqual(name, VARIABLE)
+            self.assertRegex(value, r"^[0-9a-f]{32}$")
+            values.add(value)
+        self.assertEqual(len(values), 10)
 
 
 class FlowTests(ProofCase):
