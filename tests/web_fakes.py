@@ -6,6 +6,7 @@ Only Asterisk is not there: calls that are asked for are a fake's.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import pathlib
 import re
 import secrets
@@ -149,7 +150,7 @@ class Answer:
         """The body as text."""
         return self.body.decode("utf-8")
 
-    @property
+    @functools.cached_property
     def _read(self) -> _Reader:
         reader = _Reader()
         reader.feed(self.html)
