@@ -24,8 +24,10 @@ GENERATED_DIGITS: Final = 6
 _MIN_OLD_DIGITS: Final = 3
 _DIGITS: Final = re.compile(r"[0-9]+")
 _RUN: Final = "01234567890123456789"
-_YEAR: Final = re.compile(r"(?:19|20)[0-9][0-9]")
-_WITH_YEAR_DIGITS: Final = 8
+_RUNS: Final = (_RUN, _RUN[::-1])
+_STEPS: Final = frozenset((*map("".join, pairwise(_RUN)), *map("".join, pairwise(_RUN[::-1])), *(d + d for d in _RUN)))
+"""Two digits as a run has them side by side."""
+_YEAR: Final = re.compile(r"(?:19|20)[0-9][0-9].{0,4}|.{0,4}(?:19|20)[0-9][0-9]", re.DOTALL)
 
 
 def check_pin(pin: str) -> str:
@@ -107,7 +109,8 @@ def is_obvious(pin: str) -> bool:
     digits more than once or there and back (112233, 123321), and up to eight digits that begin or end with a year
     (198401, 001984, 20061231).
     """
-    repeated = any(pin[:length] * (len(pin) // length) == pin for length in (1, 2, 3))
+    digits = len(pin)
+    repeated = pin[:1] * digits == pin or pin[:2] * (digits // 2) == pin or pin[:3] * (digits // 3) == pin
     return repeated or _is_run(pin) or _is_mirrored_run(pin) or _has_year(pin)
 
 
@@ -127,7 +130,7 @@ def _maybe_obvious() -> Iterator[str]:
         for year in range(1900, 2100):
             yield f"{year}{number:02d}"
             yield f"{number:02d}{year}"
-    for run in (_RUN, _RUN[::-1]):
+    for run in _RUNS:
         for place in range(len(run) - 2):
             yield run[place : place + 3] + run[place : place + 3][::-1]
         for digits in range(1, 7):
@@ -140,16 +143,18 @@ def _maybe_obvious() -> Iterator[str]:
 
 def _is_run(pin: str) -> bool:
     """Whether the digits are in a row up or down, each once or more."""
+    if pin[:2] not in _STEPS or pin[-2:] not in _STEPS:  # nearly all are none, so that this is quick for them
+        return False
     digits = "".join(digit for digit, _ in groupby(pin))
-    return digits in _RUN or digits in _RUN[::-1]
+    return any(digits in run for run in _RUNS)
 
 
 def _is_mirrored_run(pin: str) -> bool:
     """Whether the digits are in a row, there and back."""
     half = pin[: (len(pin) + 1) // 2]
-    return pin == pin[::-1] and (half in _RUN or half in _RUN[::-1])
+    return pin == pin[::-1] and any(half in run for run in _RUNS)
 
 
 def _has_year(pin: str) -> bool:
     """Whether it is a year and not many digits more."""
-    return len(pin) <= _WITH_YEAR_DIGITS and bool(_YEAR.fullmatch(pin[:4]) or _YEAR.fullmatch(pin[-4:]))
+    return bool(_YEAR.fullmatch(pin))
