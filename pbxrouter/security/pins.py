@@ -30,8 +30,10 @@ _ROWS_OF_THREE: Final = tuple(
     for step in range(-4, 5)
     if 0 <= first + 2 * step <= 9
 )
-_YEAR: Final = re.compile(r"(?:19|20)[0-9][0-9]")
-_WITH_YEAR_DIGITS: Final = 8
+_RUNS: Final = (_RUN, _RUN[::-1])
+_STEPS: Final = frozenset((*map("".join, pairwise(_RUN)), *map("".join, pairwise(_RUN[::-1])), *(d + d for d in _RUN)))
+"""Two digits as a run has them side by side."""
+_YEAR: Final = re.compile(r"(?:19|20)[0-9][0-9].{0,4}|.{0,4}(?:19|20)[0-9][0-9]", re.DOTALL)
 
 
 def check_pin(pin: str) -> str:
@@ -138,7 +140,7 @@ def _maybe_obvious() -> Iterator[str]:
         for year in range(1900, 2100):
             yield f"{year}{number:02d}"
             yield f"{number:02d}{year}"
-    for run in (_RUN, _RUN[::-1]):
+    for run in _RUNS:
         for place in range(len(run) - 2):
             yield run[place : place + 3] + run[place : place + 3][::-1]
         for digits in range(1, 7):
@@ -151,14 +153,16 @@ def _maybe_obvious() -> Iterator[str]:
 
 def _is_run(pin: str) -> bool:
     """Whether the digits are in a row up or down, each once or more."""
+    if pin[:2] not in _STEPS or pin[-2:] not in _STEPS:  # nearly all are none, so that this is quick for them
+        return False
     digits = "".join(digit for digit, _ in groupby(pin))
-    return digits in _RUN or digits in _RUN[::-1]
+    return any(digits in run for run in _RUNS)
 
 
 def _is_mirrored_run(pin: str) -> bool:
     """Whether the digits are in a row, there and back."""
     half = pin[: (len(pin) + 1) // 2]
-    return pin == pin[::-1] and (half in _RUN or half in _RUN[::-1])
+    return pin == pin[::-1] and any(half in run for run in _RUNS)
 
 
 def _is_of_rows(pin: str) -> bool:
@@ -177,4 +181,4 @@ def _is_row(digits: str) -> bool:
 
 def _has_year(pin: str) -> bool:
     """Whether it is a year and not many digits more."""
-    return len(pin) <= _WITH_YEAR_DIGITS and bool(_YEAR.fullmatch(pin[:4]) or _YEAR.fullmatch(pin[-4:]))
+    return bool(_YEAR.fullmatch(pin))
