@@ -99,7 +99,7 @@ class Counts:
         talked: finished calls that had been answered.
         served: finished calls without an answer that did not fail: voicemail, a prompt, a conference of
             one, or calls that became part of another.
-        talk_s: seconds from answer to end, summed over finished calls.
+        talk_s: seconds in which two people were connected, summed over finished calls.
         peak: maximum of simultaneous calls.
         failed: by reason, a key of REASONS.
     """
@@ -166,7 +166,7 @@ class CallCounts(CallListener):
                 counts.finished += 1
                 if call.answered is not None:
                     counts.talked += 1
-                    counts.talk_s += max(0.0, ended - call.answered)
+                    counts.talk_s += call.talk_s(ended)
                 elif reason is None:
                     counts.served += 1
                 else:

@@ -27,7 +27,7 @@ from twisted.logger import Logger
 
 from pbxrouter.ami import AMIConnection, AMIMessage, ChannelCheck, is_whole, with_reporting_hint
 from pbxrouter.call import CallRecord
-from pbxrouter.counter.call_table import CallTable, ChannelSeen, LiveCall
+from pbxrouter.counter.call_table import CallTable, ChannelSeen, ChannelTalk, LiveCall
 from pbxrouter.counter.clock import AsteriskClock
 from pbxrouter.counter.counts import CallCounts
 from pbxrouter.counter.writer import CounterWriter
@@ -49,7 +49,20 @@ CONFIRM_S: Final = 0.1
 EARLY_RECORDS: Final = 1000
 """Reports of the gateway that are kept because they came before the call's first event."""
 
-EVENTS: Final = ("Newchannel", "BridgeEnter", "BridgeLeave", "Hangup", "DialEnd")
+EVENTS: Final = (
+    "Newchannel",
+    "BridgeEnter",
+    "BridgeLeave",
+    "Hangup",
+    "DialEnd",
+    "HangupRequest",
+    "SoftHangupRequest",
+    "Rename",
+)
+UNCHANGING: Final = ("DialEnd", "HangupRequest", "SoftHangupRequest")
+"""Events after which the calls in progress are shown as before."""
+NOT_WHOLE: Final = ("DialEnd", "Rename")
+"""Events without the headers of one channel. They count nothing."""
 
 _DURATION: Final = re.compile(r"(\d{1,6}):(\d\d):(\d\d)")
 
@@ -151,6 +164,10 @@ class CallCounter(MultiService):
         """The call of a channel; None if the channel is not known."""
         return self._table.call_of(uniqueid)
 
+    def talk_of(self, uniqueid: str) -> ChannelTalk | None:
+        """The talk of a channel; None if the channel is not known, or has ended a minute ago."""
+        return self._table.talk_of(uniqueid)
+
     @property
     def unknown_s(self) -> float:
         """Seconds since the process started in which calls were not counted, a present gap included."""
@@ -177,8 +194,8 @@ class CallCounter(MultiService):
     def _event(self, name: str, message: AMIMessage) -> None:
         if not self._listening:
             return
-        # DialEnd counts nothing; an event that a caller has merged with another is ignored.
-        if name != "DialEnd" and not is_whole(message):
+        # An event that a caller has merged with another is ignored.
+        if name not in NOT_WHOLE and not is_whole(message):
             return
         self._notice_step()
         when = self._time.to_local(message.get("Timestamp"), self._now())
@@ -186,7 +203,7 @@ class CallCounter(MultiService):
             self._hangup_received(message, when)
             return
         self._table.event(name, message.get, when)
-        self.changes += name != "DialEnd"
+        self.changes += name not in UNCHANGING
         if self._early and name == "Newchannel":
             self._take_early(message.get("Uniqueid"))
 
@@ -380,4 +397,6 @@ def _channel_seen(item: AMIMessage) -> ChannelSeen:
         item.get("BridgeId"),
         item.get("CallerIDNum"),
         item.get("Exten"),
+        item.get("Channel"),
+        item.get("Application"),
     )

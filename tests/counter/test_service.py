@@ -730,7 +730,8 @@ class ServiceTests(DatabaseCase):
         ):
             self.manager.says(name, uniqueid, "a", Timestamp=f"{NOW + at}", **more)
         self.wait()
-        self.assertEqual(self.rows("SELECT talked, talk_seconds FROM counter_minutes"), [(1, 2.5)])
+        # The talk ends when the first of the two hangs up.
+        self.assertEqual(self.rows("SELECT talked, talk_seconds FROM counter_minutes"), [(1, 1.75)])
 
     def test_clock_of_asterisk(self) -> None:
         """If Asterisk's clock is an hour ahead its times are corrected; this is logged once for each change."""
@@ -886,7 +887,9 @@ class ServiceTests(DatabaseCase):
     def test_subscribed(self) -> None:
         """The counter subscribes to these events."""
         self.assertEqual(
-            set(self.manager.handlers), {"Newchannel", "BridgeEnter", "BridgeLeave", "Hangup", "DialEnd", "Shutdown"}
+            set(self.manager.handlers),
+            {"Newchannel", "BridgeEnter", "BridgeLeave", "Hangup", "DialEnd", "Shutdown"}
+            | {"HangupRequest", "SoftHangupRequest", "Rename"},
         )
 
     # --- reports of the gateway that come early ---
