@@ -27,6 +27,7 @@ from pbxrouter.lazy import lazy_names
 
 if TYPE_CHECKING:
     from pbxrouter.counter.service import CallCounter
+    from pbxrouter.counter.talk import TalkOfCalls
 
 __all__ = [
     "ALL",
@@ -38,6 +39,7 @@ __all__ = [
     "LiveCalls",
     "OutcomeTotals",
     "Report",
+    "TalkOfCalls",
     "busiest",
     "live_calls",
     "live_version",
@@ -47,4 +49,4 @@ __all__ = [
     "totals",
 ]
 
-__getattr__ = lazy_names(__name__, {"CallCounter": "service"})
+__getattr__ = lazy_names(__name__, {"CallCounter": "service", "TalkOfCalls": "talk"})

@@ -79,7 +79,7 @@ class ChannelTalk:
         since: when the present talk began; None while there is none.
         ended: when the channel was hung up; None before.
         hung_up_by: which side hung it up.
-        place: context and extension where it was when it ended; ``("", "")`` before, or if they are not known.
+        place: context and extension where it was hung up; ``("", "")`` before, or if they are not known.
         certain: False if a talk may have begun or ended unseen.
     """
 
@@ -104,6 +104,13 @@ class ChannelTalk:
     def seconds(self, mark: int = 0) -> float:
         """Seconds of the ended talks, without the first ``mark`` of them."""
         return sum(max(0.0, ended - began) for began, ended in self.talks[mark:])
+
+    def hang_up_requested(self, by: HungUpBy, context: str, extension: str) -> None:
+        """Note by which side the channel is hung up, and where it was then; the first to do so counts."""
+        if self.hung_up_by is HungUpBy.UNKNOWN:
+            self.hung_up_by = by
+        if self.place == ("", ""):
+            self.place = (context[:MAX_TEXT], extension[:MAX_TEXT])
 
     def begin(self, now: float) -> None:
         """Two people talk from now on."""
@@ -313,13 +320,11 @@ class CallTable:
                 self._enter(bridge, uniqueid, now)
         elif name == "BridgeLeave":
             self._leave(uniqueid, now)
-        elif name == "HangupRequest":
-            self._talks[uniqueid].hung_up_by = HungUpBy.FAR_END
-        elif name == "SoftHangupRequest":
-            if self._talks[uniqueid].hung_up_by is HungUpBy.UNKNOWN:
-                self._talks[uniqueid].hung_up_by = HungUpBy.PBX
+        elif name in ("HangupRequest", "SoftHangupRequest"):
+            by = HungUpBy.FAR_END if name == "HangupRequest" else HungUpBy.PBX
+            self._talks[uniqueid].hang_up_requested(by, headers("Context"), headers("Exten"))
         elif name == "Hangup":
-            self._talks[uniqueid].place = (headers("Context")[:MAX_TEXT], headers("Exten")[:MAX_TEXT])
+            self._talks[uniqueid].hang_up_requested(HungUpBy.UNKNOWN, headers("Context"), headers("Exten"))
             self._hang_up(uniqueid, now, headers("Cause")[:MAX_TEXT])
 
     def resync(

@@ -57,7 +57,7 @@ _BY_OUTCOME: Final = {
     "NODRIVER": "gateway",
     "STOPPED": "gateway",
 }
-_BY_VERDICT: Final = {Verdict.DENY: "DENIED", Verdict.INVALID: "INVALID"}
+_BY_VERDICT: Final = {Verdict.DENY: "DENIED", Verdict.INVALID: "INVALID", Verdict.ALLOW: "DONE"}
 _BY_DIAL_STATUS: Final = {
     "BUSY": "busy",
     "NOANSWER": "noanswer",
@@ -179,7 +179,7 @@ class CallCounts(CallListener):
         its mapping, and the last outcome stands.
         """
         if outcome == "HANGUP" and decision is not None:
-            # They went when they heard what was decided.
+            # They went when they heard what was decided, or from an application such as a prompt.
             outcome = _BY_VERDICT.get(decision.verdict, outcome)
         if outcome != "DEAD":  # run on what is left of a call (in h), which says nothing new
             call.outcome, call.changed = outcome, True

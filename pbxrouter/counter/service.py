@@ -164,6 +164,11 @@ class CallCounter(MultiService):
         """The call of a channel; None if the channel is not known."""
         return self._table.call_of(uniqueid)
 
+    @property
+    def sees_talk(self) -> bool:
+        """Whether Asterisk sends the events that tell of talk."""
+        return True
+
     def talk_of(self, uniqueid: str) -> ChannelTalk | None:
         """The talk of a channel; None if the channel is not known, or has ended a minute ago."""
         return self._table.talk_of(uniqueid)

@@ -210,7 +210,7 @@ def _talks_text(call: LiveCall, talk_of: Callable[[str], ChannelTalk | None]) ->
 
 
 def _restore_talk(call: LiveCall, talks: dict[str, ChannelTalk], text: object) -> None:
-    """Read what ``_talks_text`` made; of a row without it, or damaged by hand, talk is taken to last since the answer."""
+    """Read what ``_talks_text`` made; without it, or if it was damaged by hand, talk has lasted since the answer."""
     try:
         read = json.loads(text_of(text))
         if call.answered is not None:

@@ -41,7 +41,7 @@ from pbxrouter.control import (
     ReloadCommand,
     WatchCommand,
 )
-from pbxrouter.counter import CallCounter
+from pbxrouter.counter import CallCounter, TalkOfCalls
 from pbxrouter.database import LimitedDatabase, Store
 from pbxrouter.database.rules import read_rules
 from pbxrouter.drivers import load_drivers
@@ -145,6 +145,8 @@ def build(
     proofs = CallProofs(has_secret=bool(secret), allows_others=bool(config.fastagi.allow), key=key)
     worker = Worker(reactor, "journal")
     journal = CallJournal(Path(config.database), time.time, worker.run)
+    history = HistoryWriter(store, config.history.keep_days, reactor, time.time, journal)
+    talk = TalkOfCalls(reactor, history)
     flow = CallFlow(
         engine,
         drivers,
@@ -157,6 +159,7 @@ def build(
         trunks=config.trunks,
         journal=journal,
         proofs=proofs,
+        talks=talk,
     )
 
     reload.add(reload_parts.calls(flow, guard, drivers))
@@ -171,9 +174,9 @@ def build(
     WorkerService(worker).setServiceParent(gateway)
     every(FORGET_EVERY_S, guard.forget, reactor, gateway)
     every(PinCalls.WRITE_EVERY_S, pin_calls.write, reactor, gateway)
-    history = HistoryWriter(store, config.history.keep_days, reactor, time.time, journal)
     history.setServiceParent(gateway)
-    reports.add(history.report)
+    talk.setServiceParent(gateway)
+    reports.add(talk.report)
     reloader.setServiceParent(gateway)
     LastRecords(flow, reactor).setServiceParent(gateway)
     gateway_id = id_of(config)
@@ -201,7 +204,7 @@ def build(
         asterisk.setServiceParent(gateway)
     proofs.managers = [asterisk.manager for asterisk in asterisks if asterisk.manager is not None]
     proofs.is_complete = len(proofs.managers) == len(asterisks)
-    counters = add_counters(config, asterisks, store, reports, reactor)
+    counters = talk.counters = add_counters(config, asterisks, store, reports, reactor)
     reload.add(reload_parts.days(history, counters))
     reload.add(reload_parts.asterisks(asterisks))
     originators = {asterisk.name: asterisk.originator for asterisk in asterisks if asterisk.originator is not None}

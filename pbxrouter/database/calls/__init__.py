@@ -2,6 +2,7 @@
 
 from pbxrouter.database.calls.history import (
     CHUNK,
+    GOES_ON,
     UNKNOWN,
     CallPage,
     CallRow,
@@ -10,17 +11,20 @@ from pbxrouter.database.calls.history import (
     Search,
     add_calls,
     call,
+    complete_calls,
     csv_cells,
     csv_heading,
     find_calls,
     find_page,
     forget_calls,
+    left_calls,
     outcomes,
     trace_text,
 )
 
 __all__ = [
     "CHUNK",
+    "GOES_ON",
     "UNKNOWN",
     "CallPage",
     "CallRow",
@@ -29,11 +33,13 @@ __all__ = [
     "Search",
     "add_calls",
     "call",
+    "complete_calls",
     "csv_cells",
     "csv_heading",
     "find_calls",
     "find_page",
     "forget_calls",
+    "left_calls",
     "outcomes",
     "trace_text",
 ]
