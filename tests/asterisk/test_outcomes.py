@@ -141,7 +141,7 @@ class OutcomeTest(AsteriskTest):
 
 
 TALK_RULES = {
-    "71": ("dial", "Local/21@own-leg/n"),
+    "71": ("dial", "Local/{number}@own-leg/n"),
     "72": ("dial", "Local/answer@callee"),
     "73": ("conference", ""),
 }
