@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pbxrouter.counter.call_table import DOCTOR_PREFIX
 from pbxrouter.counter.counts import (
     ALL,
     MINUTE_S,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ALL",
+    "DOCTOR_PREFIX",
     "MINUTE_S",
     "REASONS",
     "CallCounter",

@@ -21,6 +21,9 @@ from typing import Final
 REMEMBER_HUNG_UP_S: Final = 60.0
 """How long a Uniqueid is remembered after its Hangup, so that a late event revives nothing."""
 
+DOCTOR_PREFIX: Final = "pbxrouter-doctor-"
+"""Begins the Uniqueids of channels that the doctor makes, which are no call."""
+
 JOINED: Final = "joined"
 """Used in place of a Q.850 cause: the call's last channel became part of another call."""
 
@@ -245,6 +248,18 @@ class CallTable:
         linkedid = self._linkedids.get(uniqueid)
         return None if linkedid is None else self._calls[linkedid]
 
+    def has_hung_up(self, uniqueid: str) -> bool:
+        """Whether a channel was hung up less than REMEMBER_HUNG_UP_S ago."""
+        return uniqueid in self._hung_up
+
+    def is_bridged(self, uniqueid: str) -> bool:
+        """Whether a channel is in a bridge that connects."""
+        return uniqueid in self._bridge_of
+
+    def is_waiting(self, bridge: str) -> bool:
+        """Whether channels only wait in a bridge."""
+        return bridge in self._holding
+
     def talk_of(self, uniqueid: str) -> ChannelTalk | None:
         """A channel's talk; None if the channel is not known, or no longer."""
         return self._talks.get(uniqueid)
@@ -304,6 +319,8 @@ class CallTable:
             return
         if name == "Newchannel":
             self._forget_old(now)
+            if uniqueid.startswith(DOCTOR_PREFIX):
+                return
             if uniqueid not in self._linkedids and uniqueid not in self._hung_up:
                 self._add(uniqueid, linkedid, now, headers("CallerIDNum"), headers("Exten"), headers("Channel"))
             return
@@ -354,6 +371,8 @@ class CallTable:
                 self._talks[uniqueid].certain = False
                 self._hang_up(uniqueid, now, "", unseen_since)
         for item in seen.values():
+            if item.uniqueid.startswith(DOCTOR_PREFIX):
+                continue
             if item.uniqueid not in self._linkedids and item.uniqueid not in self._hung_up:
                 self._add(item.uniqueid, item.linkedid, now - item.duration_s, item.caller, item.number, item.name)
                 self._calls[item.linkedid].certain = False
