@@ -19,7 +19,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import Final, NoReturn
+from typing import Final, NoReturn, Protocol
 
 from twisted.logger import Logger
 
@@ -83,6 +83,7 @@ class _Conversation:
         "listed",
         "locked_by",
         "mark",
+        "may_talk",
         "proof",
     )
 
@@ -97,6 +98,7 @@ class _Conversation:
         self.mark = ""
         self.endpoint = ""
         self.proof: Proof | None = None
+        self.may_talk = False  # whether an application was run that connects people
 
     @property
     def peer(self) -> str:
@@ -107,6 +109,14 @@ class _Conversation:
     def in_application(self) -> bool:
         """Whether the mapping's application runs in Asterisk now, which needs no gateway."""
         return self.listed.phase is Phase.RUNNING and getattr(self.channel, "in_application", True)
+
+
+class Talks(Protocol):
+    """Tells of the talk of channels, by AMI."""
+
+    def talks_so_far(self, uniqueid: str) -> int | None:
+        """Number of talks that a channel has had; None if the channel is not known."""
+        ...
 
 
 class CallFlow:
@@ -126,6 +136,7 @@ class CallFlow:
         pin_changes: changes PINs by phone; by default they cannot be.
         journal: where calls are written before they are in the history; by default nowhere.
         proofs: proves calls that key a PIN to be Asterisk's; by default they are taken to be.
+        talks: tells of the talk of channels; by default only Asterisk's variables do.
     """
 
     log = Logger()
@@ -145,8 +156,10 @@ class CallFlow:
         journal: CallJournal | None = None,
         proofs: CallProofs | None = None,
         seconds: Callable[[], float] = time.monotonic,
+        talks: Talks | None = None,
     ) -> None:
         self._journal = journal
+        self._talks = talks
         self._proofs = proofs
         self._trunks = frozenset(trunks)
         self._pin_changes = pin_changes
@@ -187,10 +200,14 @@ class CallFlow:
         entry = JournalEntry("", began) if journal is None else journal.begin(listed, channel.request)
         call = _Conversation(channel, listed, self._seconds(), entry)
         self._conversations.add(call)
+        talks_before = self._talks_so_far(call)
         try:
             outcome = await self._converse(call)
         except GatewayStopping as stop:
             outcome, note = _outcome_of_stop(call, stop)
+        except ConnectionClosed:
+            knows_hangup = getattr(channel, "saw_hangup", False)
+            outcome = Outcome(GatewayOutcome.HUNG_UP if knows_hangup else GatewayOutcome.LOST)
         except ChannelHungUp:
             outcome = Outcome(GatewayOutcome.HUNG_UP)
         except ProtocolViolation as violation:
@@ -202,8 +219,26 @@ class CallFlow:
         if call.locked_by is not None and outcome.status in (GatewayOutcome.DENIED, GatewayOutcome.HUNG_UP):
             outcome = Outcome(GatewayOutcome.LOCKED_OUT, hang_up=outcome.hang_up)
             source = _source_of(call.locked_by)
+        if not call.may_talk:
+            outcome = replace(outcome, answered_s=0)
         ended = began + self._seconds() - call.began
-        self._report(CallRecord(channel.request, call.decision, outcome, entry.began, ended, note, entry.key, source))
+        self._report(
+            CallRecord(
+                channel.request,
+                call.decision,
+                outcome,
+                entry.began,
+                ended,
+                note,
+                entry.key,
+                source,
+                talks_before or 0,
+            )
+        )
+
+    def _talks_so_far(self, call: _Conversation) -> int | None:
+        """Number of talks of the call's channel so far; None if AMI does not tell of them."""
+        return None if self._talks is None else self._talks.talks_so_far(call.channel.request.uniqueid)
 
     async def _converse(self, call: _Conversation) -> Outcome:
         if call.channel.request.is_hung_up:
@@ -409,14 +444,14 @@ class CallFlow:
         pins = None
         if changes is not None:
             pins = changes.of(call.channel, mapping.map_id, decision.number, lambda: self._pin_source(call))
+        call.may_talk = getattr(driver, "connects", True)
+        has_talk = self._talks_so_far(call) is not None
         try:
-            return await driver.run(Call(call.channel, caller, decision.number, mapping.data, pins))
+            return await driver.run(Call(call.channel, caller, decision.number, mapping.data, pins, has_talk))
         except ConnectionClosed:
             raise
         except ChannelHungUp:
-            if pins is not None and pins.locked_by is not None:
-                return Outcome(GatewayOutcome.HUNG_UP)
-            return Outcome()  # the caller ends most applications by hanging up
+            return Outcome(GatewayOutcome.HUNG_UP)
         finally:
             if pins is not None and pins.locked_by is not None:
                 call.locked_by = pins.locked_by

@@ -22,6 +22,7 @@ from pbxrouter.rules import normalise_number
 IGNORE_FORWARDING: Final = "i"
 """Dial()'s option to ignore forwarding requests of called phones."""
 
+_LOCAL: Final = re.compile(r"(?:\A|&)Local/", re.IGNORECASE)
 _ARGUMENT: Final = re.compile(r"\([^)]*\)")
 
 
@@ -40,8 +41,20 @@ class Dial:
         target = dial_string(call.data, call.number, call.caller, self._technologies)
         is_outside = any(goes_outside(part, self._trunks) for part in target.split("&"))
         options = self._options_outside if is_outside else self._options
+        talk_is_known = await self._tells_talk(call, target)
         result = await verbs.dial(call.channel, target, self._dial.timeout, options)
-        return Outcome(result.status, result.cause, result.answered_s)
+        if result.status == "ANSWER":
+            return Outcome(result.status, result.cause, result.answered_s if talk_is_known else None)
+        return Outcome(result.status, result.cause, 0)
+
+    async def _tells_talk(self, call: Call, target: str) -> bool:
+        """Whether Asterisk's ANSWEREDTIME will be the talk: it runs from the caller's own answer.
+
+        Whether a person or a prompt is behind a Local channel it does not tell.
+        """
+        if call.has_talk or _LOCAL.search(target):
+            return False
+        return not await verbs.may_be_answered(call.channel)
 
 
 def dial_options(options: str, forwarding: bool) -> str:

@@ -130,6 +130,7 @@ class FastAGIProtocol(Protocol):
     Attributes:
         request: the opening block; empty until it is complete.
         state: changed by ``_move`` only.
+        saw_hangup: whether Asterisk has told that the caller is gone.
     """
 
     log = Logger()
@@ -140,6 +141,7 @@ class FastAGIProtocol(Protocol):
         self._has_slot = has_slot
         self.request = AGIRequest({})
         self.state = State.OPENING
+        self.saw_hangup = False
         self._reader = AGIReader(self._line_received)
         self._command = ""
         self._waiting: Deferred[AGIReply] | None = None
@@ -313,6 +315,7 @@ class FastAGIProtocol(Protocol):
         """Pass a reply to the command that waits, unless it is a -1 that a HANGUP line may explain."""
         command = self._command
         if reply.code == 511:
+            self.saw_hangup = True
             event = Event.DEAD_REPLY
         elif reply.result == "-1" and may_mean_hangup(command) and not outlives_caller(command):
             event = Event.MINUS_ONE
@@ -334,6 +337,7 @@ class FastAGIProtocol(Protocol):
         self._finish(reply)
 
     def _hangup_received(self) -> None:
+        self.saw_hangup = True
         if self._move(Event.HANGUP) is State.DEAD_ASKED:
             if allowed_when_hung_up(self._command):
                 # The reply has the result of the application, and will come soon.

@@ -174,7 +174,7 @@ class StandingTests(ProofCase):
         proofs = self.proofs(self.one, faulty)
         for asterisk in (None, self.one):
             with capturedLogs() as logs:
-                self.assertIs(self.standing(proofs, self.channel(asterisk)), Standing.UNPROVEN)
+                self.assertIs(self.standing(proofs, self.channel(asterisk)), Standing.FOREIGN)
             (event,) = [event for event in logs if "PIN guard" in str(event["log_format"])]
             self.assertIn("asking Asterisk for a channel failed unexpectedly", event["log_format"])
             self.assertIn("log_failure", event)
