@@ -385,7 +385,7 @@ class CallFlow:
             if decision.verdict is Verdict.DENY:
                 self._guard.wrong(attempt, request, call.peer, decision.number)
             else:
-                await self._guard.right(attempt)
+                await self._guard.right(attempt, decision.user or "")
         finally:
             self._guard.give_up(attempt)
         return decision
