@@ -164,7 +164,7 @@ class StandingTests(ProofCase):
             """A connection with a fault."""
 
             def action_list(self, *arguments: Any, **named: Any) -> Any:
-                """Fail."""
+                """Raise an error that no code expects."""
                 raise ZeroDivisionError
 
             action = action_list
