@@ -90,7 +90,7 @@ class GatewayProcess:
 
     def init(self) -> None:
         """Make what ``pbxrouter init --sample`` makes, which runs once in this process."""
-        for path in _sample().iterdir():
+        for path in _sample().glob("x.db*"):
             shutil.copy(path, self.folder / path.name)
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
