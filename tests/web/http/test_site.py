@@ -186,7 +186,8 @@ class BoundsTests(SynchronousTestCase):
     def test_half_open_flood(self) -> None:
         """4500 connections without a request hold an eighth of the slots; requests from anywhere are answered."""
         self.site = BoundedSite(self.site.resource)
-        self.site.reactor = Unmoving()
+        still: Any = Unmoving()
+        self.site.reactor = still
         flood = [self.connect() for _ in range(4500)]
         open_still = [channel for channel, transport in flood if not transport.disconnected]
         self.assertEqual(open_still, [channel for channel, _ in flood[-512:]])
