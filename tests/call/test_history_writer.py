@@ -22,7 +22,9 @@ from pbxrouter.call.history_writer import (
     row_of,
 )
 from pbxrouter.call.record import CallRecord
-from pbxrouter.database.calls.history import CallRow, Search, csv_cells, csv_heading, find_calls
+from pbxrouter.config import Zone
+from pbxrouter.database.calls.csv_rows import CallsCsv
+from pbxrouter.database.calls.history import CallRow, Search, find_calls
 from pbxrouter.drivers import Outcome
 from pbxrouter.errors import StoreError
 from pbxrouter.rules.model import Decision, Mapping, Verdict
@@ -299,9 +301,10 @@ class Talk(SynchronousTestCase):
             outcome: replace(row, outcome=outcome).talk_s for outcome in ("ANSWER", "DONE", "LEFT", "BUSY", "DENIED")
         }
         self.assertEqual(said, {"ANSWER": None, "DONE": None, "LEFT": None, "BUSY": 0, "DENIED": 0})
-        place = csv_heading().index("answered_s")
-        cells = [csv_cells(replace(row, answered_s=seconds))[place] for seconds in (None, 0, 7)]
-        self.assertEqual(cells, ["unknown", 0, 7])
+        csv = CallsCsv(Zone("UTC"))
+        place = csv.heading().split(",").index("answered_s")
+        cells = [csv.lines([replace(row, answered_s=seconds)]).split(",")[place] for seconds in (None, 0, 7)]
+        self.assertEqual(cells, ["unknown", "0", "7"])
 
 
 class Rows(HistoryCase):

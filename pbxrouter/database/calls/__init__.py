@@ -1,5 +1,6 @@
 """The history of calls in the database."""
 
+from pbxrouter.database.calls.csv_rows import CallsCsv
 from pbxrouter.database.calls.history import (
     CHUNK,
     GOES_ON,
@@ -12,8 +13,6 @@ from pbxrouter.database.calls.history import (
     add_calls,
     call,
     complete_calls,
-    csv_cells,
-    csv_heading,
     find_calls,
     find_page,
     forget_calls,
@@ -28,14 +27,13 @@ __all__ = [
     "UNKNOWN",
     "CallPage",
     "CallRow",
+    "CallsCsv",
     "KeptCall",
     "ListPosition",
     "Search",
     "add_calls",
     "call",
     "complete_calls",
-    "csv_cells",
-    "csv_heading",
     "find_calls",
     "find_page",
     "forget_calls",
