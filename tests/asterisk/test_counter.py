@@ -143,6 +143,7 @@ class CounterTest(AsteriskTest):
     """Tests with a gateway that counts, and mappings for every kind of result."""
 
     config = CONFIG
+    maxDiff = None
 
     def setUp(self) -> None:
         """Note the counts before the test; start to listen."""
