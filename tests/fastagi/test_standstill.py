@@ -234,6 +234,24 @@ class GuardTests(TestCase):
         still.drop("b")
         await self.until("the copy is closed", lambda: not is_open(asterisk))
 
+    async def test_tls(self) -> None:
+        """Of a connection over TLS the socket below it is passed on."""
+
+        class OverTLS:
+            def __init__(self, below: Any) -> None:
+                self.transport = below
+
+            def getHandle(self) -> object:
+                return object()
+
+        guard = await self.started()
+        transport, theirs = self.connection()
+        guard.hold("a", OverTLS(transport))
+        self.assertEqual(guard.unheld, 0)
+        transport.getHandle().close()
+        guard.drop("a")
+        await self.until("the copy is closed", lambda: not is_open(theirs))
+
     async def test_closed(self) -> None:
         """A connection that the gateway has closed is closed at once."""
         guard = await self.started()
