@@ -163,6 +163,10 @@ class FakeOwner:
         """Allow every log line."""
         return True
 
+    def may_log_forged(self, request: AGIRequest, peer: str) -> bool:
+        """Allow every log line."""
+        return True
+
     def closed(self, call: FastAGIProtocol) -> None:
         """Record the end of a connection."""
         self.events.append("closed")

@@ -139,6 +139,10 @@ class FastAGIFactory(ServerFactory):
         """Whether a line about a connection without a call may be logged; see Admission."""
         return self.admission.may_log(matter, peer)
 
+    def may_log_forged(self, request: AGIRequest, peer: str) -> bool:
+        """Whether a line about a connection that was refused as forged may be logged; see Admission."""
+        return self.admission.may_log_forged(peer) if request.uniqueid else self.may_log("unknown", peer)
+
     def closed(self, call: FastAGIProtocol) -> None:
         """Note that a connection is gone."""
         self._calls.discard(call)

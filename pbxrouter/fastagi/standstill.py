@@ -8,7 +8,7 @@ import sys
 from typing import Any, Final
 
 from twisted.application.service import MultiService
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ProcessDone
 from twisted.internet.interfaces import IReactorProcess
 from twisted.internet.protocol import ProcessProtocol
@@ -49,7 +49,7 @@ class StandstillGuard(MultiService):
         self._port: Any = None
         self.has_port = False
         self._restart = Timer(reactor)
-        self._ended: Deferred[None] | None = None
+        self._ended: Deferred[None] = succeed(None)  # fires when the process, if one runs, has ended
         every(BEAT_EVERY_S, self._beat, reactor, self)
 
     @property
@@ -77,8 +77,7 @@ class StandstillGuard(MultiService):
     async def _stop(self, parts: Deferred[Any]) -> None:
         await parts
         self._close()
-        if self._ended is not None:
-            await self._ended
+        await self._ended
 
     # --- the port ---
 
@@ -192,9 +191,7 @@ class StandstillGuard(MultiService):
     def process_ended(self, reason: Failure) -> None:
         """The process has ended."""
         self._close()
-        if self._ended is not None:
-            self._ended.callback(None)
-            self._ended = None
+        self._ended.callback(None)
         if self.running:
             if not reason.check(ProcessDone):
                 self.log.error("FastAGI: the process beside the gateway has ended: {why}", why=reason.getErrorMessage())

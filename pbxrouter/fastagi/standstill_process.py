@@ -146,12 +146,12 @@ class Watch:
             connection.close()
 
 
-def main() -> None:
+def main() -> None:  # pragma: no cover - in a process of its own, without the packages that measure
     """Watch the gateway at the other end of the socket whose descriptor is the argument."""
     with contextlib.suppress(OSError):
         os.setsid()  # a stop from the gateway's terminal is not for this process
     Watch(socket.socket(fileno=int(sys.argv[1]))).run()
 
 
-if __name__ == "__main__":
+if __name__ == "__main__":  # pragma: no cover - in a process of its own, without the packages that measure
     main()

@@ -10,6 +10,8 @@ from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IOpenSSLContextFactory
+from zope.interface import implementer
 
 from pbxrouter.errors import ConfigError
 from pbxrouter.text import sentence
@@ -25,6 +27,7 @@ def with_backlog(description: str) -> str:
     return description
 
 
+@implementer(IOpenSSLContextFactory)
 class _Context:
     """The TLS context of an ``ssl:`` endpoint, which may be replaced while it listens."""
 

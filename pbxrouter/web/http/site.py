@@ -147,7 +147,9 @@ class BoundedChannel(HTTPChannel):
     def refuse(self, status: bytes) -> None:
         """Close the connection with an answer that says why; what the peer still sends is not read."""
         transport: Any = self.transport
-        transport.write(b"HTTP/1.1 " + status + b"\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+        transport.write(
+            b"HTTP/1.1 " + status + b"\r\nCache-Control: no-store\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+        )
         self.loseConnection()
 
     def lineLengthExceeded(self, line: bytes) -> None:
