@@ -469,6 +469,24 @@ class GuardTests(TestCase):
         still.drop("b")
         await self.until("the copy is closed", lambda: not is_open(asterisk))
 
+    async def test_tls(self) -> None:
+        """Of a connection over TLS the socket below it is passed on."""
+
+        class OverTLS:
+            def __init__(self, below: Any) -> None:
+                self.transport = below
+
+            def getHandle(self) -> object:
+                return object()
+
+        guard = await self.started()
+        transport, theirs = self.connection()
+        guard.hold("a", OverTLS(transport))
+        self.assertEqual(guard.unheld, 0)
+        transport.getHandle().close()
+        guard.drop("a")
+        await self.until("the copy is closed", lambda: not is_open(theirs))
+
     async def test_closed(self) -> None:
         """A connection that the gateway has closed is closed at once."""
         guard = await self.started()
@@ -479,33 +497,14 @@ class GuardTests(TestCase):
         guard.drop("a")
         await self.until("the copy is closed", lambda: not is_open(theirs))
 
-    async def test_port(self) -> None:
-        """The process gets the port, also the one that is started anew; once it is closed, it is closed there, too."""
+    async def test_process_that_ends(self) -> None:
+        """A process that is killed is started again, with the port and the calls that there are; the log says so."""
         guard = await self.started()
         listener = socket.create_server(("127.0.0.1", 0))
         self.addCleanup(listener.close)
         listener.setblocking(False)
         address = listener.getsockname()
         guard.listen(listener)
-        (child,) = children()
-        os.kill(child, signal.SIGKILL)
-        await self.until("its end is seen", lambda: not guard.is_active)
-        await self.until("it is started again", lambda: guard.is_active)
-        (beats,) = list(guard)
-        await self.until("it has the port", lambda: guard.has_port)
-        await beats.stopService()
-        asterisk = socket.create_connection(address)
-        self.addCleanup(asterisk.close)
-        asterisk.sendall(b"agi_network: yes\n\n")
-        asterisk.setblocking(False)
-        await self.until("the call is turned away", lambda: not is_open(asterisk))
-        listener.close()
-        guard.deaf()
-        await self.until("nothing listens", lambda: refuses(address))
-
-    async def test_process_that_ends(self) -> None:
-        """A process that is killed is started again, with the calls that there are; the log says so."""
-        guard = await self.started()
         transport, theirs = self.connection()
         guard.hold("a", transport)
         (child,) = children()
@@ -516,9 +515,17 @@ class GuardTests(TestCase):
         await self.until("it is started again", lambda: guard.is_active)
         self.assertNotEqual(children(), [child])
         (beats,) = list(guard)
-        await self.until("both are passed on", lambda: not guard.unheld)
+        await self.until("both are passed on", lambda: guard.has_port and not guard.unheld)
+        asterisk = socket.create_connection(address)
+        self.addCleanup(asterisk.close)
+        asterisk.sendall(b"agi_network: yes\n\n")
+        asterisk.setblocking(False)
         await beats.stopService()
         await self.until("both are shut down", lambda: not is_open(theirs) and not is_open(other))
+        await self.until("who is not accepted is turned away", lambda: not is_open(asterisk))
+        listener.close()
+        guard.deaf()
+        await self.until("nothing listens", lambda: refuses(address))
         self.assertEqual(self.flushLoggedErrors(), [])
 
     async def test_many_at_once(self) -> None:
