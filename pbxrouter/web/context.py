@@ -17,7 +17,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 
 from pbxrouter.call import ActiveCalls, PinGuard
-from pbxrouter.config import Config
+from pbxrouter.config import Config, Zone
 from pbxrouter.counter import CallCounter
 from pbxrouter.database import LimitedDatabase, Store
 from pbxrouter.doctor import Finding, LastRun
@@ -25,7 +25,6 @@ from pbxrouter.health import Health
 from pbxrouter.originate import Originator
 from pbxrouter.rules import RulesEngine, RulesReloader, RuleSurveyor
 from pbxrouter.security import PasswordHashes
-from pbxrouter.web.language import Zone
 
 ANSWER_S: Final = 30.0
 """Seconds for which a page or the API waits for the database."""
