@@ -1268,6 +1268,26 @@ class ClaimedTest(MagiServiceTest):
         self.clock.pump([LOOK_AGAIN_S] * 3)
         self.assertEqual(self.listed(), 0)
 
+    def test_lost_without_calls(self) -> None:
+        """What becomes another gateway's is logged if there are calls, and only then."""
+        for calls in (0, 1):
+            self.setUp()
+            self.claim.gain()
+            for number in range(calls):
+                self.start(uniqueid=f"1795.{number}")
+            self.claim.lose()
+            told = [(event["log_format"], event["count"]) for event in self.loud()]
+            self.assertEqual(told, [("MAGI: {count} calls are left to another gateway", 1)] * calls)
+
+    def test_forgotten(self) -> None:
+        """A call that has waited for as long as the dialplan lets it is forgotten when the next one comes."""
+        self.start(uniqueid="1795.1")
+        self.clock.advance(UNSERVED_S)
+        self.start(uniqueid="1795.2")
+        self.clock.rightNow -= 0.1
+        self.claim.gain(goes_on=True)
+        self.assertEqual([call.request.uniqueid for call in self.served], ["1795.2"])
+
     def test_stops(self) -> None:
         """A gateway that takes no further call lets another one take them."""
         self.claim.gain()
