@@ -31,7 +31,7 @@ from pbxrouter.errors import (
     ReplyTimeout,
 )
 from pbxrouter.magi.channel import RENEW_S
-from pbxrouter.magi.service import LOOK_AGAIN_S, MAX_UNSERVED, RELEASED_S, UNSERVED_S, MagiService
+from pbxrouter.magi.service import LOOK_AGAIN_S, RELEASED_S, UNSERVED_S, MagiService
 from pbxrouter.simulator import SimulatedCall
 from tests.ami_fakes import FakeAMIConnection, lines
 
@@ -1252,10 +1252,10 @@ class ClaimedTest(MagiServiceTest):
 
     def test_bounded(self) -> None:
         """Of the calls that another gateway serves only the last are remembered."""
-        for number in range(MAX_UNSERVED + 10):
+        for number in range(1010):
             self.start(uniqueid=f"1795.{number}")
         self.claim.gain(goes_on=True)
-        self.assertEqual(len(self.served), MAX_UNSERVED)
+        self.assertEqual(len(self.served), 1000)
         self.assertEqual(self.served[0].request.uniqueid, "1795.10")
 
     def test_lost(self) -> None:
