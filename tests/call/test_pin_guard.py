@@ -288,7 +288,7 @@ class InMemoryTests(GuardCase):
         def right(name: str) -> None:
             admit = self.memory.admit(self.request(f"PJSIP/{name}", name), 1)
             attempt = self.successResultOf(Deferred.fromCoroutine(admit))
-            self.successResultOf(Deferred.fromCoroutine(self.memory.right(attempt)))
+            self.successResultOf(Deferred.fromCoroutine(self.memory.right(attempt, f"user of {name}")))
 
         for name in ("1", "2", "1", "3"):
             right(name)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from pbxrouter.config import Zone
-from pbxrouter.database.calls.history import UNKNOWN_TALK, CallRow, steps_of
+from pbxrouter.database.calls.history import CallRow, steps_of
 from pbxrouter.text import csv_line
 
 BOM: Final = "\ufeff"
