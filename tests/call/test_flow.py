@@ -203,7 +203,7 @@ class WorkshopTable(FlowCase):
         """33 dials 21: there is a Dial, and nothing that makes a sound before it."""
         self.assertEqual(
             self.run_call("21", answers=DIAL_BUSY),
-            [*driving("2X", "dial"), "EXEC Dial PJSIP/21,60,i", *DIAL_ENDED],
+            [*driving("2X", "dial"), "CHANNEL STATUS", "EXEC Dial PJSIP/21,60,i", *DIAL_ENDED],
         )
         self.ended("BUSY")
         (record,) = self.reports.records
@@ -220,6 +220,7 @@ class WorkshopTable(FlowCase):
                 "ANSWER",
                 ASK_PIN,
                 *driving("3X", "dial"),
+                "CHANNEL STATUS",
                 "EXEC Dial IAX2/34,60,i",
                 *DIAL_ENDED,
             ],
@@ -657,10 +658,10 @@ class Running(FlowCase):
             self.ended("DONE")
 
     def test_driver_that_the_caller_ends(self) -> None:
-        """A caller who hangs up in an application was served."""
+        """A caller who hangs up in an application has hung up; what served them till then only its driver knows."""
         commands = self.serve_by(ChannelHungUp())
-        self.assertEqual(commands[3:], finished("DONE"))
-        self.ended("DONE")
+        self.assertEqual(commands[3:], finished("HANGUP"))
+        self.ended("HANGUP")
 
     def test_outcome_of_a_dead_channel(self) -> None:
         """An outcome that cannot be left for the dialplan any more is still reported."""
@@ -669,11 +670,11 @@ class Running(FlowCase):
         self.ended("BUSY")
 
     def test_connection_lost(self) -> None:
-        """A connection that ends in the application gives the outcome HANGUP."""
+        """A connection that ends in the application gives the outcome LOST: the caller has not hung up."""
         with capturedLogs() as logs:
             self.assertEqual(len(self.serve_by(ConnectionClosed())), 3)
         self.assertEqual(loud(logs), [])
-        self.ended("HANGUP")
+        self.ended("LOST")
 
     def test_gateway_stops(self) -> None:
         """A stop of the gateway is no hang-up: a call in an application goes on, one in a conversation was cut."""
@@ -911,6 +912,17 @@ class Guarded(FlowCase):
             [f"the PIN was not checked: too many wrong PINs of {endpoint}", "that was the last of 3 PIN prompts"],
         )
         self.assertEqual(decision.trace_lines().count(f"the PIN was not checked: too many wrong PINs of {endpoint}"), 1)
+
+    def test_source(self) -> None:
+        """Locked-out calls are counted by what is locked, on a trunk by the trunk; a call with checked PINs is not."""
+        for _ in range(2):
+            self.run_call("34", answers={"GET DATA": "200 result=000000"})
+        endpoint = SimulatedCall("34").channel.rpartition("-")[0]
+        self.assertEqual([record.source for record in self.reports.records], ["", f"locked out endpoint {endpoint}"])
+        self.guard.set_trunks([endpoint])
+        for _ in range(2):
+            self.run_call("34", answers={"GET DATA": "200 result=000000"})
+        self.assertEqual(self.reports.records[-1].source, f"locked out trunk {endpoint}")
 
     def test_right_one_costs_nothing(self) -> None:
         """However often the right PIN is keyed, none of them waits."""
@@ -1232,7 +1244,7 @@ class OverFastAGI(FlowCase):
         ends[0].goes()
         (event,) = loud(logs)
         self.assertIn("the rules are not loaded yet", formatEvent(event))
-        self.assertEqual(sorted(self.reports.statuses), ["FAILED", "HANGUP"])
+        self.assertEqual(sorted(self.reports.statuses), ["FAILED", "LOST"])
 
 
 class ForwardedCalls(FlowCase):
@@ -1246,6 +1258,7 @@ class ForwardedCalls(FlowCase):
             [
                 f"SET VARIABLE __PBXROUTER_FORWARDED_BY {SimulatedCall('21').uniqueid}&PJSIP/33",
                 *driving("2X", "dial"),
+                "CHANNEL STATUS",
                 "EXEC Dial PJSIP/21,60,i",
                 *DIAL_ENDED,
             ],

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import pathlib
 import sqlite3
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -22,7 +25,9 @@ from pbxrouter.call.history_writer import (
     row_of,
 )
 from pbxrouter.call.record import CallRecord
-from pbxrouter.database.calls.history import Search, find_calls
+from pbxrouter.config import Zone
+from pbxrouter.database.calls import CallsCsv
+from pbxrouter.database.calls.history import CallRow, Search, find_calls
 from pbxrouter.drivers import Outcome
 from pbxrouter.errors import StoreError
 from pbxrouter.net import QueueFigures
@@ -274,6 +279,75 @@ class Writing(HistoryCase):
         self.assertEqual(self.found(), ["21"])
         self.clock.advance(3600)
         self.assertEqual(self.found(), [])
+
+
+class Completing(HistoryCase):
+    """What is learnt later of a call."""
+
+    def row(self, outcome: str = "LEFT", key: str = "k") -> CallRow:
+        """The row of a call that may go on."""
+        return replace(row_of(record(outcome=outcome)), answered_s=None, call_key=key)
+
+    def shown(self) -> list[tuple[str, int | None]]:
+        """Outcome and talk of what the history has."""
+        return [(row.outcome, row.answered_s) for row in find_calls(self.connection, Search(), 10)]
+
+    def test_completed(self) -> None:
+        """Outcome and talk are replaced, of the row that has the key."""
+        self.history.add(self.row())
+        self.history.add(self.row(key="other"))
+        self.clock.advance(1)
+        self.assertEqual(self.shown(), [("LEFT", None)] * 2)
+        self.history.complete(replace(self.row(), answered_s=60))
+        self.history.complete(replace(self.row(key="gone"), answered_s=1))
+        self.history.complete(replace(self.row(key=""), answered_s=1))
+        self.store.away = True
+        self.clock.advance(1)
+        self.history.complete(replace(self.row("LOST", "other"), answered_s=7))
+        self.assertIsNotNone(self.history.outage.away_since)
+        self.store.away = False
+        self.clock.advance(1)
+        self.assertEqual(sorted(self.shown()), [("LEFT", 60), ("LOST", 7)])
+        self.assertIsNone(self.history.outage.away_since)
+
+    def test_left(self) -> None:
+        """The calls of the last day that may go on and whose talk is not known."""
+        self.now = 1008.0
+        for key, row in enumerate(
+            [
+                self.row("LEFT"),
+                self.row("LOST"),
+                self.row("UNKNOWN"),
+                self.row("ANSWER"),
+                replace(self.row("LEFT"), answered_s=3),
+                replace(self.row("LEFT"), began=-DAY_S, ended=-DAY_S + 5),
+            ]
+        ):
+            self.history.add(replace(row, call_key=f"k{key}"))
+        self.history.add(self.row(key=""))
+        self.clock.advance(1)
+        left = self.successResultOf(Deferred.fromCoroutine(self.history.left()))
+        self.assertEqual(
+            {(row.outcome, row.call_key) for row in left}, {("LEFT", "k0"), ("LOST", "k1"), ("UNKNOWN", "k2")}
+        )
+        self.store.away = True
+        self.assertEqual(self.successResultOf(Deferred.fromCoroutine(self.history.left())), [])
+
+
+class Talk(SynchronousTestCase):
+    """What is said of a call's talk."""
+
+    def test_unknown(self) -> None:
+        """None is unknown, but for outcomes after which no two people talked."""
+        row = replace(row_of(record()), answered_s=None)
+        said = {
+            outcome: replace(row, outcome=outcome).talk_s for outcome in ("ANSWER", "DONE", "LEFT", "BUSY", "DENIED")
+        }
+        self.assertEqual(said, {"ANSWER": None, "DONE": None, "LEFT": None, "BUSY": 0, "DENIED": 0})
+        text = CallsCsv(Zone("UTC"))
+        rows = [replace(row, answered_s=seconds) for seconds in (None, 0, 7)]
+        cells = [read["answered_s"] for read in csv.DictReader(io.StringIO(text.heading() + text.lines(rows)))]
+        self.assertEqual(cells, ["unknown", "0", "7"])
 
 
 class Rows(HistoryCase):

@@ -9,6 +9,7 @@ from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.task import deferLater
 from twisted.logger import LogEvent, LogLevel, formatEventAsClassicLogText, globalLogPublisher
 from twisted.trial.unittest import TestCase
 
@@ -68,11 +69,76 @@ class GuardCase(TestCase):
 class PinGuardTests(GuardCase):
     """The PIN guard across calls, gateways and restarts."""
 
+    def keyed_at_once(self, guard: PinGuard, count: int = 40) -> tuple[list[PinAttempt], Deferred[list[PinAttempt]]]:
+        """Key so many PINs at once; returns those that were ruled on, which grow, and the result when all were."""
+        ruled: list[PinAttempt] = []
+
+        async def key() -> PinAttempt:
+            ruled.append(await guard.admit(self.request(), 1))
+            return ruled[-1]
+
+        return ruled, gatherResults([Deferred.fromCoroutine(key()) for _ in range(count)])
+
+    async def until(self, ruled: list[PinAttempt], count: int) -> None:
+        """Wait until so many PINs were ruled on."""
+        while len(ruled) < count:
+            await deferLater(reactor, 0.001)
+
     async def test_at_the_same_time(self) -> None:
-        """Forty calls at once share the guesses of their endpoint."""
+        """Forty calls at once share the guesses of their endpoint; those for which none is left know it at the end."""
         guard = self.guard()
-        admitted = await gatherResults([Deferred.fromCoroutine(guard.admit(self.request(), 1)) for _ in range(40)])
+        ruled, everything = self.keyed_at_once(guard)
+        await self.until(ruled, FREE_GUESSES)
+        for attempt in ruled[:]:
+            guard.wrong(attempt, self.request(), "192.0.2.1", "34")
+        admitted = await everything
         self.assertEqual(sum(attempt.is_checked for attempt in admitted), FREE_GUESSES)
+        self.assertFalse((await guard.admit(self.request(), 1)).is_checked)  # at once
+
+    async def test_right_at_the_same_time(self) -> None:
+        """Forty right PINs at once are all checked, without delay: none is locked out by another's that is checked."""
+        guard = self.guard()
+        ruled, everything = self.keyed_at_once(guard)
+        for place in range(40):
+            await self.until(ruled, place + 1)
+            await guard.right(ruled[place])
+        admitted = await everything
+        self.assertEqual([(attempt.is_checked, attempt.ruling.delay_s) for attempt in admitted], [(True, 0.0)] * 40)
+        self.assertEqual([row for row in await self.counted(guard) if row[2] or row[3]], [])
+
+    async def test_one_right_at_the_same_time(self) -> None:
+        """A right PIN among wrong ones at once leaves its guess to one that waits; the others are not checked."""
+        guard = self.guard()
+        ruled, everything = self.keyed_at_once(guard, 10)
+        await self.until(ruled, FREE_GUESSES)
+        await guard.right(ruled[0])
+        await self.until(ruled, FREE_GUESSES + 1)
+        for attempt in ruled[1:]:
+            guard.wrong(attempt, self.request(), "192.0.2.1", "34")
+        admitted = await everything
+        self.assertEqual(sum(attempt.is_checked for attempt in admitted), FREE_GUESSES + 1)
+        self.assertIn(("endpoint", "PJSIP/33", FREE_GUESSES, 4), await self.counted(guard))
+
+    async def test_given_up(self) -> None:
+        """A check that fails keeps its guess and holds up no other; to give it up twice changes nothing."""
+        guard = self.guard()
+        ruled, everything = self.keyed_at_once(guard, 7)
+        await self.until(ruled, FREE_GUESSES)
+        for attempt in ruled[:]:
+            guard.give_up(attempt)
+            guard.give_up(attempt)
+        admitted = await everything
+        self.assertEqual(sum(attempt.is_checked for attempt in admitted), FREE_GUESSES)
+        guard.give_up(admitted[0])
+        self.assertFalse((await guard.admit(self.request(), 1)).is_checked)
+
+    async def counted(self, guard: PinGuard) -> list[tuple[Any, ...]]:
+        """The rows of wrong PINs: scope, name, wrong and unchecked."""
+        store: Any = guard._store
+        rows: list[tuple[Any, ...]] = await store.run(
+            lambda connection: connection.execute("SELECT scope, name, wrong, unchecked FROM pin_guesses").fetchall()
+        )
+        return rows
 
     async def test_two_gateways_and_a_restart(self) -> None:
         """A wrong PIN counted by one gateway counts on another with the same database, and after a restart."""
@@ -382,8 +448,8 @@ class InMemoryTests(GuardCase):
     def test_lift_of_an_attack(self) -> None:
         """The alarm lasts until the attacked mapping or the gateway is forgiven, also if its callers are."""
         statistics = self.memory.statistics
-        for key, map_id in ((GuessKey("mapping", "1"), 1), (GuessKey("gateway", ""), None)):
-            for line in range(80):
+        for key, map_id, guesses in ((GuessKey("mapping", "1"), 1, 50), (GuessKey("gateway", ""), None, 80)):
+            for line in range(guesses):
                 request = self.request(f"PJSIP/{line % 35}", str(line % 35))
                 admitted = self.memory.admit(request, line if map_id is None else map_id)
                 self.memory.wrong(self.successResultOf(Deferred.fromCoroutine(admitted)), request, "", "34")

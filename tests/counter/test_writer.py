@@ -283,9 +283,12 @@ class WriterTests(DatabaseCase):
             change()
             self.writer.seen = NOW + 1
             self.write()
-            columns = "started, answered, channels, caller, number, dial_status, outcome, labels, certain"
+            columns = "started, answered, channels, caller, number, dial_status, outcome, labels, certain, talks"
             stored = self.rows(f"SELECT linkedid, {columns} FROM counter_live ORDER BY linkedid")
-            self.assertEqual(stored, [(key, *storage.live_row(call)) for key, call in sorted(self.table.live.items())])
+            self.assertEqual(
+                stored,
+                [(key, *storage.live_row(call, self.table.talk_of)) for key, call in sorted(self.table.live.items())],
+            )
 
     @settings(max_examples=50, deadline=None)
     @given(st.lists(st.tuples(st.integers(0, 7), st.integers(0, 5), st.integers(0, 3)), max_size=40))
@@ -307,9 +310,11 @@ class WriterTests(DatabaseCase):
                 self.table.resync(self.table.channels, seen, NOW + number)
             self.writer.seen = NOW + number
             self.write()
-            columns = "started, answered, channels, caller, number, dial_status, outcome, labels, certain"
+            columns = "started, answered, channels, caller, number, dial_status, outcome, labels, certain, talks"
             stored = self.rows(f"SELECT linkedid, {columns} FROM counter_live ORDER BY linkedid")
-            wanted = [(key, *storage.live_row(live)) for key, live in sorted(self.table.live.items())]
+            wanted = [
+                (key, *storage.live_row(live, self.table.talk_of)) for key, live in sorted(self.table.live.items())
+            ]
             self.assertEqual(stored, wanted)
 
     def test_any_failure(self) -> None:

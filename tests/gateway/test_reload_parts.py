@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import datetime
 import ssl
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from twisted.internet import reactor
 from twisted.internet.endpoints import clientFromString, connectProtocol
 from twisted.internet.threads import deferToThread
@@ -28,22 +23,9 @@ from pbxrouter.gateway.service import GatewayService
 from pbxrouter.security import Role, keyfile
 from pbxrouter.security.guess_limits import FREE_GUESSES
 from pbxrouter.simulator import SimulatedCall
+from tests.certificates import write_certificate
 from tests.gateway.test_composition import SOCKET, CompositionCase, Page
 from tests.held_time import until
-
-
-def write_certificate(name: str, key_file: str = "key.pem", certificate_file: str = "cert.pem") -> None:
-    """Write a self-signed certificate for a name, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = datetime.datetime.now(datetime.UTC)
-    builder = x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
-    builder = builder.not_valid_before(now).not_valid_after(now + datetime.timedelta(days=1))
-    certificate = builder.sign(key, hashes.SHA256())
-    pem = serialization.Encoding.PEM
-    clear = serialization.NoEncryption()
-    Path(key_file).write_bytes(key.private_bytes(pem, serialization.PrivateFormat.TraditionalOpenSSL, clear))
-    Path(certificate_file).write_bytes(certificate.public_bytes(pem))
 
 
 class PartsTests(CompositionCase):
