@@ -41,7 +41,8 @@ class LimitedDatabase:
 
         def give_up(_: object, timeout: float) -> T:
             why = sentence("the database did not answer within {seconds} s", seconds=f"{timeout:g}")
-            given_up.append(StoreError(why))
-            raise given_up[0]
+            error = StoreError(why)
+            given_up.append(error)
+            raise error
 
         return self._database.run(unless_given_up).addTimeout(self._seconds, self._clock, give_up)

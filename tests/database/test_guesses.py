@@ -234,6 +234,24 @@ class BoundsTests(GuessCase):
         forget_guesses(self.connection, NOW + 30 * DAY_S + 2)
         self.assertEqual([row[0] for row in self.rows()], [])
 
+    def test_known_callers_stay(self) -> None:
+        """Thousands of known callers are kept."""
+        keys = [GuessKey("number", str(number)) for number in range(3)]
+        for key in keys:
+            note_known(self.connection, key, NOW)
+        forget_guesses(self.connection, NOW)
+        self.assertEqual([is_known(self.connection, key, NOW) for key in keys], [True] * 3)
+        self.assertEqual(guesses_module.MAX_KNOWN, 10_000)
+
+    def test_unless_it_is_said_a_caller_is_not_known(self) -> None:
+        """During an attack a caller who is not known is locked out by one wrong PIN; one who is known is not."""
+        mapping = GuessKey("mapping", "1")
+        for place in range(60):
+            self.guess(GuessKey("endpoint", f"PJSIP/x{place}"), mapping)
+        self.assertIsNone(self.guess(PHONE, mapping).locked_by)
+        self.assertEqual(admit_guess(self.connection, (PHONE, mapping), NOW).locked_by, PHONE)
+        self.assertIsNone(admit_guess(self.connection, (PHONE, mapping), NOW, True).locked_by)
+
     def test_not_listed(self) -> None:
         """Known callers and queues are no lock-outs."""
         note_known(self.connection, PHONE, NOW)

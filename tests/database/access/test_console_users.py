@@ -339,6 +339,26 @@ class Sessions(ConsoleUserCase):
         self.assertEqual(rows, [("new",)])
 
 
+class SessionRows(ConsoleUserCase):
+    """What a session tells, and what is left of it."""
+
+    def test_user_of_a_session(self) -> None:
+        """The user of a session is enabled: a session of one who is not, or was deleted, is none, and has no row."""
+        add_console_user(self.connection, ROOT, 10.0, "root", "hash", Role.ADMIN)
+        for end in (
+            lambda number: delete_console_user(self.connection, ROOT, 12.0, number),
+            lambda number: update_console_user(self.connection, ROOT, 12.0, number, enabled=False),
+        ):
+            number = self.add("ana")
+            open_session(self.connection, number, "s", "::1", 11.0)
+            found = session_user(self.connection, "s", 11.5)
+            assert found is not None
+            self.assertEqual((found[0].login, found[0].enabled), ("ana", True))
+            end(number)
+            self.assertIsNone(session_user(self.connection, "s", 12.5))
+            self.assertEqual(self.connection.execute("SELECT * FROM console_sessions").fetchall(), [])
+
+
 class SetupLinks(ConsoleUserCase):
     """Set-up links for the first admin."""
 
