@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pbxrouter.counter.call_table import DOCTOR_PREFIX
 from pbxrouter.counter.counts import (
     ALL,
     MINUTE_S,
@@ -27,9 +28,11 @@ from pbxrouter.lazy import lazy_names
 
 if TYPE_CHECKING:
     from pbxrouter.counter.service import CallCounter
+    from pbxrouter.counter.talk import TalkOfCalls
 
 __all__ = [
     "ALL",
+    "DOCTOR_PREFIX",
     "MINUTE_S",
     "REASONS",
     "CallCounter",
@@ -38,6 +41,7 @@ __all__ = [
     "LiveCalls",
     "OutcomeTotals",
     "Report",
+    "TalkOfCalls",
     "busiest",
     "live_calls",
     "live_version",
@@ -47,4 +51,4 @@ __all__ = [
     "totals",
 ]
 
-__getattr__ = lazy_names(__name__, {"CallCounter": "service"})
+__getattr__ = lazy_names(__name__, {"CallCounter": "service", "TalkOfCalls": "talk"})

@@ -109,6 +109,9 @@ class Masking(SynchronousTestCase):
             ("GET DATA x", "1234", "***"),
             ("GET DATA x", "2001234", "***"),
             ("GET DATA x", "510 1234", "***"),
+            ("GET DATA x", "520-Invalid 1234", "***"),
+            ("GET DATA x", "200 result=1 (1234)", "***"),
+            ("GET DATA x", "200 result=-1 1234", "***"),
             ("GET DATA x", "2001234 200 result=0", "***"),
         ):
             self.assertEqual(commands.masked_reply(line, reply), shown)

@@ -20,7 +20,7 @@ from pbxrouter.agi.channel import Channel
 from pbxrouter.agi.dialogue_watch import DialogueWatch
 from pbxrouter.agi.messages import AGIRequest, parse_request
 from pbxrouter.errors import ConnectionClosed
-from pbxrouter.fastagi.admission import LOG_EVERY_S, MAX_PEERS, REASONS, Admission, bounds_of
+from pbxrouter.fastagi.admission import FORGED_LINES, LOG_EVERY_S, MAX_PEERS, REASONS, Admission, bounds_of
 from pbxrouter.fastagi.protocol import ENDING_TIMEOUT_S, OPENING_TIMEOUT_S
 from pbxrouter.fastagi.refusal import DRAIN_S, STEP_S
 from pbxrouter.fastagi.server import FastAGIFactory
@@ -545,6 +545,24 @@ class PlaceTests(AdmissionCase):
         self.assertEqual(flood(), [])
         self.clock.advance(LOG_EVERY_S)
         self.assertEqual(len(flood()), 3)
+
+    def test_few_lines_about_forged_calls(self) -> None:
+        """Of forged calls of one peer the first are logged each, and one a minute after those; all are counted."""
+        block = SimulatedCall("21", caller="33", uniqueid="1795.7").environment()
+        block = block.replace(b"agi_dnid", b"agi_callerid: 22\nagi_dnid")
+
+        def flood(calls: int) -> int:
+            """Send so many; returns the number of log lines."""
+            with capturedLogs() as events:
+                for _ in range(calls):
+                    forged = self.connect("192.0.2.7")
+                    forged.says(block)
+                    forged.goes()
+            return len([event for event in events if "refused: " in str(event["log_format"])])
+
+        self.assertEqual(flood(FORGED_LINES + 20), FORGED_LINES)
+        self.clock.advance(LOG_EVERY_S)
+        self.assertEqual(flood(20), 1)
 
 
 class LogTests(AdmissionCase):

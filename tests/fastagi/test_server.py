@@ -12,7 +12,7 @@ from pbxrouter.agi.dialogue_watch import DialogueWatch
 from pbxrouter.errors import ChannelHungUp, GatewayStopping
 from pbxrouter.fastagi.admission import Admission
 from pbxrouter.fastagi.protocol import SETTLE_S, FastAGIProtocol
-from pbxrouter.fastagi.server import FastAGIFactory
+from pbxrouter.fastagi.server import MAX_OPENINGS, FastAGIFactory
 from pbxrouter.fastagi.standstill import StandstillGuard
 from pbxrouter.simulator import SimulatedCall
 from tests.fakes import AsteriskEnd, loud
@@ -140,7 +140,7 @@ class Serving(FactoryCase):
         self.assertEqual(self.ended, ["hung up"] * 50)
 
     def test_guard(self) -> None:
-        """The connection of a served call is passed to the guard, and dropped when it ends; of others it is not told.
+        """Each connection is passed to the guard when it is opened, and dropped when it ends.
 
         A call that came another way than by buildProtocol, as through StarPy, is served in the same way.
         """
@@ -151,12 +151,12 @@ class Serving(FactoryCase):
             asterisk = self.connect()
             with capturedLogs():
                 asterisk.says(SimulatedCall("21", caller="33", arguments=arguments).environment())
-            self.assertEqual(guard.held, {})
             asterisk.goes()
+            self.assertEqual(guard.held, {})
         for call in (self.factory.buildProtocol(None), FastAGIProtocol(self.factory)):
             assert call is not None
             asterisk = AsteriskEnd(call)
-            self.assertEqual(guard.held, {})
+            self.assertEqual(guard.held, {call: asterisk.transport})
             asterisk.says(SimulatedCall("21", arguments=("secret=secret of the test",)).environment())
             self.assertEqual((guard.held, asterisk.hears()), ({call: asterisk.transport}, b"ANSWER\n"))
             asterisk.goes()
@@ -184,6 +184,24 @@ class Serving(FactoryCase):
         self.assertFalse(asterisk.is_closed)
         something.callback(None)
         self.assertTrue(asterisk.is_closed)
+
+    def test_long_openings(self) -> None:
+        """Long opening blocks share a bound, beyond which the one that grows is told that the gateway is busy."""
+        begin = b"agi_network: yes\nagi_network_script: " + b"x" * 1_000_000
+        with capturedLogs() as events:
+            ends = [self.connect() for _ in range(MAX_OPENINGS // 1_000_000 + 3)]
+            for asterisk in ends:
+                asterisk.says(begin)
+        self.assertEqual(
+            [end.hears() for end in ends], [b""] * (len(ends) - 3) + [b"SET VARIABLE PBXROUTER busy\n"] * 3
+        )
+        self.assertEqual(len(loud(events)), 1)
+        self.assertEqual(self.call().hears(), b"ANSWER\n")
+        for asterisk in (*ends[:1], *ends[-3:]):
+            asterisk.goes()
+        late = self.connect()
+        late.says(begin)
+        self.assertEqual(late.hears(), b"")
 
     def test_quiet(self) -> None:
         """Starting and stopping to listen is not logged by the factory."""

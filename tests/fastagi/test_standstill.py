@@ -25,7 +25,7 @@ from zope.interface import directlyProvides
 
 from pbxrouter.fastagi import standstill_process
 from pbxrouter.fastagi.standstill import BEAT_EVERY_S, StandstillGuard
-from pbxrouter.fastagi.standstill_process import LOOK_EVERY_S, STILL_S, Watch
+from pbxrouter.fastagi.standstill_process import LOOK_EVERY_S, MOST_OPENING, STILL_S, Watch
 from tests.needs import PATIENCE_S
 
 reactor: Any = global_reactor
@@ -44,6 +44,8 @@ def is_open(end: socket.socket) -> bool:
         return end.recv(1) != b""
     except BlockingIOError:
         return True
+    except ConnectionResetError:
+        return False
 
 
 class WatchTests(SynchronousTestCase):
@@ -101,6 +103,81 @@ class WatchTests(SynchronousTestCase):
         self.assertTrue(self.watch.look())
         self.assertTrue(is_open(theirs))
         self.assertGreater(self.looks_until_shut(theirs), STILL_S)
+
+    def port(self) -> tuple[socket.socket, tuple[str, int]]:
+        """Pass a port; returns the gateway's side of it and its address."""
+        port = socket.create_server(("127.0.0.1", 0))
+        port.setblocking(False)
+        self.addCleanup(port.close)
+        socket.send_fds(self.gateway, [b"listen"], [port.fileno()])
+        self.assertTrue(self.watch.look())
+        return port, port.getsockname()
+
+    def connect(self, address: tuple[str, int], data: bytes) -> socket.socket:
+        """Connect as Asterisk does."""
+        asterisk = socket.create_connection(address)
+        self.addCleanup(asterisk.close)
+        asterisk.sendall(data)
+        asterisk.setblocking(False)
+        return asterisk
+
+    def stand_still(self) -> None:
+        """Let time pass without a beat."""
+        for _ in range(int(STILL_S / LOOK_EVERY_S) + 2):
+            self.clock.advance(LOOK_EVERY_S)
+            self.assertTrue(self.watch.look())
+
+    def test_accepted_by_the_kernel(self) -> None:
+        """A call that the gateway has not accepted is closed while it stands still; one that only asks is left."""
+        _, address = self.port()
+        begin = b"agi_network: yes\nagi_threadid: 1\n"
+        call, probe, later = (
+            self.connect(address, begin + rest) for rest in (b"\n", b"agi_arg_1: alive\n\n", b"agi_arg_1: x\n")
+        )
+        self.assertTrue(is_open(call))
+        self.stand_still()
+        self.assertEqual([is_open(end) for end in (call, probe, later)], [False, True, True])
+        later.sendall(b"\n")
+        second = self.connect(address, begin + b"\n")
+        self.stand_still()
+        self.assertEqual([is_open(end) for end in (probe, later, second)], [True, False, False])
+        probe.close()
+        self.gateway.send(b".")
+        self.assertTrue(self.watch.look())
+        self.assertEqual(self.watch.waiting, 0)
+
+    def test_accepted_while_it_stood_still(self) -> None:
+        """What is left when the gateway goes on is closed; new connections are the gateway's."""
+        port, address = self.port()
+        probe = self.connect(address, b"agi_network: yes\nagi_arg_1: alive\n\n")
+        self.stand_still()
+        self.gateway.send(b".")
+        self.assertTrue(self.watch.look())
+        self.assertFalse(is_open(probe))
+        new = self.connect(address, b"agi_network: yes\n\n")
+        self.assertTrue(self.watch.look())
+        accepted, _ = port.accept()
+        self.addCleanup(accepted.close)
+        self.assertTrue(is_open(new))
+
+    def test_too_many_or_too_long(self) -> None:
+        """Connections that tell of no call are kept up to a number, and up to a length."""
+        _, address = self.port()
+        ends = [self.connect(address, b"") for _ in range(60)]
+        long = self.connect(address, b"agi_network: yes\nagi_x: " + b"x" * MOST_OPENING)
+        self.watch.most_waiting = 50
+        self.stand_still()
+        self.assertFalse(is_open(long))
+        self.assertEqual([is_open(end) for end in ends], [False] * 10 + [True] * 50)
+
+    def test_port_closed(self) -> None:
+        """When the gateway closes its port it is closed here, too: else calls would wait at it."""
+        port, address = self.port()
+        port.close()
+        self.connect(address, b"")
+        self.gateway.send(b"deaf")
+        self.assertTrue(self.watch.look())
+        self.assertRaises(ConnectionRefusedError, socket.create_connection, address)
 
     def test_late_look(self) -> None:
         """Looks that are late by 0.6 s are those of a busy machine, and no stop of the process itself."""
@@ -416,6 +493,30 @@ class GuardTests(TestCase):
         guard.drop("a")
         await self.until("the copy is closed", lambda: not is_open(theirs))
 
+    async def test_port(self) -> None:
+        """The process gets the port, also the one that is started anew; once it is closed, it is closed there, too."""
+        guard = await self.started()
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(listener.close)
+        listener.setblocking(False)
+        address = listener.getsockname()
+        guard.listen(listener)
+        (child,) = children()
+        os.kill(child, signal.SIGKILL)
+        await self.until("its end is seen", lambda: not guard.is_active)
+        await self.until("it is started again", lambda: guard.is_active)
+        (beats,) = list(guard)
+        await self.until("it has the port", lambda: guard.has_port)
+        await beats.stopService()
+        asterisk = socket.create_connection(address)
+        self.addCleanup(asterisk.close)
+        asterisk.sendall(b"agi_network: yes\n\n")
+        asterisk.setblocking(False)
+        await self.until("the call is turned away", lambda: not is_open(asterisk))
+        listener.close()
+        guard.deaf()
+        await self.until("nothing listens", lambda: refuses(address))
+
     async def test_process_that_ends(self) -> None:
         """A process that is killed is started again, with the calls that there are; the log says so."""
         guard = await self.started()
@@ -464,6 +565,15 @@ class GuardTests(TestCase):
         guard.drop("a")
         self.assertFalse(guard.is_active)
         self.successResultOf(Deferred.fromCoroutine(stopped(guard)))
+
+
+def refuses(address: tuple[str, int]) -> bool:
+    """Whether nothing listens at an address."""
+    try:
+        socket.create_connection(address).close()
+    except OSError:
+        return True
+    return False
 
 
 async def stopped(guard: StandstillGuard) -> None:

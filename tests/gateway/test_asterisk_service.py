@@ -249,6 +249,23 @@ class StopTests(AsteriskServiceTest):
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
 
+class RefusingTests(AsteriskServiceTest):
+    """A service that takes no new calls, since the gateway stops."""
+
+    def test_nothing_to_refuse(self) -> None:
+        """Without a connection, or a heartbeat, there is nothing that must tell the dialplan."""
+        with capturedLogs():
+            service = self.make(secret_file="")
+        service.startService()
+        service.refuse_new()
+        self.successResultOf(service.stopService())
+        service = self.make(heartbeat=False)
+        service.startService()
+        service.refuse_new()
+        self.assertTrue(service.running)
+        service.stopService()
+
+
 class SecretTests(AsteriskServiceTest):
     """The secret of the AMI user."""
 
@@ -436,7 +453,7 @@ class ConfigTests(AsteriskServiceTest):
         """The secret is the first line of the file; a missing, empty or binary file is refused without its content."""
         config = Asterisk(secret_file=str(self.secret))
         self.assertEqual(read_secret(config), "s3cret")
-        self.secret.write_bytes(b"\xff\xfe")
+        self.secret.write_bytes(b"\xff\xfd")
         self.assertIn("not text", self.refusal(lambda: self.make()))
         self.secret.write_text("\n")
         self.assertIn("empty", self.refusal(lambda: self.make()))
