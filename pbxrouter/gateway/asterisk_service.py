@@ -17,7 +17,7 @@ from pbxrouter.ami import Account, AMIConnection, Heartbeat, ProtocolFactory, ac
 from pbxrouter.config import Asterisk
 from pbxrouter.errors import ConfigError, ProtocolViolation
 from pbxrouter.gateway.readiness import WhenRouting
-from pbxrouter.magi import MagiService, Serve
+from pbxrouter.magi import Claims, Holder, MagiService, Serve
 from pbxrouter.originate import Originator
 from pbxrouter.rules import RulesEngine
 from pbxrouter.text import printable
@@ -77,12 +77,14 @@ class AsteriskService(MultiService):
         self.manager.setServiceParent(self)
         self._routing = routing = WhenRouting(engine, reactor)
         routing.setServiceParent(self)
-        self._heartbeat = Heartbeat(self.manager, reactor, gateway)
+        self.claims = Claims(self.manager, config.magi, Holder.of_this_process(gateway), reactor)
+        self._heartbeat = Heartbeat(self.manager, reactor, gateway, lambda: self.claims.has_standby)
         if config.heartbeat:
             self._heartbeat.setServiceParent(routing)
         self.originator = Originator(self.manager, engine, technologies, reactor, config.originate)
-        self._magi = MagiService(self.manager, config.magi, serve, reactor, watch, on_refused, gateway)
+        self._magi = MagiService(self.manager, config.magi, serve, reactor, watch, on_refused, gateway, self.claims)
         self._magi.setServiceParent(routing)
+        self.claims.setServiceParent(routing)
 
     def prepare_reload(self, config: Asterisk, technologies: Mapping[str, str]) -> tuple[Callable[[], None], list[str]]:
         """Check other settings for this Asterisk, and read its secret and certificates again.

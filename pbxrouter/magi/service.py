@@ -33,6 +33,7 @@ from pbxrouter.errors import (
     ProtocolViolation,
 )
 from pbxrouter.magi.adoption import (
+    NOT_BEGUN,
     SPENT,
     agrees_with,
     is_block,
@@ -43,6 +44,7 @@ from pbxrouter.magi.adoption import (
     whole_request,
 )
 from pbxrouter.magi.channel import BREAK, MagiChannel
+from pbxrouter.magi.claim import Claims, Taken
 from pbxrouter.magi.wire import (
     BLOCK_END,
     FLUSH,
@@ -58,6 +60,8 @@ LOOK_AGAIN_S: Final = 5.0
 """Seconds between two looks for calls that wait unserved."""
 RELEASED_S: Final = 5.0
 """Seconds for which a call that was given back is remembered if AsyncAGIEnd does not come."""
+MAY_COME_BACK_S: Final = 60.0
+"""Seconds for which the calls of a gateway that gives no sign of life are left to it."""
 
 Serve = Callable[[Channel], Coroutine[Deferred[Any], Any, object]]
 
@@ -71,6 +75,7 @@ class MagiService(Service):
         serve: has the conversation of one call.
         on_refused: told of each call that was refused before it was served.
         gateway: the gateway's id, told to each dialplan that leaves its time limit to the gateway; empty: none.
+        claims: tells which contexts' calls this gateway serves, of several on this Asterisk; None: all.
     """
 
     log = Logger()
@@ -84,7 +89,9 @@ class MagiService(Service):
         watch: DialogueWatch,
         on_refused: Callable[[AGIRequest, ProtocolViolation], object] = lambda request, violation: None,
         gateway: str = "",
+        claims: Claims | None = None,
     ) -> None:
+        self._claims = claims
         self._told = {GATEWAY_VARIABLE: gateway} if gateway else {}
         self._on_refused = on_refused
         self._manager = manager
@@ -96,7 +103,8 @@ class MagiService(Service):
         self._check = ChannelCheck(manager, clock)
         self._ending: set[tuple[MagiChannel, str]] = set()
         self._adopting: set[str] = set()
-        self._looked = False
+        self._looked: set[str] = set()  # the contexts whose calls of before have been looked for
+        self._shared: dict[str, float] = {}  # until when another gateway may have calls in a context
         self._refusing = False
         self._search = LoopingCall(lambda: Deferred.fromCoroutine(self._find_waiting()))
         self._search.clock = clock
@@ -111,6 +119,8 @@ class MagiService(Service):
             manager.subscribe(name, handler)
         manager.on_connect(self._up)
         manager.on_disconnect(self._down)
+        if claims is not None:
+            claims.on_taken(self._taken)
 
     @property
     def open_calls(self) -> int:
@@ -126,15 +136,19 @@ class MagiService(Service):
     def set_contexts(self, contexts: Collection[str]) -> None:
         """Serve the calls of other contexts from now on; calls in progress go on."""
         self._contexts = frozenset(contexts)
+        if self._claims is not None:
+            self._claims.set_contexts(self._contexts)
         if self._contexts and self._manager.is_up:
             self._up()
         elif not self._contexts:
             self._look_no_more()
 
     def refuse_new(self) -> None:
-        """Take no further call; those in progress go on."""
+        """Take no further call, and leave them to another gateway; those in progress go on."""
         self._refusing = True
         self._look_no_more()
+        if self._claims is not None:
+            Deferred.fromCoroutine(self._claims.release())
 
     def stopService(self) -> Deferred[Any]:
         """Give every call back to the dialplan after its current command."""
@@ -151,7 +165,7 @@ class MagiService(Service):
     # --- events ---
 
     def _started(self, event: AMIMessage) -> None:
-        if not self.running or self._refusing or event.get("Context") not in self._contexts:
+        if not self.running or self._refusing or not self._is_served(event.get("Context")):
             return
         if not is_whole(event, "Env"):
             self.log.warn("MAGI: ignored an AsyncAGIStart that a caller has tampered with")
@@ -161,7 +175,8 @@ class MagiService(Service):
     async def _start_if_true(self, event: AMIMessage) -> None:
         """Start a call if Asterisk confirms the event: a forged one could choose its caller."""
         uniqueid = event.get("Uniqueid")
-        if await self._check.is_true(event, uniqueid, lambda status: agrees_with(status, event)) and self.running:
+        is_true = await self._check.is_true(event, uniqueid, lambda status: agrees_with(status, event))
+        if is_true and await self._may_take(event.get("Context")) and self.running:
             if uniqueid in self._calls and not is_block(event):
                 self.log.warn("MAGI: ignored an AsyncAGIStart of a call in progress, whose block is forged")
             else:
@@ -216,7 +231,7 @@ class MagiService(Service):
             return
         if request is None:
             self._result(event)
-        elif request.variables["context"] in self._contexts and name not in self._calls:
+        elif self._is_served(request.variables["context"]) and name not in self._calls:
             self._begin(self._channel(request, name), request)
 
     def _result(self, event: AMIMessage) -> None:
@@ -317,6 +332,32 @@ class MagiService(Service):
     def _limit(self, address: str, seconds: int) -> Deferred[AMIMessage]:
         return self._manager.action("AbsoluteTimeout", [("Channel", address), ("Timeout", str(seconds))])
 
+    # --- other gateways on this Asterisk ---
+
+    def _is_served(self, context: str) -> bool:
+        """Whether this gateway serves the calls of a context, as far as it knows."""
+        return context in self._contexts and (self._claims is None or self._claims.is_served(context))
+
+    async def _may_take(self, context: str) -> bool:
+        """Whether this gateway may take a call in a context now. Never fails."""
+        return self._claims is None or await self._claims.confirm(context)
+
+    def _taken(self, context: str, how: Taken) -> None:
+        """Look for the calls of a context that have waited until this gateway began to serve them."""
+        if how is Taken.WAS_FREE:
+            self._looked.discard(context)
+            self._shared.pop(context, None)
+        else:  # calls in an application are another gateway's, or this one's
+            self._looked.add(context)
+        if how is Taken.SILENT:
+            self._shared[context] = self._clock.seconds() + MAY_COME_BACK_S
+        if self._search.running:
+            self._spawn(self._find_waiting())
+
+    def _is_others(self, context: str, mark: str) -> bool:
+        """Whether a call with this mark may have a gateway that gives no sign of life now."""
+        return mark not in NOT_BEGUN and self._clock.seconds() < self._shared.get(context, 0.0)
+
     # --- the connection, and calls that were already waiting ---
 
     def _up(self) -> None:
@@ -331,7 +372,7 @@ class MagiService(Service):
 
     def _down(self) -> None:
         self._look_no_more()
-        self._looked = False
+        self._looked.clear()
         calls, self._calls = self._calls, {}
         for call in calls.values():
             call.connection_lost()
@@ -340,19 +381,24 @@ class MagiService(Service):
         """Adopt the calls in the configured contexts that wait unserved in AGI(agi:async)."""
         # Calls from before the start may run an application for an earlier gateway: they are queried, and
         # answer when it is over. Later calls sent an AsyncAGIStart, unless a forged line has spoilt it.
-        could_be = is_waiting if self._looked else may_be_waiting
+        contexts = frozenset(context for context in self._contexts if self._is_served(context))
+        if not contexts:
+            return
+        looked = contexts & self._looked
         try:
             listed = await self._manager.action_list("CoreShowChannels")
         except ManagerError as error:
-            if isinstance(error, ActionFailed) and not self._looked:
-                self._looked = True
+            if isinstance(error, ActionFailed) and not contexts <= self._looked:
+                self._looked |= contexts
                 self.log.warn("MAGI: cannot look for waiting calls: {error}", error=with_reporting_hint(error).english)
             return
-        self._looked = True
+        mine = {context for context in contexts if await self._may_take(context)}
+        self._looked |= mine
         async for item in in_slices(listed, SLICE, self._clock):
             if self._refusing or not self.running:
                 return
-            if could_be(item, self._contexts) and item.get("Uniqueid") not in self._calls:
+            could_be = is_waiting if item.get("Context") in looked else may_be_waiting
+            if could_be(item, mine) and item.get("Uniqueid") not in self._calls:
                 self._spawn(self._adopt(item))
 
     async def _adopt(self, item: AMIMessage) -> None:
@@ -362,6 +408,9 @@ class MagiService(Service):
         self._adopting.add(call.address)
         try:
             mark = await mark_of(call)
+            if self._is_others(item.get("Context"), mark):
+                self._drop(call)
+                return
             request = (
                 call.request if mark in SPENT else await whole_request(call, lambda: call.keep_time_limit(self._told))
             )

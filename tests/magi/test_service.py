@@ -29,7 +29,8 @@ from pbxrouter.errors import (
     ProtocolViolation,
     ReplyTimeout,
 )
-from pbxrouter.magi.service import LOOK_AGAIN_S, RELEASED_S, MagiService
+from pbxrouter.magi.claim import Taken
+from pbxrouter.magi.service import LOOK_AGAIN_S, MAY_COME_BACK_S, RELEASED_S, MagiService
 from pbxrouter.simulator import SimulatedCall
 from tests.ami_fakes import FakeAMIConnection, lines
 
@@ -653,8 +654,8 @@ class LongBlockTests(MagiServiceTest):
         self.assertEqual(request.arguments, ())
 
 
-class WaitingTests(MagiServiceTest):
-    """Calls that began before the gateway."""
+class WaitingTest(MagiServiceTest):
+    """Has calls that wait."""
 
     def told(self, words: str) -> list[str]:
         """The calls of log lines with these words."""
@@ -673,6 +674,10 @@ class WaitingTests(MagiServiceTest):
         for value in ("33", "x", "21", "unknown", "21"):
             if not mark or mark == "asked":
                 self.answer(f"200 result=1 ({value})", uniqueid=uniqueid)
+
+
+class WaitingTests(WaitingTest):
+    """Calls that began before the gateway."""
 
     def test_taken_up(self) -> None:
         """A waiting call in a configured context is asked for its request, and served."""
@@ -923,6 +928,127 @@ class WaitingTests(MagiServiceTest):
         manager.goes_down()
         manager.comes_up()
         self.assertEqual(len(manager.sent), 1)
+
+
+class FakeClaims:
+    """The claims of a gateway; the test says what it serves.
+
+    Attributes:
+        served: the contexts that it serves as far as it knows.
+        is_confirmed: what Asterisk says of them.
+    """
+
+    def __init__(self) -> None:
+        self.served: set[str] = set()
+        self.is_confirmed = True
+        self.contexts: list[frozenset[str]] = []
+        self.released = 0
+        self.tell: Callable[[str, Taken], object] = lambda context, how: None
+
+    def on_taken(self, tell: Callable[[str, Taken], object]) -> None:
+        """Keep the listener."""
+        self.tell = tell
+
+    def is_served(self, context: str) -> bool:
+        """Whether it serves a context."""
+        return context in self.served
+
+    async def confirm(self, context: str) -> bool:
+        """Whether Asterisk says so, too."""
+        return self.is_confirmed and context in self.served
+
+    def set_contexts(self, contexts: frozenset[str]) -> None:
+        """Note them."""
+        self.contexts.append(contexts)
+
+    async def release(self) -> None:
+        """Note that the calls are left to another gateway."""
+        self.released += 1
+
+    def take(self, how: Taken, context: str = CONTEXT) -> None:
+        """Let the gateway serve a context from now on."""
+        self.served.add(context)
+        self.tell(context, how)
+
+
+class TwoGatewaysTests(WaitingTest):
+    """One of two gateways on an Asterisk."""
+
+    def setUp(self) -> None:
+        """Serve no context yet."""
+        super().setUp()
+        self.manager, self.claims = FakeAMIConnection(), FakeClaims()
+        manager: Any = self.manager
+        claims: Any = self.claims
+        self.magi = MagiService(manager, [CONTEXT], self.serve, self.clock, self.watch, claims=claims)
+        self.magi.startService()
+        self.manager.comes_up()
+
+    def test_stands_by(self) -> None:
+        """While another gateway serves the calls nothing is sent for them, whether they begin or wait."""
+        self.start()
+        self.waiting({})
+        self.look()
+        self.clock.advance(10 * LOOK_AGAIN_S)
+        self.manager.event("Event: MAGIExec", *snapshot(), "Env: x")
+        self.assertEqual((self.manager.sent, self.served, self.magi.open_calls), ([], [], 0))
+
+    def test_serves(self) -> None:
+        """A context that it has taken is served; another is not."""
+        self.claims.take(Taken.WAS_FREE, "another")
+        self.start()
+        self.assertEqual(self.served, [])
+        self.claims.take(Taken.WAS_FREE)
+        self.start()
+        self.assertEqual(len(self.served), 1)
+
+    def test_taken_from_it(self) -> None:
+        """A call is not begun if Asterisk says, when asked, that another gateway serves it by now."""
+        self.claims.take(Taken.WAS_FREE)
+        self.claims.is_confirmed = False
+        self.start()
+        self.waiting({"uniqueid": "9.9"})
+        self.look()
+        self.assertEqual((self.queued(), self.served), ([], []))
+
+    def test_takes_what_waits(self) -> None:
+        """Calls that no gateway served are looked for at once; in applications, too, if the claim was free."""
+        for how, application, found in (
+            (Taken.WAS_FREE, "AGI", 1),
+            (Taken.SILENT, "AGI", 1),
+            (Taken.AGAIN, "AGI", 1),
+            (Taken.WAS_FREE, "Dial", 1),
+            (Taken.SILENT, "Dial", 0),
+            (Taken.AGAIN, "Dial", 0),
+        ):
+            self.setUp()
+            self.waiting({}, application=application)
+            self.claims.take(how)
+            self.assertEqual(self.magi.open_calls, found, (how, application))
+            self.assertEqual(self.queued(), ["NOOP"] * found)
+
+    def test_calls_of_a_silent_gateway(self) -> None:
+        """What a gateway that may come back has begun is left to it for MAY_COME_BACK_S; what it has not is served."""
+        for mark, later in (("routing", True), ("dialling", True), ("asked", False)):
+            self.setUp()
+            self.waiting({})
+            self.claims.take(Taken.SILENT)
+            if later:
+                for _ in range(round(MAY_COME_BACK_S / LOOK_AGAIN_S)):
+                    self.answer("200 result=0", "NOOP")
+                    self.answer(f"200 result=1 ({mark})", "GET VARIABLE PBXROUTER")
+                    self.assertEqual((self.served, self.magi.open_calls, self.queued()), ([], 0, []), mark)
+                    self.look()
+            self.answers("asked" if mark == "routing" else mark)
+            self.assertEqual(len(self.served), 0 if mark == "dialling" else 1, mark)
+            self.magi.stopService()
+
+    def test_leaves(self) -> None:
+        """It leaves the calls to another gateway once it takes no more; other contexts are claimed."""
+        self.magi.set_contexts(["another"])
+        self.assertEqual((self.claims.contexts, self.claims.released), ([frozenset({"another"})], 0))
+        self.magi.refuse_new()
+        self.assertEqual(self.claims.released, 1)
 
 
 class LossTests(MagiServiceTest):
