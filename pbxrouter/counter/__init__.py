@@ -27,6 +27,7 @@ from pbxrouter.lazy import lazy_names
 
 if TYPE_CHECKING:
     from pbxrouter.counter.service import CallCounter
+    from pbxrouter.counter.turn import FileTurn
 
 __all__ = [
     "ALL",
@@ -35,6 +36,7 @@ __all__ = [
     "CallCounter",
     "CallView",
     "Counts",
+    "FileTurn",
     "LiveCalls",
     "OutcomeTotals",
     "Report",
@@ -47,4 +49,4 @@ __all__ = [
     "totals",
 ]
 
-__getattr__ = lazy_names(__name__, {"CallCounter": "service"})
+__getattr__ = lazy_names(__name__, {"CallCounter": "service", "FileTurn": "turn"})
