@@ -2,6 +2,7 @@
 
 from pbxrouter.config.address import is_local, of_endpoint
 from pbxrouter.config.file import DEFAULT_FILE, read_config
+from pbxrouter.config.gateway_id import gateway_id
 from pbxrouter.config.parsing import at_database
 from pbxrouter.config.schema import DEFAULT_LISTEN, Asterisk, Config, Web
 from pbxrouter.config.secret import read_alarm_secret, read_fastagi_secret
@@ -17,6 +18,7 @@ __all__ = [
     "address",
     "at_database",
     "file",
+    "gateway_id",
     "is_local",
     "of_endpoint",
     "read_alarm_secret",

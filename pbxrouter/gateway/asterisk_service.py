@@ -39,6 +39,7 @@ class AsteriskService(MultiService):
     Attributes:
         name: as configured.
         originator: originates calls; None without an AMI connection.
+        claims: says which gateway serves calls by MAGI; None without an AMI connection.
 
     Raises:
         ConfigError: the endpoint or the secret file cannot be used.
@@ -62,6 +63,7 @@ class AsteriskService(MultiService):
         self.name: str = config.name
         self.manager: AMIConnection | None = None
         self.originator: Originator | None = None
+        self.claims: Claims | None = None
         if not config.secret_file:
             self.log.error("AMI {name}: not connected: no secret_file is configured", name=config.name)
             return
@@ -77,14 +79,14 @@ class AsteriskService(MultiService):
         self.manager.setServiceParent(self)
         self._routing = routing = WhenRouting(engine, reactor)
         routing.setServiceParent(self)
-        self.claims = Claims(self.manager, config.magi, Holder.of_this_process(gateway), reactor)
-        self._heartbeat = Heartbeat(self.manager, reactor, gateway, lambda: self.claims.has_standby)
+        self.claims = claims = Claims(self.manager, config.magi, Holder.of_this_process(gateway), reactor)
+        self._heartbeat = Heartbeat(self.manager, reactor, gateway, lambda: claims.has_standby)
         if config.heartbeat:
             self._heartbeat.setServiceParent(routing)
         self.originator = Originator(self.manager, engine, technologies, reactor, config.originate)
-        self._magi = MagiService(self.manager, config.magi, serve, reactor, watch, on_refused, gateway, self.claims)
+        self._magi = MagiService(self.manager, config.magi, serve, reactor, watch, on_refused, gateway, claims)
         self._magi.setServiceParent(routing)
-        self.claims.setServiceParent(routing)
+        claims.setServiceParent(routing)
 
     def prepare_reload(self, config: Asterisk, technologies: Mapping[str, str]) -> tuple[Callable[[], None], list[str]]:
         """Check other settings for this Asterisk, and read its secret and certificates again.

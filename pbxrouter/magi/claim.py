@@ -59,6 +59,14 @@ ANSWER_S: Final = 1.0
 TIMEOUT_S: Final = 4.0
 
 
+def claim_variable(context: str, prefix: str = CLAIM_VARIABLE) -> str:
+    """The name of the variable for a context; signs that no variable's name can have are replaced."""
+    clean = re.sub(r"[^\w-]", "_", context, flags=re.ASCII)
+    if clean != context:
+        clean += f"_{zlib.crc32(context.encode('utf-8', 'surrogateescape')):08x}"
+    return prefix + clean
+
+
 def uptime_s() -> float:
     """Seconds since the machine started: they pass while the process is stopped, and while the machine sleeps."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
@@ -169,14 +177,12 @@ class Claim:
         seconds: Callable[[], float] = uptime_s,
         is_gone: Callable[[int], bool] = is_gone,
     ) -> None:
-        clean = re.sub(r"[^\w-]", "_", context, flags=re.ASCII)
-        suffix = clean if clean == context else f"{clean}_{zlib.crc32(context.encode('utf-8', 'surrogateescape')):08x}"
         self.context = context
         self.state = State.UNKNOWN
         self.holder: Holder | None = None
         self.trouble: Sentence | None = None
-        self._variable = CLAIM_VARIABLE + suffix
-        self._standby_variable = STANDBY_VARIABLE + suffix
+        self._variable = claim_variable(context)
+        self._standby_variable = claim_variable(context, STANDBY_VARIABLE)
         self._manager = manager
         self._me = me
         self._clock = clock
