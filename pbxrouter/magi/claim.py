@@ -40,10 +40,11 @@ from pbxrouter.net import every
 from pbxrouter.text import Sentence, printable, sentence
 
 CLAIM_VARIABLE: Final = "PBXROUTER_MAGI_"
-"""With the context: who serves its calls; 0: no gateway."""
+"""With the context: who serves its calls."""
 STANDBY_VARIABLE: Final = "PBXROUTER_STANDBY_"
 """With the context: the gateway that has looked last while it stood by."""
-FREE: Final = "0"
+FREE: Final = "-"
+"""What stands before a gateway that has left the calls, and may still have some."""
 LOOK_S: Final = 0.5
 """Seconds between two looks at the variable."""
 LEASE_S: Final = 2.0
@@ -145,7 +146,7 @@ class Taken(enum.Enum):
 
     WAS_FREE = "no gateway has them, or it has ended"
     AGAIN = "this gateway had them itself"
-    SILENT = "the other gateway gives no sign of life, and may come back"
+    SHARED = "another gateway may go on with those that it has: it stops, or gives no sign of life"
 
 
 OnTaken = Callable[[str, Taken], object]
@@ -253,7 +254,7 @@ class Claim:
         with contextlib.suppress(ManagerError):
             holder = Holder.parse(await self._get(self._variable))
             if holder is not None and holder.run == self._me.run:
-                await self._set(self._variable, FREE)
+                await self._set(self._variable, FREE + str(holder))
 
     async def _look(self) -> None:
         asked = self._seconds()
@@ -271,10 +272,12 @@ class Claim:
         if now - asked > ANSWER_S:
             return  # it says what was: an answer that waited while this process stood still
         if holder is None:
-            await self._claim(asked, Taken.WAS_FREE)
+            left = Holder.parse(value.removeprefix(FREE)) if value.startswith(FREE) else None
+            is_shared = left is not None and left.gateway != self._me.gateway and not self._has_ended(left)
+            await self._claim(asked, Taken.SHARED if is_shared else Taken.WAS_FREE)
         elif is_other:
             self._say_take_over(holder)
-            await self._claim(asked, Taken.WAS_FREE if has_ended else Taken.SILENT)
+            await self._claim(asked, Taken.WAS_FREE if has_ended else Taken.SHARED)
         elif now < self._lease_until:
             await self._renew()
         else:

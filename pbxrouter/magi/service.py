@@ -61,7 +61,9 @@ LOOK_AGAIN_S: Final = 5.0
 RELEASED_S: Final = 5.0
 """Seconds for which a call that was given back is remembered if AsyncAGIEnd does not come."""
 MAY_COME_BACK_S: Final = 60.0
-"""Seconds for which the calls of a gateway that gives no sign of life are left to it."""
+"""Seconds for which the calls of a gateway that stops, or gives no sign of life, are left to it."""
+MAX_THEIRS: Final = 10_000
+"""Calls that are remembered as another gateway's."""
 
 Serve = Callable[[Channel], Coroutine[Deferred[Any], Any, object]]
 
@@ -104,6 +106,7 @@ class MagiService(Service):
         self._ending: set[tuple[MagiChannel, str]] = set()
         self._adopting: set[str] = set()
         self._looked: set[str] = set()  # the contexts whose calls of before have been looked for
+        self._theirs: dict[str, None] = {}  # calls to which another gateway has sent commands, the oldest first
         self._shared: dict[str, float] = {}  # until when another gateway may have calls in a context
         self._refusing = False
         self._search = LoopingCall(lambda: Deferred.fromCoroutine(self._find_waiting()))
@@ -238,9 +241,14 @@ class MagiService(Service):
         call = self._calls.get(event.get("Uniqueid")) or self._calls.get(event.get("Channel"))
         if call is not None:
             call.result_received(event)
+        elif self._claims is not None:
+            self._theirs[event.get("Uniqueid")] = None
+            if len(self._theirs) > MAX_THEIRS:
+                del self._theirs[next(iter(self._theirs))]
 
     def _ended(self, event: AMIMessage) -> None:
         """Handle AsyncAGIEnd, or Hangup for a channel that turned out not to be in AsyncAGI."""
+        self._theirs.pop(event.get("Uniqueid"), None)
         if not self._calls or not is_whole(event):
             return
         call = self._calls.get(event.get("Uniqueid")) or self._calls.get(event.get("Channel"))
@@ -349,14 +357,19 @@ class MagiService(Service):
             self._shared.pop(context, None)
         else:  # calls in an application are another gateway's, or this one's
             self._looked.add(context)
-        if how is Taken.SILENT:
+        if how is Taken.SHARED:
             self._shared[context] = self._clock.seconds() + MAY_COME_BACK_S
         if self._search.running:
             self._spawn(self._find_waiting())
 
-    def _is_others(self, context: str, mark: str) -> bool:
-        """Whether a call with this mark may have a gateway that gives no sign of life now."""
-        return mark not in NOT_BEGUN and self._clock.seconds() < self._shared.get(context, 0.0)
+    def _is_others(self, channel: AMIMessage, mark: str = "") -> bool:
+        """Whether another gateway may still have a call: it stops, or gives no sign of life.
+
+        Args:
+            mark: how far a gateway has come with it.
+        """
+        is_shared = self._clock.seconds() < self._shared.get(channel.get("Context"), 0.0)
+        return is_shared and (mark not in NOT_BEGUN or channel.get("Uniqueid") in self._theirs)
 
     # --- the connection, and calls that were already waiting ---
 
@@ -398,7 +411,7 @@ class MagiService(Service):
             if self._refusing or not self.running:
                 return
             could_be = is_waiting if item.get("Context") in looked else may_be_waiting
-            if could_be(item, mine) and item.get("Uniqueid") not in self._calls:
+            if could_be(item, mine) and item.get("Uniqueid") not in self._calls and not self._is_others(item):
                 self._spawn(self._adopt(item))
 
     async def _adopt(self, item: AMIMessage) -> None:
@@ -408,7 +421,7 @@ class MagiService(Service):
         self._adopting.add(call.address)
         try:
             mark = await mark_of(call)
-            if self._is_others(item.get("Context"), mark):
+            if self._is_others(item, mark):
                 self._drop(call)
                 return
             request = (

@@ -161,7 +161,7 @@ class SettingsTests(AsteriskServiceTest):
                 own = str(service.claims.me)
                 end.says("Response: Success", f"ActionID: {asked[0]['ActionID']}", f"Value: {own}")
                 (written,) = end.hears()
-                self.assertEqual((written["Action"], written["Value"]), ("Setvar", FREE))
+                self.assertEqual((written["Action"], written["Value"]), ("Setvar", FREE + own))
 
     def test_originate(self) -> None:
         """Calls may be originated into the contexts of asterisk.originate, not into those of asterisk.magi."""

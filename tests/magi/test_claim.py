@@ -222,9 +222,9 @@ class OneGatewayTests(ClaimTest):
         one = self.gateway("a")
         self.passes(1)
         one.claims.stopService()
-        self.assertEqual((self.variables[VARIABLE], self.serving()), (FREE, []))
+        self.assertEqual((self.variables[VARIABLE][:3], self.serving()), (f"{FREE}a/", []))
         self.passes(5)
-        self.assertEqual(self.variables[VARIABLE], FREE)
+        self.assertEqual(self.variables[VARIABLE][:3], f"{FREE}a/")
 
     def test_restarted_asterisk(self) -> None:
         """An Asterisk that was restarted has no variables: its calls are claimed anew, and looked for."""
@@ -310,7 +310,7 @@ class OneGatewayTests(ClaimTest):
         self.passes(1)
         one.claims.set_contexts(["another", "Ñ:1"])
         self.passes(1)
-        self.assertEqual(self.variables[VARIABLE], FREE)
+        self.assertEqual(self.variables[VARIABLE][:3], f"{FREE}a/")
         self.assertEqual([context for context, _ in one.taken[1:]], ["another", "Ñ:1"])
         self.assertFalse(one.claims.is_served(CONTEXT))
         for name in self.variables:
@@ -362,11 +362,25 @@ class TwoGatewaysTests(ClaimTest):
                 self.assertEqual(len(self.serving()), 1, (delay, other))
 
     def test_stopped(self) -> None:
-        """When the first is stopped the second serves within a second, and looks for calls that wait."""
+        """Stopped, the first is followed by the second within a second, and may go on with the calls that it has."""
         one, two = self.pair()
         one.claims.stopService()
         self.passes(LOOK_S + SETTLE_S)
-        self.assertEqual((self.serving(), two.taken), ([two], [(CONTEXT, Taken.WAS_FREE)]))
+        self.assertEqual((self.serving(), two.taken), ([two], [(CONTEXT, Taken.SHARED)]))
+
+    def test_stopped_before(self) -> None:
+        """Calls of a gateway that was stopped and has ended, or of a former run of this one, are this one's."""
+        for name, has_ended in (("a", False), ("b", True), ("b", False)):
+            self.begin()
+            one = self.gateway("a")
+            self.passes(1)
+            one.stop()
+            if has_ended:
+                self.ended.add(one.process)
+            next_one = self.gateway(name)
+            self.passes(1)
+            how = Taken.WAS_FREE if name == "a" or has_ended else Taken.SHARED
+            self.assertEqual(next_one.taken, [(CONTEXT, how)], (name, has_ended))
 
     def test_killed_on_this_machine(self) -> None:
         """A process that has ended on the same machine is missed within a second."""
@@ -387,7 +401,7 @@ class TwoGatewaysTests(ClaimTest):
         self.passes(LEASE_S - LOOK_S)
         self.assertEqual(self.serving(), [])
         self.passes(DEAD_S - LEASE_S + 2 * LOOK_S + SETTLE_S)
-        self.assertEqual((self.serving(), two.taken), ([two], [(CONTEXT, Taken.SILENT)]))
+        self.assertEqual((self.serving(), two.taken), ([two], [(CONTEXT, Taken.SHARED)]))
 
     def test_frozen_and_back(self) -> None:
         """A process that goes on after the other has taken over asks before it takes a call, and stands by."""

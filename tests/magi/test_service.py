@@ -30,7 +30,7 @@ from pbxrouter.errors import (
     ReplyTimeout,
 )
 from pbxrouter.magi.claim import Taken
-from pbxrouter.magi.service import LOOK_AGAIN_S, MAY_COME_BACK_S, RELEASED_S, MagiService
+from pbxrouter.magi.service import LOOK_AGAIN_S, MAX_THEIRS, MAY_COME_BACK_S, RELEASED_S, MagiService
 from pbxrouter.simulator import SimulatedCall
 from tests.ami_fakes import FakeAMIConnection, lines
 
@@ -1015,10 +1015,10 @@ class TwoGatewaysTests(WaitingTest):
         """Calls that no gateway served are looked for at once; in applications, too, if the claim was free."""
         for how, application, found in (
             (Taken.WAS_FREE, "AGI", 1),
-            (Taken.SILENT, "AGI", 1),
+            (Taken.SHARED, "AGI", 1),
             (Taken.AGAIN, "AGI", 1),
             (Taken.WAS_FREE, "Dial", 1),
-            (Taken.SILENT, "Dial", 0),
+            (Taken.SHARED, "Dial", 0),
             (Taken.AGAIN, "Dial", 0),
         ):
             self.setUp()
@@ -1032,7 +1032,7 @@ class TwoGatewaysTests(WaitingTest):
         for mark, later in (("routing", True), ("dialling", True), ("asked", False)):
             self.setUp()
             self.waiting({})
-            self.claims.take(Taken.SILENT)
+            self.claims.take(Taken.SHARED)
             if later:
                 for _ in range(round(MAY_COME_BACK_S / LOOK_AGAIN_S)):
                     self.answer("200 result=0", "NOOP")
@@ -1042,6 +1042,24 @@ class TwoGatewaysTests(WaitingTest):
             self.answers("asked" if mark == "routing" else mark)
             self.assertEqual(len(self.served), 0 if mark == "dialling" else 1, mark)
             self.magi.stopService()
+
+    def test_calls_of_a_gateway_that_stops(self) -> None:
+        """A call to which another gateway has sent a command is left to it; when that has ended it is as any other."""
+        self.waiting({}, {"uniqueid": "9.9"})
+        self.manager.event("Event: AsyncAGIExec", *snapshot("9.9"), "Result: 200%20result%3D0%0A", "CommandId: x")
+        self.claims.take(Taken.SHARED)
+        self.assertEqual([headers["Channel"] for headers in self.manager.heard("AGI")], [UNIQUEID])
+        self.manager.event("Event: AsyncAGIEnd", *snapshot("9.9"))
+        self.look()
+        self.assertEqual([headers["Channel"] for headers in self.manager.heard("AGI")], ["9.9"])
+
+    def test_remembers_so_many(self) -> None:
+        """Of another gateway's calls the last MAX_THEIRS are remembered."""
+        for number in range(MAX_THEIRS + 1):
+            self.manager.event("Event: AsyncAGIExec", f"Uniqueid: {number}", "CommandId: x")
+        self.waiting({"uniqueid": "0"}, {"uniqueid": "1"})
+        self.claims.take(Taken.SHARED)
+        self.assertEqual([headers["Channel"] for headers in self.manager.heard("AGI")], ["0"])
 
     def test_leaves(self) -> None:
         """It leaves the calls to another gateway once it takes no more; other contexts are claimed."""
