@@ -376,7 +376,12 @@ class Claim:
                 "write classes?",
                 why=error.sentence,
             )
-            self.log.warn("MAGI {name}: {trouble}", name=self._manager.name, trouble=self.trouble.english)
+            self.log.warn(
+                "MAGI {name}: whether another gateway serves the same calls cannot be told: {error}; is call among the "
+                "user's write classes?",
+                name=self._manager.name,
+                error=str(error),
+            )
             self.state, self.holder = State.UNGUARDED, None
             self._on_taken(self.context, Taken.WAS_FREE)
 

@@ -158,6 +158,7 @@ class SettingsTests(AsteriskServiceTest):
             asked = [action for action in end.hears() if action["Action"] == "Getvar"]
             self.assertEqual(len(asked), 0 if holder else 1)
             if asked:
+                assert service.claims is not None
                 own = str(service.claims.me)
                 end.says("Response: Success", f"ActionID: {asked[0]['ActionID']}", f"Value: {own}")
                 (written,) = end.hears()

@@ -958,7 +958,7 @@ class FakeClaims:
         return self.is_confirmed and context in self.served
 
     def set_contexts(self, contexts: frozenset[str]) -> None:
-        """Note them."""
+        """Note the contexts."""
         self.contexts.append(contexts)
 
     async def release(self) -> None:
