@@ -1,4 +1,4 @@
--- The database of pbxrouter: rules, call counts, history, console. Schema version 7.
+-- The database of pbxrouter: rules, call counts, history, console. Schema version 9.
 --
 -- `pbxrouter init` creates a database from this file. It can be read and changed with
 -- any SQLite tool while the gateway runs; a change reaches the next call within a
@@ -165,7 +165,9 @@ CREATE TABLE counter_gaps (
 ) WITHOUT ROWID;
 CREATE INDEX counter_gaps_by_end ON counter_gaps (ended);
 
--- Calls in progress, so that a restart counts none of them twice and forgets none.
+-- Calls in progress, so that a restart counts none of them twice and forgets none. The column
+-- talks is a call's talk so far, and that of its channels, as JSON; '' in a row from before schema
+-- version 9.
 CREATE TABLE counter_live (
     asterisk          TEXT NOT NULL,
     linkedid          TEXT NOT NULL,
@@ -180,7 +182,7 @@ CREATE TABLE counter_live (
     outcome           TEXT NOT NULL,
     -- What it is counted under besides 'all': a JSON list of [kind, name].
     labels            TEXT NOT NULL,
-    certain           INTEGER NOT NULL,
+    certain           INTEGER NOT NULL, talks TEXT NOT NULL DEFAULT '',
     PRIMARY KEY (asterisk, linkedid)
 ) WITHOUT ROWID;
 
@@ -189,7 +191,8 @@ CREATE TABLE counter_live (
 -- number or an endpoint such as PJSIP/21, proven or claimed (the trace tells which); '' if
 -- it was not forwarded. The last one, call_key, names the call in the gateway's journal, so
 -- that none is written twice; '' for calls from before schema version 8. Both stand where
--- an upgrade adds them without copying the history.
+-- an upgrade adds them without copying the history. answered_s is how long two people talked:
+-- 0 if none did, NULL if that is not known.
 CREATE TABLE calls (
     call_id           INTEGER PRIMARY KEY AUTOINCREMENT,
     -- When the gateway got the call and when it was done with it, seconds since 1970.
@@ -400,4 +403,4 @@ CREATE TABLE schema_version (
     version           INTEGER PRIMARY KEY,
     applied_at        TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%SZ', 'now'))
 );
-INSERT INTO schema_version (version) VALUES (8);
+INSERT INTO schema_version (version) VALUES (9);

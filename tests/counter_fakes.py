@@ -63,6 +63,7 @@ class FakeAMIConnection:
         self.channels: list[AMIMessage] = []
         self.startup = "2026-11-23 07:00:00"
         self.timestamp = "garbage"
+        self.status: dict[str, str] = {}  # further headers of CoreStatus
         self.error: Exception | None = None
         self.hold: set[str] = set()
         self.held: list[Deferred[Any]] = []
@@ -85,7 +86,7 @@ class FakeAMIConnection:
     def action(self, name: str) -> Deferred[AMIMessage]:
         """Answer CoreStatus with Asterisk's start and the time."""
         day, _, when = self.startup.partition(" ")
-        headers = {"CoreStartupDate": day, "CoreStartupTime": when, "Timestamp": self.timestamp}
+        headers = {"CoreStartupDate": day, "CoreStartupTime": when, "Timestamp": self.timestamp, **self.status}
         return self._answered(name, message("Response", "Success", **headers))
 
     def action_list(self, name: str, headers: Iterable[tuple[str, str]] = ()) -> Deferred[list[AMIMessage]]:

@@ -15,7 +15,7 @@ from pbxrouter.agi.channel import Channel
 from pbxrouter.agi.commands import command
 from pbxrouter.agi.messages import AGIReply
 from pbxrouter.agi.prompts import localised
-from pbxrouter.errors import ApplicationFailed, ChannelHungUp, ConnectionClosed, PromptMissing
+from pbxrouter.errors import ApplicationFailed, ChannelHungUp, CommandRefused, ConnectionClosed, PromptMissing
 
 KEYS: Final = "0123456789*#"
 _KEY_OF_RESULT: Final = {str(ord(key)): key for key in KEYS}
@@ -25,6 +25,8 @@ MAX_DIGITS: Final = 20
 MAX_VALUE: Final = 1023
 """Characters of a variable's value at most; Asterisk cuts it at as many bytes."""
 
+_UNANSWERED: Final = ("0", "1", "2", "3", "4", "5")
+"""States of a channel, as CHANNEL STATUS tells them, before it is answered."""
 _SAYABLE: Final = re.compile(r"[0-9*#]+")
 
 
@@ -51,7 +53,8 @@ class DialResult:
     Attributes:
         status: DIALSTATUS: ANSWER, BUSY, NOANSWER, CHANUNAVAIL, CONGESTION, CANCEL, …
         cause: HANGUPCAUSE, a Q.850 number as text; ``""`` if unknown.
-        answered_s: seconds of talk; None if not answered or not known.
+        answered_s: ANSWEREDTIME, the seconds for which the caller's channel has been answered; None if not answered or
+            not known. It is the talk only of a caller who was not answered before the Dial.
     """
 
     status: str
@@ -95,15 +98,16 @@ async def play_interruptible(channel: Channel, prompt: str) -> str:
     return _KEY_OF_RESULT.get(reply.result, "")
 
 
-async def playback(channel: Channel, prompt: str) -> None:
-    """Play a sound to its end, answering the call first if needed.
+async def playback(channel: Channel, prompt: str) -> bool:
+    """Play a sound, answering the call first if needed; returns whether it was played to its end.
 
     Raises:
         PromptMissing: Asterisk has no such sound.
     """
-    await run_application(channel, "Playback", _sound(channel, prompt))
+    reply = await run_application(channel, "Playback", _sound(channel, prompt))
     if await get_variable(channel, "PLAYBACKSTATUS") == "FAILED":
         raise _prompt_missing(channel, prompt)
+    return reply.result != "-1"
 
 
 async def run_application(channel: Channel, application: str, argument: str = "") -> AGIReply:
@@ -146,6 +150,17 @@ async def dial(channel: Channel, target: str, timeout_s: int, options: str = "")
     except ChannelHungUp:
         status = status or "CANCEL"
     return DialResult(status, cause, int(seconds) if re.fullmatch("[0-9]{1,9}", seconds) else None)
+
+
+async def may_be_answered(channel: Channel) -> bool:
+    """Whether the caller may have been answered already; True, too, if the caller has hung up."""
+    try:
+        reply = await channel.execute("CHANNEL STATUS")
+    except ConnectionClosed:
+        raise
+    except (ChannelHungUp, CommandRefused):
+        return True
+    return reply.result not in _UNANSWERED
 
 
 async def get_variable(channel: Channel, name: str) -> str | None:

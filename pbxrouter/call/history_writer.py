@@ -20,7 +20,7 @@ from twisted.logger import Logger
 from pbxrouter.call.journal import CallJournal
 from pbxrouter.call.record import CallRecord
 from pbxrouter.database import Database, SetAside
-from pbxrouter.database.calls import CallRow, add_calls, forget_calls, trace_text
+from pbxrouter.database.calls import CallRow, add_calls, complete_calls, forget_calls, left_calls, trace_text
 from pbxrouter.net import Outage, QueueFigures, every
 from pbxrouter.text import printable
 
@@ -69,6 +69,7 @@ class HistoryWriter(MultiService):
         self._now = now
         self._queue: deque[CallRow] = deque()
         self._being_written: list[CallRow] = []
+        self._completions: dict[str, CallRow] = {}
         self._unlogged = 0  # of those lost
         self.lost = self.set_aside = 0
         self.outage = Outage(
@@ -119,9 +120,25 @@ class HistoryWriter(MultiService):
 
     def report(self, record: CallRecord) -> None:
         """Queue a call that is over."""
+        self._queue_row(self.keep(record))
+
+    def keep(self, record: CallRecord) -> CallRow:
+        """Write a call that is over to the journal; returns its row, for ``add``."""
         row = row_of(record)
-        if self.journal is not None:
-            row = self.journal.finish(row)
+        return row if self.journal is None else self.journal.finish(row)
+
+    def add(self, row: CallRow) -> None:
+        """Queue the row of a call, of which more may be known than ``keep`` was told."""
+        self._queue_row(row if self.journal is None else self.journal.finish(row))
+
+    def complete(self, row: CallRow) -> None:
+        """Queue what was learnt later of a call that is in the history: its outcome and talk."""
+        if row.call_key:
+            self._completions[row.call_key] = row
+            if len(self._completions) > MAX_QUEUED:
+                del self._completions[next(iter(self._completions))]
+
+    def _queue_row(self, row: CallRow) -> None:
         self._queue.append(row)
         if len(self._queue) > MAX_QUEUED:
             given_up = self._queue.popleft()
@@ -129,6 +146,11 @@ class HistoryWriter(MultiService):
                 self.journal.written([given_up])
             self.lost += 1
             self._unlogged += 1
+
+    def leave_out(self, record: CallRecord) -> None:
+        """Note that a call is over which the history shall not have, or have later."""
+        if self.journal is not None and record.key:
+            self.journal.written([self.journal.finish(row_of(record))])
 
     async def write(self) -> None:
         """Write the queued calls; those that cannot be written stay queued. Never fails."""
@@ -149,6 +171,27 @@ class HistoryWriter(MultiService):
             for row in failed:
                 self._log_set_aside(rows[row.place], row)
             self._log_lost()
+        await self._write_completions()
+
+    async def _write_completions(self) -> None:
+        if not self._completions:
+            return
+        completions, self._completions = self._completions, {}
+        try:
+            await self._store.run(functools.partial(complete_calls, rows=tuple(completions.values())))
+        except Exception as error:
+            self._completions = completions | self._completions
+            self.outage.failed(error)
+        else:
+            self.outage.over()
+
+    async def left(self) -> list[CallRow]:
+        """The calls of the last day that an earlier run of the gateway has left to Asterisk. Never fails."""
+        try:
+            return await self._store.run(functools.partial(left_calls, since=self._now() - _DAY_S))
+        except Exception as error:
+            self.log.debug("history: the calls that went on cannot be read now: {error}", error=str(error))
+            return []
 
     async def forget(self) -> None:
         """Delete calls that are too old. Never fails."""

@@ -33,7 +33,13 @@ class GatewayOutcome:
     REFUSED: Final = "REFUSED"
     """The call was forged."""
     HUNG_UP: Final = "HANGUP"
-    """The caller hung up, or Asterisk closed the connection, before the call had another outcome."""
+    """The caller hung up before the call had another outcome."""
+    CUT: Final = "CUT"
+    """Asterisk hung the caller up, on behalf of an administrator or another program."""
+    MOVED: Final = "MOVED"
+    """The caller was taken elsewhere in the dialplan, as by AMI's Redirect or a transfer."""
+    LOST: Final = "LOST"
+    """The connection to Asterisk was lost; the call may have gone on."""
     STOPPED: Final = "STOPPED"
     """The gateway stopped while it talked with the caller."""
     LEFT: Final = "LEFT"
@@ -55,10 +61,15 @@ OUTCOME_SENTENCES: Final = {
     "INVALIDARGS": Sentence("could not be dialled"),
     "DONTCALL": Sentence("refused by the callee"),
     "TORTURE": Sentence("refused by the callee"),
+    "NOTENTERED": Sentence("mailbox not entered"),
+    "KICKED": Sentence("put out of the conference"),
     GatewayOutcome.DENIED: Sentence("not allowed"),
     GatewayOutcome.LOCKED_OUT: Sentence("locked out after wrong PINs"),
     GatewayOutcome.INVALID: Sentence("no such number"),
     GatewayOutcome.HUNG_UP: Sentence("caller hung up"),
+    GatewayOutcome.CUT: Sentence("hung up by Asterisk"),
+    GatewayOutcome.MOVED: Sentence("went on elsewhere"),
+    GatewayOutcome.LOST: Sentence("connection to Asterisk lost"),
     GatewayOutcome.NO_DRIVER: Sentence("no driver"),
     GatewayOutcome.FAILED: Sentence("gateway error"),
     GatewayOutcome.REFUSED: Sentence("forged call"),
@@ -78,6 +89,7 @@ PROBLEMATIC: Final = frozenset(
         GatewayOutcome.LOCKED_OUT,
         GatewayOutcome.STOPPED,
         GatewayOutcome.UNKNOWN,
+        GatewayOutcome.LOST,
     }
 )
 
@@ -115,6 +127,8 @@ class CallRecord:
         ended: when the gateway was done with it, epoch seconds.
         note: a last step for the trace, such as why the call was refused; None if there is nothing to add.
         key: names the call in the journal; ``""`` if it is not there.
+        source: what calls are counted by that brought a guesser or a forger nothing; ``""`` for any other call.
+        talks_before: number of talks that the channel had had before, by AMI.
     """
 
     request: AGIRequest
@@ -124,3 +138,5 @@ class CallRecord:
     ended: float = field(default=0.0, compare=False)
     note: Sentence | None = field(default=None, compare=False)
     key: str = field(default="", compare=False)
+    source: str = field(default="", compare=False)
+    talks_before: int = field(default=0, compare=False)

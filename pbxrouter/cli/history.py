@@ -117,7 +117,7 @@ def history(
 def _show(row: "CallRow", zone: "Zone", with_trace: bool) -> None:
     began = zone.local(row.began).strftime("%Y-%m-%d %H:%M:%S")
     what = f"{row.application} {row.data}".strip() or "-"
-    talk = f", {row.answered_s} s of talk" if row.answered_s is not None else ""
+    talk = ", talk unknown" if row.talk_s is None else f", {row.talk_s} s of talk" if row.talk_s else ""
     who = f"{row.caller or 'unknown'} forwarded by {row.forwarded_by}" if row.forwarded_by else row.caller or "unknown"
     click.echo(f"{began}  {who} -> {row.number or '?'}  {what}  {row.outcome}{talk}")
     if with_trace:
@@ -126,6 +126,6 @@ def _show(row: "CallRow", zone: "Zone", with_trace: bool) -> None:
 
 
 def _plain(row: "CallRow") -> dict[str, Any]:
-    shown = {**asdict(row), "trace": [step.english for step in row.steps]}
+    shown = {**asdict(row), "answered_s": row.talk_s, "trace": [step.english for step in row.steps]}
     del shown["call_key"]  # names it in the journal only
     return shown

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pbxrouter.counter.call_table import DOCTOR_PREFIX
 from pbxrouter.counter.counts import (
     ALL,
     MINUTE_S,
@@ -27,10 +28,12 @@ from pbxrouter.lazy import lazy_names
 
 if TYPE_CHECKING:
     from pbxrouter.counter.service import CallCounter
+    from pbxrouter.counter.talk import TalkOfCalls
     from pbxrouter.counter.turn import FileTurn
 
 __all__ = [
     "ALL",
+    "DOCTOR_PREFIX",
     "MINUTE_S",
     "REASONS",
     "CallCounter",
@@ -40,6 +43,7 @@ __all__ = [
     "LiveCalls",
     "OutcomeTotals",
     "Report",
+    "TalkOfCalls",
     "busiest",
     "live_calls",
     "live_version",
@@ -49,4 +53,4 @@ __all__ = [
     "totals",
 ]
 
-__getattr__ = lazy_names(__name__, {"CallCounter": "service", "FileTurn": "turn"})
+__getattr__ = lazy_names(__name__, {"CallCounter": "service", "FileTurn": "turn", "TalkOfCalls": "talk"})

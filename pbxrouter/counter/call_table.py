@@ -3,18 +3,26 @@
 A call is all channels with one Linkedid. Events and times go in; the listener is told when a call
 starts, is answered, ends. After a lost connection the table is reconciled with a list of channels
 (``resync``).
+
+Two people talk while their channels are in one bridge, or in bridges that Local channels join. The half of a Local
+channel is no person: who talks through it is at the other half. Talk is kept for each channel and for each call.
 """
 
 from __future__ import annotations
 
+import enum
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Final
 
 REMEMBER_HUNG_UP_S: Final = 60.0
 """How long a Uniqueid is remembered after its Hangup, so that a late event revives nothing."""
+
+DOCTOR_PREFIX: Final = "pbxrouter-doctor-"
+"""Begins the Uniqueids of channels that the doctor makes, which are no call."""
 
 JOINED: Final = "joined"
 """Used in place of a Q.850 cause: the call's last channel became part of another call."""
@@ -25,9 +33,103 @@ ENDED_WELL: Final = ("", "0", "16")
 HOLDING_BRIDGE: Final = "holding_bridge"
 """BridgeTechnology of a bridge in which channels only wait (Park, BridgeWait)."""
 
+WAITING_APPLICATIONS: Final = frozenset({"bridgewait", "park", "parkandannounce"})
+"""Applications, in lower case, that put a channel into a holding bridge."""
+
+NO_PERSONS: Final = frozenset(
+    {
+        "announcer",
+        "asyncgoto",
+        "bridge",
+        "cbann",
+        "cbrec",
+        "local",
+        "message",
+        "multicastrtp",
+        "recorder",
+        "snoop",
+        "surrogate",
+        "unicastrtp",
+    }
+)
+"""Technologies of channels, in lower case, that are no phone and no line: Asterisk makes them for itself."""
+
 MAX_TEXT: Final = 200
 """Characters that are kept of each text from outside."""
+MAX_TALKS: Final = 1000
+"""Talks of one channel that are kept apart; further ones are added to the last."""
 _ID: Final = re.compile(r"[A-Za-z0-9._-]{1,149}")
+_HALF: Final = re.compile(r"(Local/.{1,300});([12])", re.DOTALL)
+
+
+class HungUpBy(enum.Enum):
+    """Which side ended a channel, as far as Asterisk tells."""
+
+    UNKNOWN = "unknown"
+    FAR_END = "far end"
+    """The phone or line."""
+    PBX = "pbx"
+    """Asterisk itself: an administrator, a program, the end of a Dial."""
+
+
+@dataclass(slots=True)
+class ChannelTalk:
+    """What is known of one channel's talk, until REMEMBER_HUNG_UP_S after its end.
+
+    Attributes:
+        name: of the channel; ``""`` while it is unknown.
+        talks: its ended talks, (began, ended) in epoch seconds.
+        since: when the present talk began; None while there is none.
+        ended: when the channel was hung up; None before.
+        hung_up_by: which side hung it up.
+        place: context and extension where it was hung up; ``("", "")`` before, or if they are not known.
+        certain: False if a talk may have begun or ended unseen.
+    """
+
+    name: str = ""
+    talks: list[tuple[float, float]] = field(default_factory=list)
+    since: float | None = None
+    ended: float | None = None
+    hung_up_by: HungUpBy = HungUpBy.UNKNOWN
+    place: tuple[str, str] = ("", "")
+    certain: bool = True
+
+    @property
+    def is_person(self) -> bool:
+        """Whether the channel is a phone or a line, behind which a person may be."""
+        return self.name.partition("/")[0].lower() not in NO_PERSONS
+
+    @property
+    def begun(self) -> int:
+        """Number of talks so far, the present one included."""
+        return len(self.talks) + (self.since is not None)
+
+    def seconds(self, mark: int = 0) -> float:
+        """Seconds of the ended talks, without the first ``mark`` of them."""
+        return sum(max(0.0, ended - began) for began, ended in self.talks[mark:])
+
+    def hang_up_requested(self, by: HungUpBy, context: str, extension: str) -> None:
+        """Note by which side the channel is hung up, and where it was then; the first to do so counts."""
+        if self.hung_up_by is HungUpBy.UNKNOWN:
+            self.hung_up_by = by
+        if self.place == ("", ""):
+            self.place = (context[:MAX_TEXT], extension[:MAX_TEXT])
+
+    def begin(self, now: float) -> None:
+        """Two people talk from now on."""
+        if self.since is None:
+            self.since = now
+
+    def end(self, now: float) -> None:
+        """They talk no more."""
+        if self.since is None:
+            return
+        if len(self.talks) < MAX_TALKS:
+            self.talks.append((self.since, now))
+        else:
+            began, ended = self.talks[-1]
+            self.talks[-1] = (began - max(0.0, now - self.since), ended)
+        self.since = None
 
 
 @dataclass(slots=True)
@@ -37,7 +139,7 @@ class LiveCall:
     Attributes:
         linkedid: the Linkedid of all its channels.
         started: epoch seconds of its first channel.
-        answered: epoch seconds when two of its channels were first bridged; None before.
+        answered: epoch seconds when two people were first connected; None before.
         channels: Uniqueids.
         caller: the first channel's caller number; ``""`` if there is none.
         number: the number that it dialled; ``""`` if unknown.
@@ -46,6 +148,8 @@ class LiveCall:
         outcome: the gateway's outcome (CallRecord); ``""`` if it had no part in the call.
         labels: further counts that it belongs to, as (kind, name).
         certain: False if its times are uncertain because events were missed.
+        silent_s: seconds since the answer in which no two people were connected, without the present silence.
+        silent_since: when the present silence began; None while two people talk, and before the answer.
         changed: whether anything above has changed since the writer looked.
     """
 
@@ -60,7 +164,17 @@ class LiveCall:
     outcome: str = ""
     labels: set[tuple[str, str]] = field(default_factory=set)
     certain: bool = True
+    silent_s: float = 0.0
+    silent_since: float | None = None
     changed: bool = field(default=True, compare=False, repr=False)
+
+    def talk_s(self, until: float) -> float:
+        """Seconds in which two people were connected, until an epoch second."""
+        if self.answered is None:
+            return 0.0
+        if self.silent_since is not None:
+            until = min(until, self.silent_since)
+        return max(0.0, until - self.answered - self.silent_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +184,8 @@ class ChannelSeen:
     Attributes:
         duration_s: how long the channel has existed.
         bridge: id of its bridge; ``""`` if it is in none.
+        name: of the channel.
+        application: the dialplan application that it runs.
     """
 
     uniqueid: str
@@ -78,6 +194,8 @@ class ChannelSeen:
     bridge: str = ""
     caller: str = ""
     number: str = ""
+    name: str = ""
+    application: str = ""
 
 
 class CallListener:
@@ -87,7 +205,7 @@ class CallListener:
         """A call has its first channel."""
 
     def answered(self, call: LiveCall) -> None:
-        """Two channels of a call have been bridged."""
+        """Two people have been connected."""
 
     def finished(self, call: LiveCall, ended: float, cause: str) -> None:
         """A call lost its last channel, at epoch second ``ended``.
@@ -110,6 +228,8 @@ class CallTable:
         self._bridges: dict[str, set[str]] = {}
         self._bridge_of: dict[str, str] = {}  # channel -> bridge
         self._holding: set[str] = set()  # bridges in which channels only wait
+        self._talks: dict[str, ChannelTalk] = {}
+        self._halves: dict[str, dict[str, str]] = {}  # of Local channels: common name -> half -> channel
         self._hung_up: set[str] = set()
         self._hung_up_at: deque[tuple[float, str]] = deque()
 
@@ -128,8 +248,28 @@ class CallTable:
         linkedid = self._linkedids.get(uniqueid)
         return None if linkedid is None else self._calls[linkedid]
 
-    def restore(self, calls: Iterable[LiveCall]) -> None:
-        """Restore calls that an earlier run has counted, without telling the listener."""
+    def has_hung_up(self, uniqueid: str) -> bool:
+        """Whether a channel was hung up less than REMEMBER_HUNG_UP_S ago."""
+        return uniqueid in self._hung_up
+
+    def is_bridged(self, uniqueid: str) -> bool:
+        """Whether a channel is in a bridge that connects."""
+        return uniqueid in self._bridge_of
+
+    def is_waiting(self, bridge: str) -> bool:
+        """Whether channels only wait in a bridge."""
+        return bridge in self._holding
+
+    def talk_of(self, uniqueid: str) -> ChannelTalk | None:
+        """A channel's talk; None if the channel is not known, or no longer."""
+        return self._talks.get(uniqueid)
+
+    def restore(self, calls: Iterable[LiveCall], talks: Mapping[str, ChannelTalk] = MappingProxyType({})) -> None:
+        """Restore calls that an earlier run has counted, without telling the listener.
+
+        Args:
+            talks: what it knew of the talk of their channels.
+        """
         for call in calls:
             channels = {channel for channel in call.channels if channel not in self._linkedids}
             if channels and call.linkedid not in self._calls:
@@ -137,6 +277,10 @@ class CallTable:
                 call.certain = False
                 self._calls[call.linkedid] = call
                 self._linkedids.update(dict.fromkeys(channels, call.linkedid))
+                for channel in channels:
+                    talk = talks.get(channel)
+                    self._talks[channel] = ChannelTalk(certain=False) if talk is None else talk
+                    self._set_name(channel, self._talks[channel].name)
 
     def clock_set(self, by_s: float) -> None:
         """Move all times that are kept, since the gateway's clock was set forward by so many seconds."""
@@ -144,6 +288,14 @@ class CallTable:
             call.started += by_s
             if call.answered is not None:
                 call.answered += by_s
+            if call.silent_since is not None:
+                call.silent_since += by_s
+        for talk in self._talks.values():
+            talk.talks = [(began + by_s, ended + by_s) for began, ended in talk.talks]
+            if talk.since is not None:
+                talk.since += by_s
+            if talk.ended is not None:
+                talk.ended += by_s
         self._hung_up_at = deque((when + by_s, uniqueid) for when, uniqueid in self._hung_up_at)
 
     def event(self, name: str, headers: Callable[[str], str], now: float) -> None:
@@ -159,13 +311,18 @@ class CallTable:
         if name == "DialEnd":
             self._dial_ended(headers)
             return
+        if name == "Rename":
+            self._renamed(headers("Uniqueid"), headers("Newname"), now)
+            return
         uniqueid, linkedid = headers("Uniqueid"), headers("Linkedid")
         if not (_ID.fullmatch(uniqueid) and _ID.fullmatch(linkedid)):
             return
         if name == "Newchannel":
             self._forget_old(now)
+            if uniqueid.startswith(DOCTOR_PREFIX):
+                return
             if uniqueid not in self._linkedids and uniqueid not in self._hung_up:
-                self._add(uniqueid, linkedid, now, headers("CallerIDNum"), headers("Exten"))
+                self._add(uniqueid, linkedid, now, headers("CallerIDNum"), headers("Exten"), headers("Channel"))
             return
         if uniqueid not in self._linkedids:
             return
@@ -175,12 +332,16 @@ class CallTable:
             bridge = headers("BridgeUniqueid")[:MAX_TEXT]
             if headers("BridgeTechnology") == HOLDING_BRIDGE:
                 self._holding.add(bridge)
-                self._leave(uniqueid)
+                self._leave(uniqueid, now)
             else:
                 self._enter(bridge, uniqueid, now)
         elif name == "BridgeLeave":
-            self._leave(uniqueid)
+            self._leave(uniqueid, now)
+        elif name in ("HangupRequest", "SoftHangupRequest"):
+            by = HungUpBy.FAR_END if name == "HangupRequest" else HungUpBy.PBX
+            self._talks[uniqueid].hang_up_requested(by, headers("Context"), headers("Exten"))
         elif name == "Hangup":
+            self._talks[uniqueid].hang_up_requested(HungUpBy.UNKNOWN, headers("Context"), headers("Exten"))
             self._hang_up(uniqueid, now, headers("Cause")[:MAX_TEXT])
 
     def resync(
@@ -203,20 +364,46 @@ class CallTable:
         """
         seen = {item.uniqueid: item for item in listed if _ID.fullmatch(item.uniqueid) and _ID.fullmatch(item.linkedid)}
         self._forget_old(now)
+        unseen_since = now if ended is None else ended
         for uniqueid in known_before:
             if uniqueid in self._linkedids and uniqueid not in seen:
                 self._calls[self._linkedids[uniqueid]].certain = False
-                self._hang_up(uniqueid, now, "", now if ended is None else ended)
+                self._talks[uniqueid].certain = False
+                self._hang_up(uniqueid, now, "", unseen_since)
         for item in seen.values():
+            if item.uniqueid.startswith(DOCTOR_PREFIX):
+                continue
             if item.uniqueid not in self._linkedids and item.uniqueid not in self._hung_up:
-                self._add(item.uniqueid, item.linkedid, now - item.duration_s, item.caller, item.number)
+                self._add(item.uniqueid, item.linkedid, now - item.duration_s, item.caller, item.number, item.name)
                 self._calls[item.linkedid].certain = False
+                self._talks[item.uniqueid].certain = not item.bridge
+            elif item.uniqueid in self._linkedids and item.name:
+                self._set_name(item.uniqueid, item.name)
+        self._rebuild_bridges(seen, now, unseen_since)
+
+    def _rebuild_bridges(self, seen: Mapping[str, ChannelSeen], now: float, unseen_since: float) -> None:
+        """Put the listed channels into the bridges in which they are by the list."""
         self._bridges.clear()
         self._bridge_of.clear()
         self._holding &= {item.bridge for item in seen.values()}
+        self._holding |= {item.bridge for item in seen.values() if item.application.lower() in WAITING_APPLICATIONS}
         for item in seen.values():
-            if item.bridge not in self._holding and item.uniqueid in self._linkedids:
-                self._enter(item.bridge, item.uniqueid, now)
+            if item.bridge and item.bridge not in self._holding and item.uniqueid in self._linkedids:
+                self._bridge_of[item.uniqueid] = item.bridge
+                self._bridges.setdefault(item.bridge, set()).add(item.uniqueid)
+        talking: set[str] = set()
+        for bridge in self._bridges:
+            members = self._connected([bridge])
+            if self._is_talk(members):
+                talking |= members
+        for uniqueid in self._linkedids.keys() - talking:
+            if self._talks[uniqueid].since is not None and unseen_since < now:
+                self._talks[uniqueid].certain = False
+            self._talks[uniqueid].end(unseen_since)
+        for uniqueid in self._linkedids.keys() & talking:
+            self._talks[uniqueid].begin(now)
+        for call in tuple(self._calls.values()):
+            self._update_call(call, now, unseen_since)
 
     def _dial_ended(self, headers: Callable[[str], str]) -> None:
         """Record why a call was not answered; counts nothing (docs/asterisk.md B6, rule 7)."""
@@ -230,8 +417,36 @@ class CallTable:
                 return
         call.dial_status, call.changed = status, True
 
-    def _add(self, uniqueid: str, linkedid: str, started: float, caller: str, number: str) -> None:
+    def _set_name(self, uniqueid: str, name: str) -> None:
+        talk = self._talks[uniqueid]
+        half = _HALF.fullmatch(talk.name)
+        if half and self._halves.get(half[1], {}).get(half[2]) == uniqueid:
+            del self._halves[half[1]][half[2]]
+            if not self._halves[half[1]]:
+                del self._halves[half[1]]
+        talk.name = name[:MAX_TEXT]
+        half = _HALF.fullmatch(talk.name)
+        if half:
+            self._halves.setdefault(half[1], {})[half[2]] = uniqueid
+
+    def _other_half(self, uniqueid: str) -> str | None:
+        """The other half of a Local channel; None if it is none, or the other is not known."""
+        half = _HALF.fullmatch(self._talks[uniqueid].name)
+        return self._halves.get(half[1], {}).get("2" if half[2] == "1" else "1") if half else None
+
+    def _renamed(self, uniqueid: str, name: str, now: float) -> None:
+        """Another channel has taken over this one, or it has a new name only."""
+        if uniqueid not in self._linkedids or not name or name.endswith("<MASQ>"):
+            return
+        self._set_name(uniqueid, name)
+        bridge = self._bridge_of.get(uniqueid)
+        if bridge is not None:
+            self._update_talk(self._connected([bridge]), now)
+
+    def _add(self, uniqueid: str, linkedid: str, started: float, caller: str, number: str, name: str) -> None:
         self._linkedids[uniqueid] = linkedid
+        self._talks[uniqueid] = ChannelTalk()
+        self._set_name(uniqueid, name)
         call = self._calls.get(linkedid)
         if call is None:
             call = LiveCall(linkedid, started, caller=caller[:MAX_TEXT], number=number[:MAX_TEXT])
@@ -263,6 +478,8 @@ class CallTable:
         else:
             call.channels.add(uniqueid)
             call.changed = True
+        self._update_call(old, now)
+        self._update_call(call, now)
         if not old.channels:
             self._finish(old, now, JOINED)
 
@@ -270,28 +487,83 @@ class CallTable:
         if not bridge:
             return
         if self._bridge_of.get(uniqueid) != bridge:
-            self._leave(uniqueid)
+            self._leave(uniqueid, now)
         self._bridge_of[uniqueid] = bridge
-        inside = self._bridges.setdefault(bridge, set())
-        inside.add(uniqueid)
-        if len(inside) < 2:
-            return
-        for member in inside:
-            call = self._calls[self._linkedids[member]]
-            if call.answered is None:
-                call.answered, call.changed = now, True
-                self._listener.answered(call)
+        self._bridges.setdefault(bridge, set()).add(uniqueid)
+        self._update_talk(self._connected([bridge]), now)
 
-    def _leave(self, uniqueid: str) -> None:
+    def _leave(self, uniqueid: str, now: float) -> None:
         bridge = self._bridge_of.pop(uniqueid, None)
-        if bridge is not None:
-            inside = self._bridges[bridge]
-            inside.discard(uniqueid)
-            if not inside:
-                del self._bridges[bridge]
+        if bridge is None:
+            return
+        inside = self._bridges[bridge]
+        inside.discard(uniqueid)
+        if not inside:
+            del self._bridges[bridge]
+        self._update_talk({uniqueid}, now)
+        self._update_talk(self._connected([bridge]), now)
+        other = self._other_half(uniqueid)
+        beyond = self._bridge_of.get(other) if other else None
+        if beyond is not None:
+            self._update_talk(self._connected([beyond]), now)
+
+    # --- talk ---
+
+    def _connected(self, bridges: Iterable[str]) -> set[str]:
+        """All channels in bridges that Local channels join to these."""
+        waiting, seen = [bridge for bridge in bridges if bridge in self._bridges], set()
+        members: set[str] = set()
+        while waiting:
+            bridge = waiting.pop()
+            if bridge in seen:
+                continue
+            seen.add(bridge)
+            for uniqueid in self._bridges[bridge]:
+                members.add(uniqueid)
+                other = self._other_half(uniqueid)
+                beyond = self._bridge_of.get(other) if other else None
+                if beyond is not None and beyond not in seen:
+                    waiting.append(beyond)
+        return members
+
+    def _is_talk(self, members: Iterable[str]) -> bool:
+        """Whether among channels that hear each other there are two people."""
+        return sum(self._talks[uniqueid].is_person for uniqueid in members) > 1
+
+    def _update_talk(self, members: set[str], now: float) -> None:
+        """Note of channels that hear each other whether they talk."""
+        talks = self._is_talk(members)
+        changed: dict[str, LiveCall] = {}
+        for uniqueid in members:
+            talk = self._talks[uniqueid]
+            if talks == (talk.since is not None):
+                continue
+            if talks:
+                talk.begin(now)
+            else:
+                talk.end(now)
+            linkedid = self._linkedids[uniqueid]
+            changed[linkedid] = self._calls[linkedid]
+        for call in changed.values():
+            call.changed = True
+            self._update_call(call, now)
+
+    def _update_call(self, call: LiveCall, now: float, ended: float | None = None) -> None:
+        """Note of a call whether any of its channels talks."""
+        talks = any(self._talks[uniqueid].since is not None for uniqueid in call.channels)
+        if talks and call.answered is None:
+            call.answered, call.changed = now, True
+            self._listener.answered(call)
+        elif talks and call.silent_since is not None:
+            call.silent_s += max(0.0, now - call.silent_since)
+            call.silent_since, call.changed = None, True
+        elif not talks and call.answered is not None and call.silent_since is None:
+            call.silent_since, call.changed = now if ended is None else ended, True
 
     def _hang_up(self, uniqueid: str, now: float, cause: str, ended: float | None = None) -> None:
-        self._leave(uniqueid)
+        over = now if ended is None else ended
+        self._leave(uniqueid, over)
+        self._talks[uniqueid].ended = over
         self._hung_up.add(uniqueid)
         self._hung_up_at.append((now, uniqueid))
         call = self._calls[self._linkedids.pop(uniqueid)]
@@ -300,7 +572,7 @@ class CallTable:
         if not call.cause and cause not in ENDED_WELL:
             call.cause = cause
         if not call.channels:
-            self._finish(call, now if ended is None else ended, cause)
+            self._finish(call, over, cause)
 
     def _finish(self, call: LiveCall, ended: float, cause: str) -> None:
         del self._calls[call.linkedid]
@@ -308,4 +580,7 @@ class CallTable:
 
     def _forget_old(self, now: float) -> None:
         while self._hung_up_at and now - self._hung_up_at[0][0] >= REMEMBER_HUNG_UP_S:
-            self._hung_up.discard(self._hung_up_at.popleft()[1])
+            uniqueid = self._hung_up_at.popleft()[1]
+            self._hung_up.discard(uniqueid)
+            self._set_name(uniqueid, "")
+            del self._talks[uniqueid]

@@ -57,7 +57,7 @@ _BY_OUTCOME: Final = {
     "NODRIVER": "gateway",
     "STOPPED": "gateway",
 }
-_BY_VERDICT: Final = {Verdict.DENY: "DENIED", Verdict.INVALID: "INVALID"}
+_BY_VERDICT: Final = {Verdict.DENY: "DENIED", Verdict.INVALID: "INVALID", Verdict.ALLOW: "DONE"}
 _BY_DIAL_STATUS: Final = {
     "BUSY": "busy",
     "NOANSWER": "noanswer",
@@ -99,7 +99,7 @@ class Counts:
         talked: finished calls that had been answered.
         served: finished calls without an answer that did not fail: voicemail, a prompt, a conference of
             one, or calls that became part of another.
-        talk_s: seconds from answer to end, summed over finished calls.
+        talk_s: seconds in which two people were connected, summed over finished calls.
         peak: maximum of simultaneous calls.
         failed: by reason, a key of REASONS.
     """
@@ -166,7 +166,7 @@ class CallCounts(CallListener):
                 counts.finished += 1
                 if call.answered is not None:
                     counts.talked += 1
-                    counts.talk_s += max(0.0, ended - call.answered)
+                    counts.talk_s += call.talk_s(ended)
                 elif reason is None:
                     counts.served += 1
                 else:
@@ -179,7 +179,7 @@ class CallCounts(CallListener):
         its mapping, and the last outcome stands.
         """
         if outcome == "HANGUP" and decision is not None:
-            # They went when they heard what was decided.
+            # They went when they heard what was decided, or from an application such as a prompt.
             outcome = _BY_VERDICT.get(decision.verdict, outcome)
         if outcome != "DEAD":  # run on what is left of a call (in h), which says nothing new
             call.outcome, call.changed = outcome, True

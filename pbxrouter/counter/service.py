@@ -17,7 +17,7 @@ from __future__ import annotations
 import functools
 import re
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final
 
 from twisted.application.service import MultiService
@@ -27,10 +27,11 @@ from twisted.logger import Logger
 
 from pbxrouter.ami import AMIConnection, AMIMessage, ChannelCheck, is_whole, with_reporting_hint
 from pbxrouter.call import CallRecord
-from pbxrouter.counter.call_table import CallTable, ChannelSeen, LiveCall
+from pbxrouter.counter.call_table import DOCTOR_PREFIX, CallTable, ChannelSeen, ChannelTalk, LiveCall
 from pbxrouter.counter.clock import AsteriskClock
 from pbxrouter.counter.counts import CallCounts
 from pbxrouter.counter.turn import Turn
+from pbxrouter.counter.withheld import SURE_S, EventWatch
 from pbxrouter.counter.writer import CounterWriter
 from pbxrouter.database import Database
 from pbxrouter.errors import ManagerError, ManagerUnavailable, StoreError
@@ -41,16 +42,33 @@ WRITE_S: Final = 1.0
 POLL_S: Final = 2.0
 """Seconds between two checks that Asterisk answers, which ``last_seen`` is based on."""
 RESYNC_S: Final = 180.0
+UNPROVEN_S: Final = 15.0
+"""Seconds between two questions for Asterisk's count of calls until their events have come on this connection."""
 FORGET_S: Final = 3600.0
 SLICE: Final = 100
 """Channels of a list that are read in one go."""
 EARLY_S: Final = 30.0
 CONFIRM_S: Final = 0.1
 """Seconds for which Hangups are gathered before Asterisk is asked whether their channels are gone."""
+MAX_TAKEN_BACK_S: Final = 3600.0
+"""Seconds of counting that are unknown, too, when events turn out to be withheld."""
 EARLY_RECORDS: Final = 1000
 """Reports of the gateway that are kept because they came before the call's first event."""
 
-EVENTS: Final = ("Newchannel", "BridgeEnter", "BridgeLeave", "Hangup", "DialEnd")
+EVENTS: Final = (
+    "Newchannel",
+    "BridgeEnter",
+    "BridgeLeave",
+    "Hangup",
+    "DialEnd",
+    "HangupRequest",
+    "SoftHangupRequest",
+    "Rename",
+)
+UNCHANGING: Final = ("DialEnd", "HangupRequest", "SoftHangupRequest")
+"""Events after which the calls in progress are shown as before."""
+NOT_WHOLE: Final = ("DialEnd", "Rename")
+"""Events without the headers of one channel. They count nothing."""
 
 _DURATION: Final = re.compile(r"(\d{1,6}):(\d\d):(\d\d)")
 
@@ -104,6 +122,12 @@ class CallCounter(MultiService):
         self._connections_lost = 0
         self._unknown_s = 0.0
         self._resynced: float | None = None  # monotonic
+        self._synced: float | None = None  # monotonic; since when it is in sync without a break
+        self._withheld = EventWatch()
+        self._asked = clock.seconds()  # for Asterisk's count of calls
+        self._gone: dict[str, float] = {}  # channels that a list lacked, monotonic
+        self._processed: int | None = None  # calls since Asterisk's start, by its own count
+        self._events_since = 0  # the last list
         self._early: dict[str, tuple[float, CallRecord]] = {}
         self._check = ChannelCheck(manager, clock)
         self._hangups: dict[str, tuple[float, AMIMessage]] = {}  # by Uniqueid, not confirmed yet
@@ -160,6 +184,15 @@ class CallCounter(MultiService):
         return self._table.call_of(uniqueid)
 
     @property
+    def sees_talk(self) -> bool:
+        """Whether Asterisk sends the events that tell of talk."""
+        return not self._withheld.withheld
+
+    def talk_of(self, uniqueid: str) -> ChannelTalk | None:
+        """The talk of a channel; None if the channel is not known, or has ended a minute ago."""
+        return self._table.talk_of(uniqueid)
+
+    @property
     def unknown_s(self) -> float:
         """Seconds since the process started in which calls were not counted, a present gap included."""
         lasting = 0.0
@@ -185,18 +218,82 @@ class CallCounter(MultiService):
     def _event(self, name: str, message: AMIMessage) -> None:
         if not self._listening:
             return
-        # DialEnd counts nothing; an event that a caller has merged with another is ignored.
-        if name != "DialEnd" and not is_whole(message):
+        # An event that a caller has merged with another is ignored.
+        if name not in NOT_WHOLE and not is_whole(message):
+            self._withheld.garbled()
             return
         self._notice_step()
+        self._look_for_withheld(name, message)
         when = self._time.to_local(message.get("Timestamp"), self._now())
         if name == "Hangup":
             self._hangup_received(message, when)
             return
         self._table.event(name, message.get, when)
-        self.changes += name != "DialEnd"
+        self.changes += name not in UNCHANGING
         if self._early and name == "Newchannel":
             self._take_early(message.get("Uniqueid"))
+
+    def _look_for_withheld(self, name: str, message: AMIMessage) -> None:
+        """Note what an event shows of those that have not come."""
+        uniqueid = message.get("Uniqueid")
+        if uniqueid.startswith(DOCTOR_PREFIX):
+            return
+        self._withheld.came(name)
+        self._events_since += 1
+        self._gone.pop(uniqueid, None)
+        if not self.in_sync or name in ("Newchannel", *NOT_WHOLE):
+            return
+        if self._table.call_of(uniqueid) is None:
+            if not self._table.has_hung_up(uniqueid):
+                self._withheld.mentioned("Newchannel", uniqueid)
+        elif name == "BridgeLeave" and not (
+            self._table.is_bridged(uniqueid) or self._table.is_waiting(message.get("BridgeUniqueid"))
+        ):
+            self._withheld.mentioned("BridgeEnter", uniqueid)
+
+    def _compare_with_list(self, status: AMIMessage, listed: Sequence[ChannelSeen]) -> None:
+        """Note what Asterisk's list and its count of calls show of events that have not come."""
+        now = self._clock.seconds()
+        count = _count(status, "CoreProcessedCalls")
+        for uniqueid, since in list(self._gone.items()):
+            if now - since >= SURE_S:
+                del self._gone[uniqueid]
+                self._withheld.listed("Hangup")
+        if self.in_sync and self._synced is not None:
+            for channel in listed:
+                known = self._table.call_of(channel.uniqueid) is not None or self._table.has_hung_up(channel.uniqueid)
+                is_new = SURE_S <= channel.duration_s < now - self._synced - SURE_S
+                if is_new and not known and not channel.uniqueid.startswith(DOCTOR_PREFIX):
+                    self._withheld.listed("Newchannel")
+            missing = self._table.channels - {channel.uniqueid for channel in listed} - self._hangups.keys()
+            self._gone |= dict.fromkeys(missing, now)
+            if count is not None and self._has_more_calls(count) and not self._events_since:
+                self._withheld.listed("Newchannel")
+        self._processed, self._events_since = count, 0
+
+    def _has_more_calls(self, count: int) -> bool:
+        """Whether Asterisk has had more calls since the last list; one may have been under way."""
+        return self._processed is not None and count > self._processed + 1
+
+    async def _seems_withheld(self) -> bool:
+        """Whether Asterisk has calls of which no event came: ask for its list sooner then."""
+        status = await self._manager.action("CoreStatus")
+        current, processed = _count(status, "CoreCurrentCalls"), _count(status, "CoreProcessedCalls")
+        if current and not self._table.channels:
+            return True
+        return processed is not None and self._has_more_calls(processed) and not self._events_since
+
+    def _note_withheld(self) -> bool:
+        """Stop counting if events are withheld: what was counted on this connection is not known, either."""
+        if not self._withheld.withheld:
+            return False
+        if self.in_sync:
+            self.in_sync = False
+            self.changes += 1
+            if self._synced is not None and self._writer.seen is not None:
+                self._writer.seen -= min(self._clock.seconds() - self._synced, MAX_TAKEN_BACK_S)
+        self._complain(self._withheld.sentence)
+        return True
 
     def _hangup_received(self, message: AMIMessage, when: float) -> None:
         uniqueid = message.get("Uniqueid")
@@ -244,6 +341,9 @@ class CallCounter(MultiService):
     # --- the connection ---
 
     def _up(self) -> None:
+        self._withheld.connected()
+        self._gone.clear()
+        self._synced = self._processed = None
         self._listening = self._restored
         if self.running:
             Deferred.fromCoroutine(self.poll())
@@ -270,10 +370,17 @@ class CallCounter(MultiService):
             self._notice_step()
             began = self._clock.seconds()
             await self._compare_clocks()
-            if self.in_sync and self._resynced is not None and began - self._resynced < RESYNC_S:
+            if self._note_withheld():
+                return
+            is_due = self._resynced is None or began - self._resynced >= RESYNC_S
+            if self.in_sync and not is_due and not self._withheld.has_proof and began - self._asked >= UNPROVEN_S:
+                self._asked = began
+                is_due = await self._seems_withheld()
+            if self.in_sync and not is_due:
                 self._writer.seen = self._now()
             else:
                 await self._resync()
+                self._note_withheld()
         except StoreError as error:
             self._complain(sentence("calls are not counted: {why}", why=error.sentence))
         except ManagerError as error:
@@ -324,6 +431,7 @@ class CallCounter(MultiService):
         self._notice_step()
         now = self._now()
         gap_began = None if self.in_sync else self._writer.seen
+        self._compare_with_list(status, seen)
         listed_ids = {channel.uniqueid for channel in seen}
         for uniqueid in self._hangups.keys() - listed_ids:
             self._count_hangup(uniqueid)
@@ -346,6 +454,8 @@ class CallCounter(MultiService):
             self.log.info("counter {name}: Asterisk was restarted at {when}", name=self.asterisk, when=started_up)
         self._writer.started_up = started_up
         self._writer.seen, self._resynced = now, self._clock.seconds()
+        if not self.in_sync or self._synced is None:
+            self._synced = self._clock.seconds()
         self.in_sync = self._writer.rewrite = True
         self.trouble = None
 
@@ -380,6 +490,12 @@ class CallCounter(MultiService):
         return DeferredList([stopped, written]).addCallback(lambda _: self._writer.leave())
 
 
+def _count(status: AMIMessage, header: str) -> int | None:
+    """A number in a response; None if it has none."""
+    value = status.get(header)
+    return int(value) if re.fullmatch(r"[0-9]{1,15}", value) else None
+
+
 def _channel_seen(item: AMIMessage) -> ChannelSeen:
     """Convert an item of CoreShowChannels; an implausible duration counts as 0."""
     duration = _DURATION.fullmatch(item.get("Duration"))
@@ -391,4 +507,6 @@ def _channel_seen(item: AMIMessage) -> ChannelSeen:
         item.get("BridgeId"),
         item.get("CallerIDNum"),
         item.get("Exten"),
+        item.get("Channel"),
+        item.get("Application"),
     )

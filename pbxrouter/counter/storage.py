@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from pbxrouter.counter.call_table import LiveCall
+from pbxrouter.counter.call_table import MAX_TALKS, ChannelTalk, LiveCall
 from pbxrouter.counter.counts import Minutes
 from pbxrouter.database import (
     FailedRow,
@@ -29,7 +30,7 @@ from pbxrouter.text import printable
 MAX_TEXT: Final = 200
 """Characters of a name that calls are counted under."""
 
-LiveRow = tuple[float, float | None, str, str, str, str, str, str, bool]
+LiveRow = tuple[float, float | None, str, str, str, str, str, str, bool, str]
 """A row of counter_live, in the order of its columns."""
 
 
@@ -63,11 +64,13 @@ class Kept:
 
     Attributes:
         last_seen: until when it counted, epoch seconds; None if it never did.
+        talks: the talk of the channels of ``live``.
     """
 
     last_seen: float | None
     started_up: str
     live: tuple[LiveCall, ...]
+    talks: Mapping[str, ChannelTalk] = field(default_factory=dict)
 
 
 _MINUTES: Final = (
@@ -84,7 +87,7 @@ _FAILURES: Final = (
 )
 _LIVE: Final = (
     "INSERT OR REPLACE INTO counter_live (asterisk, linkedid, started, answered, channels, caller, number,"
-    " dial_status, outcome, labels, certain) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " dial_status, outcome, labels, certain, talks) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _GAPS: Final = "INSERT OR REPLACE INTO counter_gaps (asterisk, began, ended) VALUES (?, ?, ?)"
 _COUNTS: Final = ("started", "answered", "finished", "talked", "served", "talk_s", "peak")
@@ -161,17 +164,25 @@ def load(connection: sqlite3.Connection, asterisk: str) -> Kept:
             "SELECT last_seen, started_up FROM counter_asterisks WHERE asterisk = :asterisk", name
         ).fetchone()
         live = connection.execute(
-            "SELECT linkedid, started, answered, channels, caller, number, dial_status, outcome, labels"
+            "SELECT linkedid, started, answered, channels, caller, number, dial_status, outcome, labels, talks"
             " FROM counter_live WHERE asterisk = :asterisk ORDER BY started",
             name,
         ).fetchall()
+    calls = tuple(map(_live_call, live))
+    talks: dict[str, ChannelTalk] = {}
+    for call, (*_, text) in zip(calls, live, strict=True):
+        _restore_talk(call, talks, text)
     if row is None:
-        return Kept(None, "", tuple(map(_live_call, live)))
-    return Kept(seconds_of(row[0]), text_of(row[1]), tuple(map(_live_call, live)))
+        return Kept(None, "", calls, talks)
+    return Kept(seconds_of(row[0]), text_of(row[1]), calls, talks)
 
 
-def live_row(call: LiveCall) -> LiveRow:
-    """Convert a call in progress to its row."""
+def live_row(call: LiveCall, talk_of: Callable[[str], ChannelTalk | None] = lambda uniqueid: None) -> LiveRow:
+    """Convert a call in progress to its row.
+
+    Args:
+        talk_of: returns the talk of a channel.
+    """
     return (
         call.started,
         call.answered,
@@ -182,11 +193,44 @@ def live_row(call: LiveCall) -> LiveRow:
         call.outcome,
         json.dumps(sorted(call.labels)) if call.labels else "[]",
         call.certain,
+        _talks_text(call, talk_of),
     )
 
 
+def _talks_text(call: LiveCall, talk_of: Callable[[str], ChannelTalk | None]) -> str:
+    """A call's talk, and that of its channels, as JSON; ``{}`` if there was none yet."""
+    channels = {}
+    for uniqueid in sorted(call.channels):
+        talk = talk_of(uniqueid)
+        if talk is not None and (talk.begun or not talk.certain):
+            channels[uniqueid] = [talk.talks, talk.since, talk.certain]
+    if call.answered is None and not channels:
+        return "{}"
+    return json.dumps({"silent": call.silent_s, "since": call.silent_since, "channels": channels})
+
+
+def _restore_talk(call: LiveCall, talks: dict[str, ChannelTalk], text: object) -> None:
+    """Read what ``_talks_text`` made; without it, or if it was damaged by hand, talk has lasted since the answer."""
+    try:
+        read = json.loads(text_of(text))
+        if call.answered is not None:
+            call.silent_s, since = seconds_of(read["silent"]), read["since"]
+            call.silent_since = None if since is None else seconds_of(since)
+        for uniqueid, (ended, since, certain) in read.get("channels", {}).items():
+            talks[str(uniqueid)] = ChannelTalk(
+                talks=[(seconds_of(began), seconds_of(end)) for began, end in ended[:MAX_TALKS]],
+                since=None if since is None else seconds_of(since),
+                certain=bool(certain),
+            )
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        call.silent_s, call.silent_since = 0.0, None
+        return
+    for uniqueid in call.channels - talks.keys():
+        talks[uniqueid] = ChannelTalk()
+
+
 def _live_call(row: tuple[Any, ...]) -> LiveCall:
-    linkedid, started, answered, *texts = row
+    linkedid, started, answered, *texts, _ = row
     channels, caller, number, dial_status, outcome, labels = map(text_of, texts)
     return LiveCall(
         text_of(linkedid),

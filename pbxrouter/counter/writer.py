@@ -97,7 +97,7 @@ class CounterWriter:
             return
         kept = await self._store.run(self._load)
         self.seen, self.started_up = kept.last_seen, kept.started_up
-        self._table.restore(kept.live)
+        self._table.restore(kept.live, kept.talks)
         self._counting.active = len(self._table.live)
         self.writes_all = True
 
@@ -163,7 +163,7 @@ class CounterWriter:
         for linkedid, call in self._table.live.items():
             row = None if call.changed else known.get(linkedid)
             if row is None:
-                row, call.changed = storage.live_row(call), False
+                row, call.changed = storage.live_row(call, self._table.talk_of), False
             self._rows[linkedid] = row
         return self._rows
 

@@ -19,7 +19,7 @@ from pbxrouter.database.backup import back_up, free_bytes, path_of
 from pbxrouter.errors import StoreError
 from pbxrouter.text import sentence
 
-SCHEMA_VERSION: Final = 8
+SCHEMA_VERSION: Final = 9
 """The version that schema.sql makes."""
 
 _STEP: Final = re.compile(r"(\d{4})_\w+\.sql")

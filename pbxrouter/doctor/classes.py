@@ -1,8 +1,8 @@
 """Checks which classes the AMI user has: the actions it may send, and the events it receives.
 
 The classes are found by actions that change nothing: with the class they fail because an argument
-is missing, without it by ``Permission denied`` (docs/asterisk.md B4). The only trace is a warning in
-Asterisk's log, about a call on a technology that does not exist.
+is missing, without it by ``Permission denied`` (docs/asterisk.md B4). The only traces are lines in
+Asterisk's log, about a call on a technology and one to an extension that do not exist.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from pbxrouter.counter import DOCTOR_PREFIX
 from pbxrouter.doctor.finding import Finding, ok, unknown, wrong
 from pbxrouter.doctor.probe import AsteriskProbe
 from pbxrouter.errors import ActionFailed
@@ -24,6 +25,8 @@ _WRITE: Final = (
 )
 
 
+CHANNEL_EVENTS: Final = ("Newchannel", "Hangup")
+"""Events of each channel, however short."""
 _MISSING_ARGUMENT: Final = re.compile(r"specified|required|channel|variable", re.IGNORECASE)
 """What Asterisk answers to an action that is permitted and lacks an argument."""
 
@@ -160,4 +163,41 @@ async def _reads_call(probe: AsteriskProbe, user: str, lacking: Finding) -> list
                 Sentence("put timestampevents = yes under [general] in manager.conf"),
             )
         ]
+    withheld = await _withheld(probe)
+    if withheld:
+        return [
+            wrong(
+                probe.area,
+                sentence("{user} does not get {names}: calls cannot be counted", user=user, names=", ".join(withheld)),
+                sentence(
+                    "take what excludes it out of eventfilter of [{user}], or out of disabledevents under [general], "
+                    "in manager.conf; then `manager reload` in Asterisk, and restart the gateway",
+                    user=user,
+                ),
+            )
+        ]
     return [ok(probe.area, sentence("{user} reads {name}", user=user, name="call"))]
+
+
+async def _withheld(probe: AsteriskProbe) -> list[str]:
+    """The events of a channel that do not come, though the class may be read.
+
+    A Local channel to an extension that does not exist lives for some milliseconds. The call counter knows by its
+    Uniqueid that it is no call.
+    """
+    uniqueid = f"{DOCTOR_PREFIX}{probe.protocol.new_action_id()}"
+    headers = [
+        ("Channel", f"Local/doctor@{DOCTOR_PREFIX}nowhere"),
+        ("Application", "Wait"),
+        ("Data", "1"),
+        ("ChannelId", f"{uniqueid}-1"),
+        ("OtherChannelId", f"{uniqueid}-2"),
+        ("Async", "true"),
+    ]
+    try:
+        await probe.protocol.action("Originate", headers)
+    except ActionFailed:
+        return []  # it was permitted before
+    if await probe.event("OriginateResponse", "Uniqueid", f"{uniqueid}-1") is None:
+        return []  # nothing can be said of the others
+    return [name for name in CHANNEL_EVENTS if await probe.event(name, "Uniqueid", f"{uniqueid}-1") is None]

@@ -9,6 +9,7 @@ from twisted.internet.task import deferLater
 
 from pbxrouter.ami import Account, AMIMessage, AMIProtocol, EventHandler, connect_once
 from pbxrouter.config import Asterisk
+from pbxrouter.counter import DOCTOR_PREFIX
 from pbxrouter.doctor.finding import Finding, wrong
 from pbxrouter.errors import (
     ActionFailed,
@@ -81,7 +82,16 @@ async def log_in(config: Asterisk, account: Account, clock: Any, seconds: Any) -
     def keep(event: AMIMessage) -> None:
         events.setdefault(event.name, []).append(event)
 
-    handlers: dict[bytes, list[EventHandler]] = {b"FullyBooted": [keep], b"OriginateResponse": [keep]}
+    def keep_own(event: AMIMessage) -> None:
+        if event.get("Uniqueid").startswith(DOCTOR_PREFIX):
+            keep(event)
+
+    handlers: dict[bytes, list[EventHandler]] = {
+        b"FullyBooted": [keep],
+        b"OriginateResponse": [keep],
+        b"Newchannel": [keep_own],
+        b"Hangup": [keep_own],
+    }
     try:
         protocol = await connect_once(config.ami, account, clock, handlers, "system,call,agi")
     except LoginRefused as error:

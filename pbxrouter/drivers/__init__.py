@@ -62,6 +62,7 @@ class Call:
         number: what was dialled: digits, ``*``, ``#`` and ``+`` only.
         data: the mapping's ``application_data``.
         pins: the users' PINs; None where there is no database, as in tests of drivers.
+        has_talk: whether AMI tells how long the call's people talk, so that the driver need not ask.
     """
 
     channel: Channel
@@ -69,6 +70,7 @@ class Call:
     number: str
     data: str
     pins: Pins | None = field(default=None, compare=False)
+    has_talk: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +78,10 @@ class Outcome:
     """The outcome of a call.
 
     Attributes:
-        status: one word for the dialplan's ``PBXROUTER_OUTCOME``: DIALSTATUS after a Dial, ``DONE`` after other
-            applications, or one of ``call.GatewayOutcome``.
+        status: one word for the dialplan's ``PBXROUTER_OUTCOME``: DIALSTATUS after a Dial, ``DONE`` after another
+            application that came to its end, what ended it otherwise, or one of ``call.GatewayOutcome``.
         cause: Q.850 cause, as text, where Asterisk gave one.
-        answered_s: seconds of talk, where that is known.
+        answered_s: seconds that two people talked, 0 if none did; None if that is not known.
         hang_up: whether the gateway is to hang the call up instead of giving it back to the dialplan.
     """
 
@@ -90,7 +92,10 @@ class Outcome:
 
 
 class Driver(Protocol):
-    """Runs one application. One instance, made with the configuration, runs all its calls."""
+    """Runs one application. One instance, made with the configuration, runs all its calls.
+
+    A driver with an attribute ``connects`` that is False never connects two people: its calls have no talk.
+    """
 
     def __init__(self, config: Config) -> None: ...
 

@@ -22,6 +22,8 @@ TRIES: Final = 3
 class ChangePin:
     """Asks for the old PIN and for the new one twice."""
 
+    connects = False
+
     log = Logger()
 
     def __init__(self, config: Config) -> None:

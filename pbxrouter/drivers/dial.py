@@ -4,13 +4,13 @@
 the number is put behind it), or a template with ``{number}`` and ``{caller}``
 (``PJSIP/{number}@trunk``); several, joined by ``&``, ring together. ``[technologies]``
 in the configuration says what a technology is called on this Asterisk. A called phone cannot
-forward the call, unless ``[dial] forwarding`` allows it.
+forward the call, unless ``[dial] forwarding`` allows it; who is called outside never can.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final
 
 from pbxrouter.agi import verbs
@@ -22,6 +22,7 @@ from pbxrouter.rules import normalise_number
 IGNORE_FORWARDING: Final = "i"
 """Dial()'s option to ignore forwarding requests of called phones."""
 
+_LOCAL: Final = re.compile(r"(?:\A|&)Local/", re.IGNORECASE)
 _ARGUMENT: Final = re.compile(r"\([^)]*\)")
 
 
@@ -31,13 +32,29 @@ class Dial:
     def __init__(self, config: Config) -> None:
         self._dial = config.dial
         self._options = dial_options(config.dial.options, config.dial.forwarding)
+        self._options_outside = dial_options(config.dial.options, forwarding=False)
+        self._trunks = frozenset(trunk.lower() for trunk in config.trunks)
         self._technologies = config.technologies
 
     async def run(self, call: Call) -> Outcome:
         """Dial; returns DIALSTATUS, cause and seconds of talk."""
         target = dial_string(call.data, call.number, call.caller, self._technologies)
-        result = await verbs.dial(call.channel, target, self._dial.timeout, self._options)
-        return Outcome(result.status, result.cause, result.answered_s)
+        is_outside = any(goes_outside(part, self._trunks) for part in target.split("&"))
+        options = self._options_outside if is_outside else self._options
+        talk_is_known = await self._tells_talk(call, target)
+        result = await verbs.dial(call.channel, target, self._dial.timeout, options)
+        if result.status == "ANSWER":
+            return Outcome(result.status, result.cause, result.answered_s if talk_is_known else None)
+        return Outcome(result.status, result.cause, 0)
+
+    async def _tells_talk(self, call: Call, target: str) -> bool:
+        """Whether Asterisk's ANSWEREDTIME will be the talk: it runs from the caller's own answer.
+
+        Whether a person or a prompt is behind a Local channel it does not tell.
+        """
+        if call.has_talk or _LOCAL.search(target):
+            return False
+        return not await verbs.may_be_answered(call.channel)
 
 
 def dial_options(options: str, forwarding: bool) -> str:
@@ -45,6 +62,19 @@ def dial_options(options: str, forwarding: bool) -> str:
     if forwarding or IGNORE_FORWARDING in _ARGUMENT.sub("", options):
         return options
     return f"{options}{IGNORE_FORWARDING}"
+
+
+def goes_outside(target: str, trunks: Collection[str]) -> bool:
+    """Whether a target of Dial() leads outside: a trunk, or a number at an endpoint, as in ``PJSIP/600@provider``.
+
+    A Local channel does not: where its calls go is the dialplan's matter.
+
+    Args:
+        trunks: such as ``pjsip/provider``, in lower case.
+    """
+    technology, _, rest = target.lower().partition("/")
+    endpoint, slash, _ = rest.partition("/")
+    return technology != "local" and ("@" in rest or bool(slash) or f"{technology}/{endpoint}" in trunks)
 
 
 def dial_string(data: str, number: str, caller: str | None, technologies: Mapping[str, str]) -> str:

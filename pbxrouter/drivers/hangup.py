@@ -15,6 +15,8 @@ from pbxrouter.errors import ApplicationFailed
 class Hangup:
     """AGI's HANGUP, or with a cause Asterisk's Hangup()."""
 
+    connects = False
+
     def __init__(self, config: Config) -> None:
         pass
 

@@ -11,6 +11,8 @@ from pbxrouter.errors import ApplicationFailed
 class Playback:
     """Plays a sound file by Asterisk's Playback()."""
 
+    connects = False
+
     def __init__(self, config: Config) -> None:
         pass
 
@@ -18,5 +20,6 @@ class Playback:
         """Answer the call and play the sound to its end."""
         if not is_prompt_name(call.data):
             raise ApplicationFailed(f"a mapping to playback needs the name of a sound as its data, not {call.data!r}")
-        await verbs.playback(call.channel, call.data)
+        if not await verbs.playback(call.channel, call.data):
+            await verbs.raise_if_hung_up(call.channel)
         return Outcome()

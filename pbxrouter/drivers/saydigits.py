@@ -10,6 +10,8 @@ from pbxrouter.drivers import Call, Outcome
 class SayDigits:
     """Says digits by AGI's SAY DIGITS."""
 
+    connects = False
+
     def __init__(self, config: Config) -> None:
         pass
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import socket
+import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from tests.needs import PATIENCE_S
+from tests.waiting import wait_for
 
 KEY_S = 0.1
 """Seconds between two keys. Asterisk puts off those that follow one another faster; on a channel without sound it may
@@ -87,3 +89,46 @@ class Ami:
             key, _, value = line.partition(": ")
             headers[key] = headers[key] + value + "\n" if key == "Output" else value
         raise ConnectionError("Asterisk has closed the AMI connection")
+
+
+class CdrListener:
+    """A connection that receives Asterisk's records of calls, as AMI's event Cdr."""
+
+    def __init__(self, port: int) -> None:
+        self._records: list[dict[str, str]] = []
+        self._logged_in = False
+        self._socket = socket.create_connection(("127.0.0.1", port))
+        self._socket.sendall(b"Action: Login\r\nUsername: fsl\r\nSecret: junio2006\r\nEvents: cdr\r\n\r\n")
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+        wait_for("the listener is logged in", lambda: self._logged_in)
+
+    def wait(self, wanted: Callable[[dict[str, str]], object]) -> dict[str, str]:
+        """The first record that is wanted; it and those before it are forgotten."""
+        wait_for("a CDR", lambda: any(map(wanted, self._records)))
+        place = next(place for place, record in enumerate(self._records) if wanted(record))
+        found = self._records[place]
+        del self._records[: place + 1]
+        return found
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+        self._thread.join(PATIENCE_S)
+
+    def _read(self) -> None:
+        message: dict[str, str] = {}
+        with self._socket.makefile("r", encoding="utf-8", errors="replace", newline="\r\n") as lines:
+            try:
+                for line in lines:
+                    name, found, value = line.rstrip("\r\n").partition(": ")
+                    if found:
+                        message.setdefault(name, value)
+                    elif message:
+                        self._logged_in = self._logged_in or message.get("Response") == "Success"
+                        if message.get("Event") == "Cdr":
+                            self._records.append(message)
+                        message = {}
+            except OSError:
+                pass

@@ -13,6 +13,8 @@ import re
 import signal
 import socket
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -20,7 +22,7 @@ from contextlib import closing
 from typing import Any
 
 from tests.asterisk.ami import Ami
-from tests.asterisk.harness import AsteriskTest
+from tests.asterisk.harness import PROJECT, AsteriskTest, the_lab, why_not
 from tests.needs import PATIENCE_S
 from tests.waiting import wait_for
 
@@ -102,6 +104,39 @@ class Listener:
         self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
         self._thread.join(PATIENCE_S)
+
+
+class WithheldTest(AsteriskTest):
+    """An AMI user from whom manager.conf withholds an event."""
+
+    config = CONFIG.replace('"gateway"', '"deaf"')
+
+    def setUp(self) -> None:
+        """Give the lab a user like the gateway's, without Newchannel."""
+        if why_not() is None:
+            lab = the_lab()
+            conf = lab.run / "etc/manager.conf"
+            if "[deaf]" not in conf.read_text():
+                user = conf.read_text().partition("[gateway]")[2].partition("\n[")[0]
+                with conf.open("a") as file:
+                    file.write(f"\n[deaf]{user}\neventfilter = !Event: Newchannel\n")
+                lab.cli("manager reload")
+        super().setUp()
+
+    def _counter(self) -> str:
+        return self.gateway.command("counter", "--minutes", "1")
+
+    def test_unknown(self) -> None:
+        """After two calls it is clear: figures are U, the log warns, and the doctor names the setting."""
+        wait_for("the gateway counts", lambda: "active:0" in self._counter())
+        for _ in range(2):
+            self.lab.ami.originate("Local/busy@callee", CallerID="33")
+        wait_for("a warning", lambda: any("withholds Newchannel" in line for line in self.complaints()))
+        wait_for("U", lambda: self._counter().startswith("calls:U answered:U active:U"))
+        program = [sys.executable, "-m", "pbxrouter", "doctor", "--config", str(self.gateway.config)]
+        said = subprocess.run(program, cwd=PROJECT, capture_output=True, text=True, check=False).stdout
+        self.assertIn("deaf does not get Newchannel", said)
+        self.assertIn("eventfilter of [deaf]", said)
 
 
 class CounterTest(AsteriskTest):

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 
+from tests.asterisk.ami import CdrListener
 from tests.asterisk.harness import AsteriskTest
 from tests.waiting import wait_for
 
@@ -133,3 +138,142 @@ class OutcomeTest(AsteriskTest):
         """Hung up by the gateway; h finds the reason."""
         self._dial("999")
         self.assertEqual(self._report("hung up").split()[:2], ["done", "INVALID"])
+
+
+TALK_RULES = {
+    "71": ("dial", "Local/{number}@own-leg/n"),
+    "72": ("dial", "Local/answer@callee"),
+    "73": ("conference", ""),
+}
+
+
+class TalkTest(AsteriskTest):
+    """How long two people talked and how the call ended, as the history has it, against what the phones did."""
+
+    config = """
+[dial]
+timeout = 20
+
+[technologies]
+IAX2 = "PJSIP"
+
+[[asterisk]]
+name = "lab"
+ami = "tcp:127.0.0.1:AMI_PORT"
+username = "gateway"
+secret_file = "ami.secret"
+
+[fastagi]
+"""
+
+    def setUp(self) -> None:
+        """Add the rules that these tests dial, once, of which 71 needs a PIN; listen to Asterisk's CDR."""
+        super().setUp()
+        if not getattr(self.gateway, "has_talk_rules", False):
+            self.gateway.change_rules(
+                *(
+                    "INSERT INTO applications_mappings (application_name, application_data, pattern)"
+                    f" VALUES ('{application}', '{data}', '{pattern}')"
+                    for pattern, (application, data) in TALK_RULES.items()
+                ),
+                "INSERT INTO extensions_mappings (extension_id, map_id)"
+                " SELECT extension_id, map_id FROM extensions, applications_mappings WHERE pattern IN ('72', '73')",
+                "INSERT INTO users_mappings (user_id, map_id)"
+                " SELECT user_id, map_id FROM users, applications_mappings WHERE pattern = '71'",
+            )
+            self.gateway.has_talk_rules = True  # type: ignore[attr-defined]
+        self._before = self._calls()
+        self.cdr = CdrListener(self.lab.base + 38)
+        self.addCleanup(self.cdr.close)
+
+    def _calls(self) -> int:
+        with closing(sqlite3.connect(self.gateway.database)) as connection:
+            count: int = connection.execute("SELECT count(*) FROM calls").fetchone()[0]
+        return count
+
+    def _row(self, ready: Callable[[dict[str, object]], object] = lambda row: True) -> dict[str, object]:
+        """The newest row of the history, once there is a new one that is ready."""
+        found: list[dict[str, object]] = []
+
+        def is_there() -> bool:
+            if self._calls() > self._before:
+                found[:] = [json.loads(self.gateway.command("history", "--json", "--limit", "1"))]
+            return bool(found and ready(found[0]))
+
+        wait_for("the call is in the history", is_there)
+        self._before = self._calls()
+        return found[0]
+
+    def _talk(self) -> tuple[object, int]:
+        """Outcome and seconds of talk of the newest call."""
+        row = self._row(lambda row: row["answered_s"] is not None)
+        assert isinstance(row["answered_s"], int)
+        return row["outcome"], row["answered_s"]
+
+    @contextmanager
+    def _both_phones(self, *options: str) -> Iterator[None]:
+        with self.phone(21, "answer", *options), self.phone(33, "answer", "-r", "500"):
+            yield
+
+    def test_as_the_cdr(self) -> None:
+        """A call whose caller Dial answers, and one after a PIN, whose called leg has a CDR of its own."""
+        with self.phone(21, "answer", "-r", "1500", "-t", "2300"):
+            self.call("21", "-t", "30000")
+        cdr = self.cdr.wait(lambda cdr: cdr["DestinationChannel"].startswith("PJSIP/21"))
+        self.assertEqual(self._talk(), ("ANSWER", int(cdr["BillableSeconds"])))
+        with self.phone(21, "answer", "-r", "1500", "-t", "2300"):
+            self.call("71", "-d", "123456#", "-t", "30000")
+        cdr = self.cdr.wait(lambda cdr: cdr["Channel"].endswith(";2") and "PJSIP/21" in cdr["DestinationChannel"])
+        self.assertEqual(self._talk(), ("ANSWER", int(cdr["BillableSeconds"])))
+
+    def test_after_the_callers_own_answer(self) -> None:
+        """A phone that was called first, and a line that was asked for the number."""
+        with self._both_phones("-r", "2000", "-t", "2300"):
+            self.lab.ami.action(
+                "Originate", Channel="PJSIP/33", Context="pbxrouter", Exten="21", Priority="1", CallerID="33"
+            )
+            self.assertEqual(self._talk(), ("ANSWER", 2))
+        with self.phone(22, "answer", "-r", "1500", "-t", "2300"):
+            self.call("770", "-d", "22#", "-t", "30000")
+        self.assertEqual(self._talk(), ("ANSWER", 2))
+
+    def test_nobody_to_talk_to(self) -> None:
+        """A prompt behind a Local channel answers, and a conference has one: both served, without talk."""
+        for number in ("72", "73"):
+            self.call(number, "-t", "1500")
+            self.assertEqual(self._talk(), ("DONE", 0), number)
+
+    def test_who_ended_it(self) -> None:
+        """The caller, Asterisk, or nobody: the call went on elsewhere."""
+        with self.phone(21, "noanswer", "-m", "3"):
+            self.call("21", "-c", "700")
+            self.assertEqual(self._talk(), ("CANCEL", 0))
+            for action, outcome in (("Hangup", "CUT"), ("Redirect", "MOVED")):
+                self._mark = self.lab.log_size()
+                with self.calling("21", "-t", "1000"):
+                    wait_for("ringing", lambda: self.dialled() and "is ringing" in self.log())
+                    place = {"Context": "callee", "Exten": "hold", "Priority": "1"} if action == "Redirect" else {}
+                    self.lab.ami.action(action, Channel=self.lab.ami.channel_named("PJSIP/33"), **place)
+                self.assertEqual(self._talk(), (outcome, 0))
+
+    def test_without_the_gateway(self) -> None:
+        """A call that goes on when the gateway is killed is completed by the next run, at its end."""
+        with self.phone(21, "answer", "-t", "60000"), self.calling("21", "-t", "60000"):
+            wait_for("they talk", lambda: " 2 basic " in self.lab.cli("bridge show all"))
+            wait_for("the counter has it", self._is_counted)
+            self.gateway.kill()
+            self.gateway.start()
+            wait_for("it is in the history", lambda: self._calls() > self._before)
+            self.gateway.settle()
+            wait_for("it is taken up", lambda: "calls are counted again" in self.gateway.log(self._gateway_mark))
+            self.hang_up_all()
+        outcome, talk_s = self._talk()
+        cdr = self.cdr.wait(lambda cdr: cdr["DestinationChannel"].startswith("PJSIP/21"))
+        self.assertEqual(outcome, "UNKNOWN")
+        self.assertAlmostEqual(talk_s, int(cdr["BillableSeconds"]), delta=1)
+        self._sockets = self.gateway.sockets()
+
+    def _is_counted(self) -> bool:
+        with closing(sqlite3.connect(self.gateway.database)) as connection:
+            rows = connection.execute("SELECT talks FROM counter_live WHERE answered IS NOT NULL").fetchall()
+        return any("channels" in talks for (talks,) in rows)

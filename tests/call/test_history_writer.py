@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import pathlib
 import sqlite3
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
-from twisted.logger import LogEvent, LogLevel, capturedLogs
+from twisted.logger import LogEvent, LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter import database
@@ -17,13 +20,17 @@ from pbxrouter.agi.messages import AGIRequest
 from pbxrouter.call import history_writer
 from pbxrouter.call.history_writer import (
     MAX_QUEUED,
+    MAX_TEXT,
     HistoryWriter,
     row_of,
 )
 from pbxrouter.call.record import CallRecord
-from pbxrouter.database.calls.history import Search, find_calls
+from pbxrouter.config import Zone
+from pbxrouter.database.calls import CallsCsv
+from pbxrouter.database.calls.history import CallRow, Search, find_calls
 from pbxrouter.drivers import Outcome
 from pbxrouter.errors import StoreError
+from pbxrouter.net import QueueFigures
 from pbxrouter.rules.model import Decision, Mapping, Verdict
 from pbxrouter.text.sentences import sentence
 from tests.fakes import loud
@@ -138,6 +145,45 @@ class Writing(HistoryCase):
         slow.callback(None)
         self.assertEqual(self.found(), ["22", "21"])
 
+    def test_figures(self) -> None:
+        """The queue's figures have what waits and what is being written, and the age of the oldest of them."""
+        self.assertEqual(self.history.figures, QueueFigures("history", 0))
+        slow: Deferred[None] = Deferred()
+        run = self.store.run
+        self.store.run = lambda work: slow.addCallback(lambda _: run(work))  # type: ignore[method-assign]
+        self.history.report(record("21", began=1900.0))
+        self.history.report(record("22", began=1910.0))
+        self.assertEqual(self.history.figures, QueueFigures("history", 2, 93.0))
+        self.clock.advance(1)
+        self.history.report(record("23", began=1920.0))
+        self.assertEqual(self.history.figures, QueueFigures("history", 3, 93.0))
+        self.now = 1000.0  # the clock was set back
+        self.assertEqual(self.history.figures, QueueFigures("history", 3, 0.0))
+        slow.callback(None)
+        self.assertEqual(self.history.figures, QueueFigures("history", 0))
+
+    def test_set_aside(self) -> None:
+        """A call that the database does not take is counted, and named in the log; the others are written."""
+        self.connection.execute(
+            "CREATE TRIGGER refuse BEFORE INSERT ON calls WHEN NEW.number IN ('22', '') "
+            "BEGIN SELECT RAISE(ABORT, 'no such call'); END"
+        )
+        odd = AGIRequest({"callerid": "x" * 300, "uniqueid": "", "extension": ""})
+        with capturedLogs() as logs:
+            for call in (record("21"), record("22"), CallRecord(odd, None, Outcome(), 1000.0, 1001.0)):
+                self.history.report(call)
+            self.clock.advance(1)
+        self.assertEqual((self.found(), self.history.set_aside, self.history.queued), (["21"], 2, 0))
+        self.assertEqual(self.history.figures.set_aside, 2)
+        first, second = [formatEvent(event) for event in loud(logs)]
+        file = database.set_aside_file(database.path_of(self.connection))
+        self.assertEqual(
+            first, f"history: call 1.2 from 33 to 22 cannot be written, it is set aside in {file}: no such call"
+        )
+        self.assertIn(f"history: call ? from {'x' * MAX_TEXT}", second)
+        self.assertIn(" to ? cannot be written", second)
+        self.assertNotIn("x" * (MAX_TEXT + 1), second)
+
     def test_any_fault(self) -> None:
         """An exception that is not the database's loses no call either."""
         run, self.store.run = self.store.run, lambda work: fail(ZeroDivisionError())  # type: ignore[method-assign]
@@ -233,6 +279,75 @@ class Writing(HistoryCase):
         self.assertEqual(self.found(), ["21"])
         self.clock.advance(3600)
         self.assertEqual(self.found(), [])
+
+
+class Completing(HistoryCase):
+    """What is learnt later of a call."""
+
+    def row(self, outcome: str = "LEFT", key: str = "k") -> CallRow:
+        """The row of a call that may go on."""
+        return replace(row_of(record(outcome=outcome)), answered_s=None, call_key=key)
+
+    def shown(self) -> list[tuple[str, int | None]]:
+        """Outcome and talk of what the history has."""
+        return [(row.outcome, row.answered_s) for row in find_calls(self.connection, Search(), 10)]
+
+    def test_completed(self) -> None:
+        """Outcome and talk are replaced, of the row that has the key."""
+        self.history.add(self.row())
+        self.history.add(self.row(key="other"))
+        self.clock.advance(1)
+        self.assertEqual(self.shown(), [("LEFT", None)] * 2)
+        self.history.complete(replace(self.row(), answered_s=60))
+        self.history.complete(replace(self.row(key="gone"), answered_s=1))
+        self.history.complete(replace(self.row(key=""), answered_s=1))
+        self.store.away = True
+        self.clock.advance(1)
+        self.history.complete(replace(self.row("LOST", "other"), answered_s=7))
+        self.assertIsNotNone(self.history.outage.away_since)
+        self.store.away = False
+        self.clock.advance(1)
+        self.assertEqual(sorted(self.shown()), [("LEFT", 60), ("LOST", 7)])
+        self.assertIsNone(self.history.outage.away_since)
+
+    def test_left(self) -> None:
+        """The calls of the last day that may go on and whose talk is not known."""
+        self.now = 1008.0
+        for key, row in enumerate(
+            [
+                self.row("LEFT"),
+                self.row("LOST"),
+                self.row("UNKNOWN"),
+                self.row("ANSWER"),
+                replace(self.row("LEFT"), answered_s=3),
+                replace(self.row("LEFT"), began=-DAY_S, ended=-DAY_S + 5),
+            ]
+        ):
+            self.history.add(replace(row, call_key=f"k{key}"))
+        self.history.add(self.row(key=""))
+        self.clock.advance(1)
+        left = self.successResultOf(Deferred.fromCoroutine(self.history.left()))
+        self.assertEqual(
+            {(row.outcome, row.call_key) for row in left}, {("LEFT", "k0"), ("LOST", "k1"), ("UNKNOWN", "k2")}
+        )
+        self.store.away = True
+        self.assertEqual(self.successResultOf(Deferred.fromCoroutine(self.history.left())), [])
+
+
+class Talk(SynchronousTestCase):
+    """What is said of a call's talk."""
+
+    def test_unknown(self) -> None:
+        """None is unknown, but for outcomes after which no two people talked."""
+        row = replace(row_of(record()), answered_s=None)
+        said = {
+            outcome: replace(row, outcome=outcome).talk_s for outcome in ("ANSWER", "DONE", "LEFT", "BUSY", "DENIED")
+        }
+        self.assertEqual(said, {"ANSWER": None, "DONE": None, "LEFT": None, "BUSY": 0, "DENIED": 0})
+        text = CallsCsv(Zone("UTC"))
+        rows = [replace(row, answered_s=seconds) for seconds in (None, 0, 7)]
+        cells = [read["answered_s"] for read in csv.DictReader(io.StringIO(text.heading() + text.lines(rows)))]
+        self.assertEqual(cells, ["unknown", "0", "7"])
 
 
 class Rows(HistoryCase):

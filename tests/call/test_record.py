@@ -82,6 +82,9 @@ class OutcomeTests(SynchronousTestCase):
                 "DEAD": ("already hung up", "plain"),
                 "STOPPED": ("cut by a stop of the gateway", "bad"),
                 "LEFT": ("went on after a stop of the gateway", "plain"),
+                "CUT": ("hung up by Asterisk", "plain"),
+                "MOVED": ("went on elsewhere", "plain"),
+                "LOST": ("connection to Asterisk lost", "bad"),
             },
         )
 
@@ -101,6 +104,8 @@ class OutcomeTests(SynchronousTestCase):
                 "INVALIDARGS": ("could not be dialled", "plain"),
                 "DONTCALL": ("refused by the callee", "plain"),
                 "TORTURE": ("refused by the callee", "plain"),
+                "NOTENTERED": ("mailbox not entered", "plain"),
+                "KICKED": ("put out of the conference", "plain"),
             },
         )
 

@@ -8,10 +8,13 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.counter.call_table import (
     JOINED,
+    MAX_TALKS,
     REMEMBER_HUNG_UP_S,
     CallListener,
     CallTable,
     ChannelSeen,
+    ChannelTalk,
+    HungUpBy,
     LiveCall,
 )
 
@@ -338,6 +341,28 @@ class RuleTests(TableCase):
         self.assertEqual(sorted(self.table.live), ["a"])
 
 
+class ClockTests(TableCase):
+    """A clock that is set."""
+
+    def test_times_move(self) -> None:
+        """All times that are kept move with the clock: of calls that talk, that ring, and that ended lately."""
+        for channel, linkedid in (("a", "a"), ("c", "a"), ("z", "z")):
+            self.event("Newchannel", channel, linkedid)
+        for channel in ("a", "c"):
+            self.enter(channel)
+        self.event("Newchannel", "g", "g")
+        self.event("Hangup", "g", "g")
+        before = {call.linkedid: (call.started, call.answered) for call in self.table.live.values()}
+        assert before["a"][1] is not None
+        self.table.clock_set(3600.0)
+        after = {call.linkedid: (call.started, call.answered) for call in self.table.live.values()}
+        self.assertEqual(after["a"], (before["a"][0] + 3600.0, before["a"][1] + 3600.0))
+        self.assertEqual(after["z"], (before["z"][0] + 3600.0, None))
+        self.now += 3600.0 + REMEMBER_HUNG_UP_S - 3
+        self.event("Newchannel", "g", "g")  # late: it has been hung up
+        self.assertNotIn("g", self.table.live)
+
+
 class ResyncTests(TableCase):
     """What the table does after a time without events."""
 
@@ -541,3 +566,175 @@ class AnyOrderTests(SynchronousTestCase):
                 sorted(table._bridge_of),
                 sorted(uniqueid for inside in table._bridges.values() for uniqueid in inside),
             )
+
+
+class TalkTests(TableCase):
+    """Who is a side, and how long two people talk."""
+
+    def new(self, uniqueid: str, name: str, linkedid: str = "a") -> None:
+        """Let a channel of that name begin."""
+        self.event("Newchannel", uniqueid, linkedid, Channel=name)
+
+    def leave(self, uniqueid: str, linkedid: str = "a") -> None:
+        """Let a channel leave its bridge."""
+        self.event("BridgeLeave", uniqueid, linkedid)
+
+    def talk_s(self, uniqueid: str) -> float:
+        """Seconds of a channel's ended talks."""
+        talk = self.table.talk_of(uniqueid)
+        assert talk is not None
+        return talk.seconds()
+
+    def test_two_phones(self) -> None:
+        """Two phones talk from the time when both are in the bridge until one leaves it."""
+        self.new("a", "PJSIP/33-1")
+        self.new("b", "PJSIP/21-1")
+        self.enter("b")
+        self.now += 10
+        self.enter("a")
+        self.now += 4
+        self.leave("b")
+        self.now += 20
+        call = self.table.live["a"]
+        self.event("Hangup", "a")
+        self.assertEqual((self.talk_s("a"), self.talk_s("b")), (5.0, 5.0))
+        self.event("Hangup", "b")
+        self.assertEqual(call.talk_s(self.now), 5.0)
+
+    def test_prompt_behind_a_local_channel(self) -> None:
+        """The half of a Local channel whose other half is in no bridge is no side."""
+        self.new("a", "PJSIP/33-1")
+        self.new("l1", "Local/9@prompts-1;1")
+        self.new("l2", "Local/9@prompts-1;2")
+        self.enter("a")
+        self.enter("l1")
+        self.assertEqual(self.told.count("answered"), 0)
+        self.leave("l1")
+        self.assertEqual(self.talk_s("a"), 0.0)
+
+    def test_phone_behind_a_local_channel(self) -> None:
+        """Bridges that a Local channel joins are one conversation; all in it talk while two phones are there."""
+        self.new("a", "PJSIP/33-1")
+        self.new("l1", "Local/21@x-1;1")
+        self.new("l2", "Local/21@x-1;2")
+        self.new("b", "PJSIP/21-1")
+        self.enter("a", bridge="near")
+        self.enter("l1", bridge="near")
+        self.enter("l2", bridge="far")
+        self.assertEqual(self.told.count("answered"), 0)
+        self.enter("b", bridge="far")
+        self.assertEqual(self.told.count("answered"), 1)
+        self.now += 4
+        self.leave("l1")  # so the two hear each other no more
+        for uniqueid in ("a", "l1", "l2", "b"):
+            self.assertEqual(self.talk_s(uniqueid), 5.0, uniqueid)
+        self.enter("l1", bridge="near")
+        self.event("Hangup", "l2")
+        for uniqueid in ("a", "l1", "l2", "b"):
+            self.assertEqual(self.talk_s(uniqueid), 6.0, uniqueid)
+
+    def test_asterisks_own_channels(self) -> None:
+        """A recorder, an announcer and the like are no side; any phone or line is."""
+        self.new("a", "PJSIP/33-1")
+        self.enter("a")
+        for place, technology in enumerate(("CBAnn", "CBRec", "Snoop", "UnicastRTP", "Recorder", "Announcer", "Local")):
+            self.new(f"o{place}", f"{technology}/x-{place}")
+            self.enter(f"o{place}")
+        self.assertEqual(self.told.count("answered"), 0)
+        self.new("b", "DAHDI/1-1")
+        self.enter("b")
+        self.assertEqual(self.told.count("answered"), 1)
+
+    def test_taken_over(self) -> None:
+        """A channel that another takes over is what its new name says."""
+        self.new("a", "PJSIP/33-1")
+        self.new("b", "AsyncGoto/PJSIP/21-1")
+        self.enter("a")
+        self.enter("b")
+        for name, count in (("PJSIP/21-1<MASQ>", 0), ("", 0), ("PJSIP/21-1", 1)):
+            self.event("Rename", "b", Newname=name)
+            self.assertEqual(self.told.count("answered"), count, name)
+        self.event("Rename", "nobody", Newname="PJSIP/1-1")
+
+    def test_transferred(self) -> None:
+        """Talk before and after a transfer adds up; the time between is none."""
+        for uniqueid, name in (("a", "PJSIP/33-1"), ("b", "PJSIP/21-1"), ("c", "PJSIP/22-1")):
+            self.new(uniqueid, name)
+        self.enter("a", bridge="x")
+        self.enter("b", bridge="x")
+        self.now += 9
+        call = self.table.live["a"]
+        self.leave("b")
+        self.leave("a")
+        self.now += 100
+        self.enter("a", bridge="y")
+        self.enter("c", bridge="y")
+        self.now += 4
+        self.leave("c")
+        for uniqueid in "abc":
+            self.event("Hangup", uniqueid)
+        talks = [talk and (talk.begun, talk.seconds(), talk.seconds(1)) for talk in map(self.table.talk_of, "abc")]
+        self.assertEqual(talks, [(2, 15.0, 5.0), (1, 10.0, 0.0), (1, 5.0, 0.0)])
+        self.assertEqual(call.talk_s(self.now), 15.0)
+
+    def test_holding(self) -> None:
+        """Two who wait in a holding bridge do not talk, nor after a list that names their application."""
+        for uniqueid in "ab":
+            self.new(uniqueid, f"PJSIP/{uniqueid}-1")
+            self.event("BridgeEnter", uniqueid, BridgeUniqueid="b", BridgeTechnology="holding_bridge")
+        waiting = CallTable(self.told)
+        waiting.resync((), [ChannelSeen(x, "a", 1.0, "b", name=f"PJSIP/{x}-1", application="Park") for x in "ab"], 9.0)
+        self.assertEqual(self.told.count("answered"), 0)
+
+    def test_unseen(self) -> None:
+        """After a gap: talk that goes on is known, what began or ended unseen is uncertain."""
+        for uniqueid in "abcd":
+            self.new(uniqueid, f"PJSIP/{uniqueid}-1")
+        for uniqueid, bridge in (("a", "x"), ("b", "x"), ("c", "y"), ("d", "y")):
+            self.enter(uniqueid, bridge=bridge)
+        began = self.now
+        seen = [ChannelSeen(x, "a", 30.0, bridge, name=f"PJSIP/{x}-1") for x, bridge in zip("abe", "xxx", strict=True)]
+        self.table.resync(self.table.channels, seen, began + 100, began + 10)
+        self.now = began + 200
+        self.leave("a")
+        self.leave("b")
+        found = {x: talk for x in "abcde" if (talk := self.table.talk_of(x)) is not None}
+        self.assertEqual({x for x, talk in found.items() if talk.certain}, {"a", "b"})
+        self.assertEqual([round(found[x].seconds()) for x in "abcd"], [203, 204, 10, 10])
+
+    def test_ends(self) -> None:
+        """Which side hung up, and where; the first to do so counts. A minute later it is forgotten."""
+        self.new("a", "PJSIP/33-1")
+        self.event("SoftHangupRequest", "a", Context="phones", Exten="21")
+        self.event("HangupRequest", "a", Context="phones", Exten="h")
+        self.event("Hangup", "a", Context="phones", Exten="h")
+        talk = self.table.talk_of("a")
+        assert talk is not None
+        self.assertEqual((talk.hung_up_by, talk.place, talk.ended), (HungUpBy.PBX, ("phones", "21"), self.now))
+        self.now += REMEMBER_HUNG_UP_S
+        self.new("z", "PJSIP/33-2", "z")
+        self.assertIsNone(self.table.talk_of("a"))
+
+    def test_many_talks(self) -> None:
+        """The talks of one channel are bounded, and none is lost from the sum."""
+        talk = ChannelTalk()
+        for place in range(MAX_TALKS + 10):
+            talk.begin(10.0 * place)
+            talk.end(10.0 * place + 2)
+            talk.end(10.0 * place + 5)
+        self.assertEqual((len(talk.talks), talk.seconds()), (MAX_TALKS, 2.0 * (MAX_TALKS + 10)))
+
+    def test_clock_set(self) -> None:
+        """When the clock is set, talk keeps its length."""
+        self.new("a", "PJSIP/33-1")
+        self.new("b", "PJSIP/21-1")
+        self.enter("a")
+        self.enter("b")
+        call = self.table.live["a"]
+        self.table.clock_set(3600.0)
+        self.now += 3600 + 4
+        self.leave("a")
+        self.now += 10
+        self.table.clock_set(-3600.0)
+        self.now -= 3600
+        self.assertEqual((self.talk_s("a"), call.talk_s(self.now)), (5.0, 5.0))

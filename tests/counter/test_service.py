@@ -23,11 +23,12 @@ from pbxrouter.counter import storage
 from pbxrouter.counter.call_table import LiveCall
 from pbxrouter.counter.clock import AsteriskClock
 from pbxrouter.counter.counts import ALL, Counts
-from pbxrouter.counter.service import CONFIRM_S, POLL_S, RESYNC_S, CallCounter
+from pbxrouter.counter.service import CONFIRM_S, POLL_S, RESYNC_S, SLICE, CallCounter
 from pbxrouter.counter.storage import Batch
 from pbxrouter.counter.turn import FileTurn
 from pbxrouter.drivers import Outcome
-from pbxrouter.errors import ActionFailed, ManagerError, StoreError
+from pbxrouter.errors import ActionFailed, ManagerError, ManagerUnavailable, StoreError
+from pbxrouter.net import QueueFigures
 from pbxrouter.rules.model import Facts
 from pbxrouter.simulator import SimulatedCall
 from tests.cli.test_app import CommandTestCase
@@ -253,7 +254,7 @@ class ReportTests(DatabaseCase):
         self.assertEqual(len(counter_report.minutes_of(report)), 5)
 
 
-class ServiceTests(DatabaseCase):
+class ServiceCase(DatabaseCase):
     """A CallCounter on a fake store and a fake AMI connection."""
 
     def setUp(self) -> None:
@@ -302,6 +303,10 @@ class ServiceTests(DatabaseCase):
             "CoreShowChannel",
             **{**SNAPSHOT, "Uniqueid": uniqueid, "Linkedid": uniqueid, "Duration": duration, "BridgeId": "", **headers},
         )
+
+
+class ServiceTests(ServiceCase):
+    """The service with a manager that the test plays."""
 
     def test_written(self) -> None:
         """Counts and calls in progress are in the database a second later."""
@@ -354,6 +359,27 @@ class ServiceTests(DatabaseCase):
             self.assertIn((int((began + 6 + step_s) // 60 * 60),), ended)
         self.assertEqual(self.rows("SELECT * FROM counter_gaps"), [])
         self.assertEqual((self.counter.unknown_s, self.counter.in_sync), (0.0, True))
+
+    def test_clock_set_before_the_first_connection(self) -> None:
+        """A clock that is set before Asterisk was ever seen makes no gap."""
+        self.wait(3)
+        self.set_by_s = 3600.0
+        self.manager.up()
+        self.wait(3)
+        self.assertEqual((self.counter.gaps, self.counter.unknown_s, self.counter.in_sync), (0, 0.0, True))
+        self.assertEqual(self.rows("SELECT last_seen FROM counter_asterisks"), [(NOW + 6 + 3600,)])
+
+    def test_clock_set_while_asterisk_is_asked(self) -> None:
+        """A clock that is set between Ping and response tells nothing about Asterisk's, though it hides the wait."""
+        self.manager.up()
+        self.manager.hold.add("Ping")
+        self.manager.timestamp = f"{NOW + 2}"
+        self.clock.advance(2)
+        self.clock.advance(5)
+        self.set_by_s = -4.5
+        self.manager.held.pop().callback(None)
+        self.manager.says("Newchannel", Timestamp=f"{NOW - 20}")
+        self.assertEqual([call.started for call in self.counter.live], [NOW + 2.5])
 
     def test_clock_set_back_while_calls_go_on(self) -> None:
         """Asterisk is asked, and ``seen`` moves, while the clock is behind what it was."""
@@ -465,6 +491,35 @@ class ServiceTests(DatabaseCase):
         self.manager.channels = []
         self.wait(RESYNC_S)
         self.assertEqual((self.counter.active, self.total()), (0, (1, 0, 1)))
+
+    def test_hangup_while_the_connection_is_lost(self) -> None:
+        """A Hangup that cannot be asked about counts with its cause by the list of the next connection."""
+        self.manager.up()
+        self.call()
+        self.manager.says("Hangup", Cause="17")
+        self.manager.error = ManagerUnavailable("there is no connection now")
+        self.clock.advance(CONFIRM_S)
+        self.assertEqual(self.counter.active, 1)
+        self.manager.down()
+        self.manager.error = None
+        self.manager.up()
+        self.wait()
+        self.assertEqual((self.counter.active, self.total()), (0, (1, 0, 1)))
+        self.assertEqual(self.rows("SELECT reason, calls FROM counter_failures"), [("busy", 1)])
+
+    def test_queue(self) -> None:
+        """What waits to be written while the database is away is counted by its name, with its age."""
+        self.manager.up()
+        self.wait(2)
+        self.assertEqual(self.counter.queue, QueueFigures("counter x", 0))
+        self.store.away = True
+        self.call()
+        self.wait(3)
+        queue = self.counter.queue
+        self.assertEqual((queue.name, queue.length > 0, queue.oldest_s), ("counter x", True, 3.0))
+        self.store.away = False
+        self.wait(1)
+        self.assertEqual(self.counter.queue.length, 0)
 
     def test_hangup_on_its_way(self) -> None:
         """A channel that is still there for a moment after its Hangup is asked for again."""
@@ -717,7 +772,8 @@ class ServiceTests(DatabaseCase):
         self.manager.up()
         self.manager.asked.clear()
         self.wait(20)
-        self.assertEqual(self.manager.asked, ["Ping"] * 10)
+        # Once it is asked how many calls it has, since no event of any has come.
+        self.assertEqual(self.manager.asked, [*["Ping"] * 8, "CoreStatus", "Ping", "Ping"])
         self.wait(159)
         self.assertNotIn("CoreShowChannels", self.manager.asked)
         self.wait(1)
@@ -771,6 +827,17 @@ class ServiceTests(DatabaseCase):
             self.manager.channels = [self.listed("a")]
             self.manager.down()
 
+    def test_connection_lost_while_a_long_list_is_read(self) -> None:
+        """A long list is read in slices; one whose connection is lost between two of them is not believed."""
+        self.manager.channels = [self.listed(f"a{number}") for number in range(2 * SLICE + 1)]
+        self.manager.up()
+        self.manager.down()
+        self.clock.pump([0] * 5)
+        self.assertEqual((list(self.counter.live), self.counter.in_sync), ([], False))
+        self.manager.up()
+        self.clock.pump([0] * 5)
+        self.assertEqual((self.counter.active, self.counter.in_sync), (2 * SLICE + 1, True))
+
     def test_in_step_again_after_a_list_of_a_lost_connection(self) -> None:
         """After the connection is back, the new one is asked for its own list."""
         self.manager.hold.add("CoreShowChannels")
@@ -821,7 +888,8 @@ class ServiceTests(DatabaseCase):
         ):
             self.manager.says(name, uniqueid, "a", Timestamp=f"{NOW + at}", **more)
         self.wait()
-        self.assertEqual(self.rows("SELECT talked, talk_seconds FROM counter_minutes"), [(1, 2.5)])
+        # The talk ends when the first of the two hangs up.
+        self.assertEqual(self.rows("SELECT talked, talk_seconds FROM counter_minutes"), [(1, 1.75)])
 
     def test_clock_of_asterisk(self) -> None:
         """If Asterisk's clock is an hour ahead its times are corrected; this is logged once for each change."""
@@ -977,7 +1045,9 @@ class ServiceTests(DatabaseCase):
     def test_subscribed(self) -> None:
         """The counter subscribes to these events."""
         self.assertEqual(
-            set(self.manager.handlers), {"Newchannel", "BridgeEnter", "BridgeLeave", "Hangup", "DialEnd", "Shutdown"}
+            set(self.manager.handlers),
+            {"Newchannel", "BridgeEnter", "BridgeLeave", "Hangup", "DialEnd", "Shutdown"}
+            | {"HangupRequest", "SoftHangupRequest", "Rename"},
         )
 
     # --- reports of the gateway that come early ---

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pbxrouter.counter import storage
-from pbxrouter.counter.call_table import LiveCall
+from pbxrouter.counter.call_table import ChannelTalk, LiveCall
 from pbxrouter.counter.counts import ALL, Counts
 from pbxrouter.counter.storage import Batch, Kept
 from pbxrouter.errors import StoreError
@@ -169,6 +169,33 @@ class SeenTests(DatabaseCase):
         storage.write(self.connection, Batch("x", gaps=[(1.0, 2.0), (3.0, 4.0)]))
         storage.write(self.connection, Batch("x", gaps=[(3.0, 5.0)]))
         self.assertEqual(self.rows("SELECT * FROM counter_gaps ORDER BY began"), [("x", 1.0, 2.0), ("x", 3.0, 5.0)])
+
+
+class TalkTests(DatabaseCase):
+    """The talk of calls in progress comes back."""
+
+    def test_comes_back(self) -> None:
+        """A call's silence, and each channel's talks; a channel of which nothing was stored has had none."""
+        call = LiveCall("a", 10.0, 20.0, {"a", "b", "c"}, silent_s=2.5, silent_since=40.0)
+        talks = {
+            "a": ChannelTalk(talks=[(20.0, 30.0)], since=35.0),
+            "b": ChannelTalk(certain=False),
+            "c": ChannelTalk(),
+        }
+        storage.write(self.connection, Batch("x", live={"a": storage.live_row(call, talks.get)}, seen=NOW))
+        kept = storage.load(self.connection, "x")
+        self.assertEqual((kept.live[0].silent_s, kept.live[0].silent_since), (2.5, 40.0))
+        self.assertEqual(kept.talks, talks)
+
+    def test_without(self) -> None:
+        """Of a row from before, or one that was damaged, the call has talked since its answer."""
+        call = LiveCall("a", 10.0, 20.0, {"a"}, silent_s=2.5)
+        storage.write(self.connection, Batch("x", live={"a": storage.live_row(call)}, seen=NOW))
+        for text in ("", "{", "[]", "7", '{"channels": {}}', '{"silent": 1, "since": 2, "channels": {"a": 1}}'):
+            with self.connection:
+                self.connection.execute("UPDATE counter_live SET talks = :talks", {"talks": text})
+            (found,) = storage.load(self.connection, "x").live
+            self.assertEqual((found.silent_s, found.silent_since), (0.0, None), text)
 
 
 class ForgetTests(DatabaseCase):

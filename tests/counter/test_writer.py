@@ -16,6 +16,7 @@ from pbxrouter.counter.call_table import CallTable, ChannelSeen, LiveCall
 from pbxrouter.counter.counts import CallCounts
 from pbxrouter.counter.storage import Batch
 from pbxrouter.counter.writer import CounterWriter
+from pbxrouter.net import QueueFigures
 from pbxrouter.rules.model import Decision, Verdict
 from pbxrouter.rules.model import Mapping as Rule
 from tests.counter_fakes import NOW, DatabaseCase, FakeStore
@@ -75,6 +76,27 @@ class WriterTests(DatabaseCase):
         self.write()
         self.assertEqual(self.store.runs, runs + 1)
         self.assertEqual(self.rows("SELECT last_seen FROM counter_asterisks"), [(NOW + 2,)])
+
+    def test_figures(self) -> None:
+        """The figures have each minute and label with counts, and each gap, while they wait and are written."""
+        now = [float(NOW)]
+        writer = CounterWriter("x", self.table, self.counting, self.store, lambda: now[0])
+        self.assertEqual(writer.figures, QueueFigures("counter x", 0))
+        self.event("Newchannel", "a")
+        writer.gaps += [(1.0, 2.0), (3.0, 4.0)]
+        now[0] += 7.0
+        self.assertEqual(writer.figures, QueueFigures("counter x", 3, 7.0))
+        self.store.slow = True
+        writing = Deferred.fromCoroutine(writer.write())
+        writer.gaps.append((5.0, 6.0))
+        now[0] += 1.0
+        self.assertEqual(writer.figures, QueueFigures("counter x", 4, 8.0))
+        self.store.held.pop().callback(None)
+        self.successResultOf(writing)
+        now[0] += 2.0
+        self.assertEqual(writer.figures, QueueFigures("counter x", 1, 2.0))
+        now[0] -= 60.0
+        self.assertEqual(writer.figures, QueueFigures("counter x", 1, 0.0))
 
     def test_each_kind_of_change(self) -> None:
         """A count, a new call, a changed call and a call that ended are each written."""
@@ -261,9 +283,12 @@ class WriterTests(DatabaseCase):
             change()
             self.writer.seen = NOW + 1
             self.write()
-            columns = "started, answered, channels, caller, number, dial_status, outcome, labels, certain"
+            columns = "started, answered, channels, caller, number, dial_status, outcome, labels, certain, talks"
             stored = self.rows(f"SELECT linkedid, {columns} FROM counter_live ORDER BY linkedid")
-            self.assertEqual(stored, [(key, *storage.live_row(call)) for key, call in sorted(self.table.live.items())])
+            self.assertEqual(
+                stored,
+                [(key, *storage.live_row(call, self.table.talk_of)) for key, call in sorted(self.table.live.items())],
+            )
 
     @settings(max_examples=50, deadline=None)
     @given(st.lists(st.tuples(st.integers(0, 7), st.integers(0, 5), st.integers(0, 3)), max_size=40))
@@ -285,9 +310,11 @@ class WriterTests(DatabaseCase):
                 self.table.resync(self.table.channels, seen, NOW + number)
             self.writer.seen = NOW + number
             self.write()
-            columns = "started, answered, channels, caller, number, dial_status, outcome, labels, certain"
+            columns = "started, answered, channels, caller, number, dial_status, outcome, labels, certain, talks"
             stored = self.rows(f"SELECT linkedid, {columns} FROM counter_live ORDER BY linkedid")
-            wanted = [(key, *storage.live_row(live)) for key, live in sorted(self.table.live.items())]
+            wanted = [
+                (key, *storage.live_row(live, self.table.talk_of)) for key, live in sorted(self.table.live.items())
+            ]
             self.assertEqual(stored, wanted)
 
     def test_any_failure(self) -> None:

@@ -372,10 +372,10 @@ class LockoutFindingTests(FindingCase):
     """Checks of wrong PINs."""
 
     def guess(self, count: int, line: int, map_id: int = 1) -> None:
-        """Count wrong PINs on a line."""
+        """Count wrong PINs of a number."""
         with contextlib.closing(database.connect(Path(self.config.database))) as connection:
             for _ in range(count):
-                keys = keys_of(f"PJSIP/{line}-0000001a", None, map_id, frozenset())
+                keys = keys_of(f"Local/34@x-{line:08x};2", str(line), map_id, frozenset())
                 database.admit_guess(connection, keys, time.time())
 
     def found(self) -> list[str]:
@@ -624,6 +624,7 @@ class AsteriskCase(FindingCase):
         }
         self.events: dict[str, list[AMIMessage]] = {"FullyBooted": [AMIMessage(b"Event: FullyBooted")]}
         self.reads_call = True
+        self.withheld: set[str] = set()
         self.timestamps = True
         self.asked: list[Answer] = []
 
@@ -663,6 +664,9 @@ class AsteriskCase(FindingCase):
             if self.timestamps:
                 event += f"\r\nTimestamp: {NOW}"
             self.events.setdefault("OriginateResponse", []).append(AMIMessage(event.encode()))
+            for kind in {"Newchannel", "Hangup"} - self.withheld:
+                event = f"Event: {kind}\r\nUniqueid: {action['ChannelId']}"
+                self.events.setdefault(kind, []).append(AMIMessage(event.encode()))
 
 
 class AmiTests(AsteriskCase):
@@ -680,7 +684,8 @@ class AmiTests(AsteriskCase):
             if action["Action"] == "Setvar":
                 self.assertNotIn("Variable", action)
             if action["Action"] == "Originate":
-                self.assertIn(action.get("Channel"), (None, "NoSuchTechnology/doctor"))
+                nowhere = "Local/doctor@pbxrouter-doctor-nowhere"
+                self.assertIn(action.get("Channel"), (None, "NoSuchTechnology/doctor", nowhere))
 
     def test_write_classes(self) -> None:
         """Each missing class is named with what needs it and what to change."""
@@ -717,6 +722,16 @@ class AmiTests(AsteriskCase):
         self.setUp()
         self.reads_call = False
         self.assertIn("add call to read = of [gateway]", self.the_one(self.find()).todo)
+
+    def test_withheld(self) -> None:
+        """Events that eventfilter or disabledevents withhold are named, and where to look."""
+        for names in ({"Newchannel"}, {"Hangup"}, {"Newchannel", "Hangup"}):
+            self.setUp()
+            self.withheld = names
+            found = self.the_one(self.find())
+            self.assertEqual({name for name in ("Newchannel", "Hangup") if name in found.what}, names)
+            self.assertIn("eventfilter of [gateway]", found.todo)
+            self.assertIn("disabledevents under [general]", found.todo)
 
     def test_timestamps(self) -> None:
         """Events without a timestamp are a problem."""

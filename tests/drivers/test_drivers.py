@@ -12,12 +12,12 @@ from pbxrouter.config import schema
 from pbxrouter.config.schema import Config
 from pbxrouter.drivers import GROUP, Call, Driver, Outcome, load_drivers
 from pbxrouter.drivers.conference import Conference
-from pbxrouter.drivers.dial import Dial, dial_options, dial_string
+from pbxrouter.drivers.dial import Dial, dial_options, dial_string, goes_outside
 from pbxrouter.drivers.hangup import Hangup
 from pbxrouter.drivers.playback import Playback
 from pbxrouter.drivers.saydigits import SayDigits
 from pbxrouter.drivers.voicemail import Voicemail
-from pbxrouter.errors import ApplicationFailed, ChannelHungUp
+from pbxrouter.errors import ApplicationFailed, ChannelHungUp, CommandRefused, ConnectionClosed
 from tests.fakes import HUNG_UP, Answers, FakeChannel, loud
 
 SETTINGS = Config(technologies={"SIP": "PJSIP", "Zap": "DAHDI"}, dial=schema.DialSettings(timeout=5, options="tT"))
@@ -103,8 +103,8 @@ class Dialling(DriverCase):
             "GET VARIABLE HANGUPCAUSE": "200 result=1 (17)",
         }
         outcome, commands = self.run_driver(Dial(SETTINGS), "SIP", answers=answers)
-        self.assertEqual(outcome, Outcome("BUSY", "17"))
-        self.assertEqual(commands[0], "EXEC Dial PJSIP/21,5,tTi")
+        self.assertEqual((outcome, outcome.answered_s), (Outcome("BUSY", "17"), 0))
+        self.assertEqual(commands[:2], ["CHANNEL STATUS", "EXEC Dial PJSIP/21,5,tTi"])
 
     def test_forwarding(self) -> None:
         """A called phone may forward calls only where the settings say so; a letter in an argument is no option."""
@@ -122,13 +122,47 @@ class Dialling(DriverCase):
         ):
             self.assertEqual(dial_options(options, forwarding), expected)
 
+    def test_forwarding_outside(self) -> None:
+        """Who is called outside cannot forward the call, also where phones may."""
+        settings = schema.Config(trunks=("PJSIP/Provider",), dial=schema.DialSettings(forwarding=True))
+        for data, expected in (
+            ("PJSIP", "PJSIP/21,60"),
+            ("Local/{number}@phones", "Local/21@phones,60"),
+            ("PJSIP/33&PJSIP/{number}", "PJSIP/33/21&PJSIP/21,60,i"),
+            ("PJSIP/{number}@Provider", "PJSIP/21@Provider,60,i"),
+            ("IAX2/provider/{number}", "IAX2/provider/21,60,i"),
+            ("DAHDI/g1", "DAHDI/g1/21,60,i"),
+        ):
+            _, commands = self.run_driver(Dial(settings), data)
+            self.assertIn(f"EXEC Dial {expected}", commands)
+        self.assertTrue(goes_outside("PJSIP/provider", {"pjsip/provider"}))
+        self.assertFalse(goes_outside("PJSIP/provider", ()))
+
     def test_answered(self) -> None:
-        """The outcome has the seconds of talk."""
+        """The outcome has the seconds of talk, if Asterisk counts only those and no prompt may have answered."""
         answers: Answers = {
             "GET VARIABLE DIALSTATUS": "200 result=1 (ANSWER)",
             "GET VARIABLE ANSWEREDTIME": "200 result=1 (7)",
         }
-        self.assertEqual(self.run_driver(Dial(SETTINGS), "SIP", answers=answers)[0].answered_s, 7)
+        for data, status, talk_s in (
+            ("SIP", "200 result=4", 7),
+            ("SIP", "200 result=6", None),
+            ("SIP", ChannelHungUp(), None),
+            ("SIP", CommandRefused(510, "CHANNEL STATUS", "Invalid"), None),
+            ("Local/{number}@other", "200 result=4", None),
+            ("SIP&local/{number}@other", "200 result=4", None),
+        ):
+            outcome, commands = self.run_driver(Dial(SETTINGS), data, answers={**answers, "CHANNEL STATUS": status})
+            self.assertEqual((outcome.status, outcome.answered_s), ("ANSWER", talk_s), (data, status))
+            self.assertEqual("CHANNEL STATUS" in commands, "ocal" not in data)
+
+    def test_talk_by_ami(self) -> None:
+        """Where AMI tells of the talk, Asterisk is not asked for the caller's state."""
+        channel = FakeChannel(answers={"GET VARIABLE DIALSTATUS": "200 result=1 (ANSWER)"})
+        call = Call(channel, "33", "21", "SIP", has_talk=True)
+        outcome = self.successResultOf(Deferred.fromCoroutine(Dial(SETTINGS).run(call)))
+        self.assertEqual((outcome.status, outcome.answered_s), ("ANSWER", None))
+        self.assertEqual(channel.commands[0], "EXEC Dial PJSIP/21,5,tTi")
 
     def test_outcomes_that_are_equal(self) -> None:
         """Seconds of talk do not tell one outcome from another; status, cause and hang-up do."""
@@ -147,6 +181,13 @@ class Others(DriverCase):
         self.assertEqual((outcome, commands), (Outcome(), ["ANSWER", "EXEC VoiceMailMain 33@default"]))
         self.assertEqual(self.run_driver(Voicemail(SETTINGS), "work")[1][-1], "EXEC VoiceMailMain 33@work")
 
+    def test_mailbox_that_is_not_entered(self) -> None:
+        """VoiceMailMain() fails of a wrong password, and if the caller hangs up, which is told apart."""
+        answers: Answers = {"EXEC VoiceMailMain": "200 result=-1"}
+        self.assertEqual(self.run_driver(Voicemail(SETTINGS), answers=answers)[0], Outcome("NOTENTERED"))
+        call = Call(FakeChannel(answers={**answers, "CHANNEL STATUS": ChannelHungUp()}), "33", "66", "")
+        self.failureResultOf(Deferred.fromCoroutine(Voicemail(SETTINGS).run(call)), ChannelHungUp)
+
     def test_voicemail_without_a_number(self) -> None:
         """voicemail refuses callers without a number and data that is no context."""
         for caller in (None, "", "33,s", "33@other"):
@@ -157,8 +198,27 @@ class Others(DriverCase):
 
     def test_conference(self) -> None:
         """conference enters the room of the number, with the profiles in the data."""
-        self.assertEqual(self.run_driver(Conference(SETTINGS))[1], ["ANSWER", "EXEC ConfBridge 21"])
-        self.assertEqual(self.run_driver(Conference(SETTINGS), "big,loud")[1][-1], "EXEC ConfBridge 21,big,loud")
+        asks = "GET VARIABLE CONFBRIDGE_RESULT"
+        self.assertEqual(self.run_driver(Conference(SETTINGS))[1], ["ANSWER", "EXEC ConfBridge 21", asks])
+        commands = self.run_driver(Conference(SETTINGS), "big,loud")[1]
+        self.assertEqual(commands, ["ANSWER", "EXEC ConfBridge 21,big,loud", asks])
+
+    def test_end_of_a_conference(self) -> None:
+        """A caller may leave, by a key or by hanging up, or be put out; one who cannot enter hears that it failed."""
+        for answers, status in (
+            ({"GET VARIABLE CONFBRIDGE_RESULT": "200 result=1 (DTMF)"}, "DONE"),
+            ({"GET VARIABLE CONFBRIDGE_RESULT": ChannelHungUp()}, "DONE"),
+            ({"EXEC ConfBridge": ChannelHungUp()}, "DONE"),
+            ({"GET VARIABLE CONFBRIDGE_RESULT": "200 result=1 (KICKED)"}, "KICKED"),
+        ):
+            self.assertEqual(self.run_driver(Conference(SETTINGS), answers=answers)[0], Outcome(status))
+        failures: tuple[tuple[type[Exception], Answers], ...] = (
+            (ApplicationFailed, {"GET VARIABLE CONFBRIDGE_RESULT": "200 result=1 (FAILED)"}),
+            (ConnectionClosed, {"EXEC ConfBridge": ConnectionClosed()}),
+        )
+        for failure, failing in failures:
+            call = Call(FakeChannel(answers=failing), "33", "21", "")
+            self.failureResultOf(Deferred.fromCoroutine(Conference(SETTINGS).run(call)), failure)
 
     def test_playback(self) -> None:
         """playback plays a sound, which answers the call; other data is refused."""
@@ -183,16 +243,17 @@ class Others(DriverCase):
             self.assertEqual(self.run_driver(Hangup(SETTINGS), cause)[0].cause, cause)
 
     def test_caller_leaves(self) -> None:
-        """A hang-up in an application ends the driver with ChannelHungUp."""
+        """A hang-up in an application ends the driver with ChannelHungUp; a conference is left so."""
         for driver, data in (
             (Voicemail(SETTINGS), ""),
-            (Conference(SETTINGS), ""),
             (Playback(SETTINGS), "x"),
             (SayDigits(SETTINGS), ""),
         ):
             channel = FakeChannel(answers={"EXEC": HUNG_UP, "SAY": HUNG_UP})
             self.failureResultOf(Deferred.fromCoroutine(driver.run(Call(channel, "33", "21", data))), ChannelHungUp)
             self.assertLessEqual(len(channel.commands), 2)
+        outcome, commands = self.run_driver(Conference(SETTINGS), answers={"EXEC": HUNG_UP})
+        self.assertEqual((outcome, len(commands)), (Outcome(), 2))
 
 
 class Broken:

@@ -3,6 +3,7 @@
 from pbxrouter.database.calls.csv_rows import CallsCsv
 from pbxrouter.database.calls.history import (
     CHUNK,
+    GOES_ON,
     UNKNOWN,
     CallPage,
     CallRow,
@@ -11,15 +12,18 @@ from pbxrouter.database.calls.history import (
     Search,
     add_calls,
     call,
+    complete_calls,
     find_calls,
     find_page,
     forget_calls,
+    left_calls,
     outcomes,
     trace_text,
 )
 
 __all__ = [
     "CHUNK",
+    "GOES_ON",
     "UNKNOWN",
     "CallPage",
     "CallRow",
@@ -29,9 +33,11 @@ __all__ = [
     "Search",
     "add_calls",
     "call",
+    "complete_calls",
     "find_calls",
     "find_page",
     "forget_calls",
+    "left_calls",
     "outcomes",
     "trace_text",
 ]

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from pbxrouter.config import Zone
-from pbxrouter.database.calls.history import CallRow, steps_of
+from pbxrouter.database.calls.history import UNKNOWN_TALK, CallRow, steps_of
 from pbxrouter.text import csv_line
 
 BOM: Final = "\ufeff"
@@ -42,6 +42,7 @@ class CallsCsv:
     def _cells(self, row: CallRow) -> list[object]:
         values = {name: getattr(row, name) for name in _NAMES}
         values["trace"] = _english(row.trace)
+        values["answered_s"] = UNKNOWN_TALK if row.talk_s is None else row.talk_s
         for name in _TIMES:
             values[name] = f"{self._zone.local(getattr(row, name)):%Y-%m-%d %H:%M:%S}"
         return [*values.values(), *(getattr(row, name) for name in _TIMES)]

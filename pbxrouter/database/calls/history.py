@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from pbxrouter.database.connection import read_row, reading, transaction
 from pbxrouter.database.set_aside import FailedRow, SetAside, keep_aside, write_rows
-from pbxrouter.database.values import bounded, count_of, shown_texts, sortable
+from pbxrouter.database.values import bounded, count_of, shown_text, shown_texts, sortable
 from pbxrouter.errors import NotThere
 from pbxrouter.text import Sentence, read_sentence, sentence
 
@@ -30,6 +30,29 @@ MAX_TRACE: Final = 100_000
 """Characters of a stored trace; a longer one is none of the gateway's."""
 BULK: Final = 500
 """The limit of a page from which a reader is taken to want all calls, which must not be sorted for each page."""
+
+
+UNKNOWN_TALK: Final = "unknown"
+"""The cell of a CSV file that stands for talk that is not known."""
+NEVER_TALKED: Final = frozenset(
+    {
+        "BUSY",
+        "CANCEL",
+        "CHANUNAVAIL",
+        "CONGESTION",
+        "DEAD",
+        "DENIED",
+        "DONTCALL",
+        "INVALID",
+        "INVALIDARGS",
+        "LOCKEDOUT",
+        "NOANSWER",
+        "NODRIVER",
+        "REFUSED",
+        "TORTURE",
+    }
+)
+"""Outcomes of calls in which no two people talked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +80,11 @@ class CallRow:
     trace: str
     forwarded_by: str = ""
     call_key: str = field(default="", kw_only=True, compare=False)
+
+    @property
+    def talk_s(self) -> int | None:
+        """Seconds that two people talked; None if that is not known. Rows of earlier versions have no zeros."""
+        return 0 if self.answered_s is None and self.outcome in NEVER_TALKED else self.answered_s
 
     @property
     def steps(self) -> list[Sentence]:
@@ -129,8 +157,12 @@ class CallPage:
 _NAMES: Final = CallRow.__match_args__  # without call_key
 _COLUMNS: Final = ", ".join(_NAMES)
 _VALUES: Final = attrgetter(*_NAMES, "call_key")  # dataclasses.astuple copies deeply
+LONGEST_S: Final = 7 * 86_400.0
+"""Seconds for which a call is taken to last at most before the gateway leaves it."""
 UNKNOWN: Final = "UNKNOWN"
 """The outcome of a call in which the gateway died; it gives way to another one of the same call."""
+GOES_ON: Final = ("LEFT", "LOST", UNKNOWN)
+"""Outcomes of calls that may go on without the gateway."""
 _INSERT: Final = (
     f"INSERT INTO calls ({_COLUMNS}, call_key) VALUES ({', '.join('?' * len(_NAMES))}, ?)"
     " ON CONFLICT (call_key) WHERE call_key <> '' DO UPDATE SET"
@@ -166,6 +198,40 @@ def add_calls(connection: sqlite3.Connection, rows: Iterable[CallRow]) -> list[S
             except sqlite3.IntegrityError as error:
                 failed.append(FailedRow(place, row, error))
     return keep_aside(connection, "calls", failed)
+
+
+def complete_calls(connection: sqlite3.Connection, rows: Iterable[CallRow]) -> None:
+    """Set outcome and talk of calls that are in the history already; one that is not there is left out.
+
+    Raises:
+        StoreError: the database cannot be written.
+    """
+    with transaction(connection, outlasts_power=False):
+        connection.executemany(
+            "UPDATE OR IGNORE calls SET outcome = :outcome, answered_s = :answered_s WHERE call_key = :key",
+            [{"outcome": row.outcome, "answered_s": row.answered_s, "key": row.call_key} for row in rows],
+        )
+
+
+def left_calls(connection: sqlite3.Connection, since: float) -> list[CallRow]:
+    """Calls that may go on without the gateway and whose talk is not known.
+
+    Args:
+        since: epoch seconds; calls that the gateway was done with before are left out.
+
+    Raises:
+        StoreError: the database cannot be read.
+    """
+    found = []
+    with reading(connection):
+        for outcome in GOES_ON:
+            found += connection.execute(
+                f"SELECT {_COLUMNS}, call_id, call_key FROM calls INDEXED BY calls_by_outcome WHERE outcome = :outcome"
+                " AND began >= :began AND ended >= :since AND answered_s IS NULL AND call_key <> ''"
+                " ORDER BY began DESC LIMIT :limit",
+                {"outcome": outcome, "began": since - LONGEST_S, "since": since, "limit": CHUNK},
+            ).fetchall()
+    return [replace(_kept_call(row[:-1]), call_key=shown_text(row[-1])) for row in found]
 
 
 def _kept_call(row: Sequence[Any]) -> KeptCall:

@@ -39,7 +39,7 @@ TURNED_AWAY: Final = (
     GatewayOutcome.LOCKED_OUT,
     GatewayOutcome.REFUSED,
 )
-BROKEN: Final = (GatewayOutcome.FAILED, GatewayOutcome.NO_DRIVER, GatewayOutcome.STOPPED)
+BROKEN: Final = (GatewayOutcome.FAILED, GatewayOutcome.NO_DRIVER, GatewayOutcome.STOPPED, GatewayOutcome.LOST)
 FULL_RETRY_S: Final = 30
 
 
@@ -119,9 +119,11 @@ def tiles(totals: OutcomeTotals) -> tuple[tuple[Sentence, int, str], ...]:
         For each tile its label, the number of calls, and for failed calls the outcome that it links to.
     """
     named = (*SUCCESSFUL, *TURNED_AWAY, *BROKEN)
+    answered = totals.of("ANSWER")
     broken = totals.of(*BROKEN)
     return (
-        (Sentence("Answered"), totals.of(*SUCCESSFUL), ""),
+        (Sentence("Answered"), answered, ""),
+        (Sentence("Served"), totals.of(*SUCCESSFUL) - answered, ""),
         (Sentence("Not answered"), totals.calls - totals.of(*named), ""),
         (Sentence("Rejected"), totals.of(*TURNED_AWAY), ""),
         (Sentence("Failed"), broken, next((outcome for outcome in BROKEN if totals.of(outcome)), "")),

@@ -47,7 +47,7 @@ class CallItem(msgspec.Struct, frozen=True):
     granted_by: Annotated[str, Meta(description="The extension or user whose grant allowed it.")]
     outcome: Annotated[str, Meta(description="Such as ANSWER, BUSY or DENIED.")]
     cause: Annotated[str, Meta(description="The Q.850 cause, where Asterisk gave one.")]
-    answered_s: Annotated[int, Meta(description="Seconds of talk, where known.")] | None
+    answered_s: Annotated[int, Meta(description="Seconds that two people talked; null if not known.")] | None
     forwarded_by: Annotated[str, Meta(description="Who forwarded the call; empty if it was not forwarded.")]
 
 
@@ -145,13 +145,15 @@ async def list_calls(request: ApiRequest) -> CallItems:
         return find_page(connection, query.search, query.limit, before=before)
 
     page = await request.web.read(find)
-    return CallItems([item_of(CallItem, row) for row in page.calls], page.older[1] if page.older else None)
+    return CallItems(
+        [item_of(CallItem, row, answered_s=row.talk_s) for row in page.calls], page.older[1] if page.older else None
+    )
 
 
 async def get_call(request: ApiRequest) -> CallDetails:
     """Get a call with its trace."""
     row = await request.web.read(lambda connection: call(connection, request.path["call_id"]))
-    return item_of(CallDetails, row, trace=[sentence_body(step) for step in row.steps])
+    return item_of(CallDetails, row, answered_s=row.talk_s, trace=[sentence_body(step) for step in row.steps])
 
 
 async def export_calls(request: ApiRequest) -> StreamedText:

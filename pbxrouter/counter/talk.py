@@ -1,0 +1,230 @@
+"""Completes the history's calls by what AMI tells of their channels: how long two people talked, and how it ended.
+
+The gateway's part of a call may be over before AMI's last events of it have come, and a call that goes on without the
+gateway ends later. So a finished call waits for a few seconds, in the journal, until the counter knows its end; one
+that lasts longer is written with what is known and completed afterwards. No call waits for any of this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Protocol
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+
+from pbxrouter.call import CallRecord, GatewayOutcome
+from pbxrouter.counter.call_table import ChannelTalk, HungUpBy
+from pbxrouter.database.calls import GOES_ON, CallRow
+from pbxrouter.net import Timer
+
+TICK_S: Final = 0.25
+SETTLE_S: Final = 1.0
+"""Seconds after the gateway's part in which AMI's events of it have come."""
+HOLD_S: Final = 4.0
+"""Seconds for which a finished call is not written to the history because its end is not known."""
+ELSEWHERE_S: Final = 30.0
+"""Seconds for which a caller who seems to have hung up is watched: the call may go on elsewhere."""
+WATCH_S: Final = 86_400.0
+"""Seconds for which a call that goes on without the gateway is watched."""
+TAKE_UP_S: Final = 5.0
+"""Seconds after the start at which the history has the calls that an earlier run left."""
+EARLIER_S: Final = 1.0
+"""Seconds by which a talk may seem to begin before its call, by the clocks."""
+MAX_WATCHED: Final = 5000
+
+_BY_THE_CALLER: Final = frozenset({GatewayOutcome.HUNG_UP, "CANCEL"})
+_AFTER_A_HANGUP: Final = frozenset({"h", "T"})
+
+
+class Counter(Protocol):
+    """The part of CallCounter that is used here."""
+
+    @property
+    def in_sync(self) -> bool:
+        """Whether all calls in progress are known now."""
+        ...
+
+    @property
+    def sees_talk(self) -> bool:
+        """Whether Asterisk sends the events that tell of talk."""
+        ...
+
+    def talk_of(self, uniqueid: str) -> ChannelTalk | None:
+        """The talk of a channel; None if the channel is not known."""
+        ...
+
+
+class History(Protocol):
+    """The part of HistoryWriter that is used here."""
+
+    def keep(self, record: CallRecord) -> CallRow:
+        """Write a finished call to the journal; it is not queued for the history yet."""
+        ...
+
+    def add(self, row: CallRow) -> None:
+        """Queue a finished call for the history."""
+        ...
+
+    def complete(self, row: CallRow) -> None:
+        """Queue what has been learnt later of a call that is in the history."""
+        ...
+
+    async def left(self) -> list[CallRow]:
+        """The calls that an earlier run of the gateway has left to Asterisk."""
+        ...
+
+
+@dataclass(slots=True)
+class _Watched:
+    """A finished call whose end is not known yet."""
+
+    row: CallRow
+    mark: int  # talks of its channel that came before the call
+    place: tuple[str, str]  # where the dialplan handed it over
+    since: float  # of the clock
+    written: bool = False
+    is_earlier: bool = False  # an earlier run of the gateway has left it
+
+
+class TalkOfCalls(Service):
+    """Receives finished calls, completes them and passes them to the history.
+
+    Attributes:
+        counters: those of all Asterisks with an AMI connection.
+    """
+
+    def __init__(self, clock: IReactorTime, history: History) -> None:
+        self.counters: Sequence[Counter] = ()
+        self._history = history
+        self._clock = clock
+        self._watched: list[_Watched] = []
+        self._timer = Timer(clock)
+        self._taking_up = Timer(clock)
+
+    @property
+    def watched(self) -> int:
+        """Number of finished calls whose end is not known yet."""
+        return len(self._watched)
+
+    def talks_so_far(self, uniqueid: str) -> int | None:
+        """Number of talks that a channel has had; None if no counter knows the channel."""
+        found = self._find(uniqueid)
+        return found[1].begun if found is not None and found[0].in_sync else None
+
+    def report(self, record: CallRecord) -> None:
+        """Receive a finished call."""
+        row = self._history.keep(record)
+        request = record.request
+        place = (request.variables.get("context", ""), request.extension)
+        self._watch(_Watched(row, record.talks_before, place, self._clock.seconds()))
+
+    def startService(self) -> None:
+        """Take up the calls that an earlier run left, once the history has them from the journal."""
+        super().startService()
+        self._taking_up.set(TAKE_UP_S, lambda: Deferred.fromCoroutine(self.take_up()))
+
+    async def take_up(self) -> None:
+        """Watch the calls of the history that an earlier run of the gateway has left to Asterisk."""
+        for row in await self._history.left():
+            self._watch(_Watched(row, 0, ("", ""), self._clock.seconds(), True, True))
+
+    def _watch(self, call: _Watched) -> None:
+        if self._settle(call):
+            return
+        if len(self._watched) >= MAX_WATCHED:
+            self._write(self._watched.pop(0))
+        self._watched.append(call)
+        if len(self._watched) == 1:
+            self._timer.set(TICK_S, self._tick)
+
+    def _tick(self) -> None:
+        self._watched = [call for call in self._watched if not self._settle(call)]
+        if self._watched:
+            self._timer.set(TICK_S, self._tick)
+
+    def _find(self, uniqueid: str) -> tuple[Counter, ChannelTalk] | None:
+        for counter in self.counters:
+            talk = counter.talk_of(uniqueid) if counter.sees_talk else None
+            if talk is not None:
+                return counter, talk
+        return None
+
+    def _settle(self, call: _Watched) -> bool:
+        """Complete a call if its end is known, or will not be; returns whether it is done with."""
+        age_s = self._clock.seconds() - call.since
+        found = self._find(call.row.uniqueid)
+        if found is None:
+            away = call.is_earlier and not all(counter.in_sync for counter in self.counters)
+            waits = bool(self.counters) and (away or age_s < SETTLE_S)
+            if not waits:
+                self._write(call)
+            return not waits
+        counter, talk = found
+        if counter.in_sync and self._is_over(call, talk, age_s):
+            self._complete(call, talk)
+            return True
+        if age_s >= HOLD_S:
+            self._write(call)
+        return age_s >= WATCH_S
+
+    def _is_over(self, call: _Watched, talk: ChannelTalk, age_s: float) -> bool:
+        if talk.ended is not None:
+            return True
+        if talk.since is not None or call.row.outcome in GOES_ON:
+            return False
+        if call.row.outcome in _BY_THE_CALLER and talk.hung_up_by is HungUpBy.UNKNOWN:
+            return age_s >= ELSEWHERE_S
+        return age_s >= SETTLE_S
+
+    def _complete(self, call: _Watched, talk: ChannelTalk) -> None:
+        row, mark = call.row, call.mark
+        if call.is_earlier:
+            mark = sum(began < row.began - EARLIER_S for began, _ in talk.talks)
+        if talk.certain:
+            row = replace(
+                row,
+                answered_s=int(talk.seconds(mark)),
+                outcome=_ending(row.outcome, talk.begun > mark, talk, call.place),
+            )
+        if call.written and row != call.row:
+            self._history.complete(row)
+        call.row = row
+        self._write(call)
+
+    def _write(self, call: _Watched) -> None:
+        if not call.written:
+            call.written = True
+            self._history.add(call.row)
+
+    def stopService(self) -> None:
+        """Pass on all calls that wait, with what is known of them."""
+        super().stopService()
+        self._timer.clear()
+        self._taking_up.clear()
+        watched, self._watched = self._watched, []
+        for call in watched:
+            if not self._settle(call):
+                self._write(call)
+
+
+def _ending(outcome: str, talked: bool, talk: ChannelTalk, place: tuple[str, str]) -> str:
+    """The outcome of a call, by what AMI tells of its channel.
+
+    Args:
+        talked: whether two people talked.
+        place: context and extension at which the dialplan handed the call over.
+    """
+    if outcome in ("ANSWER", "DONE"):  # by Dial's word a prompt answers, too
+        return "ANSWER" if talked else "DONE"
+    if outcome == GatewayOutcome.HUNG_UP and talked:  # from an application such as a queue
+        return "ANSWER"
+    if outcome not in _BY_THE_CALLER:
+        return outcome
+    extension = talk.place[1]
+    was_elsewhere = extension and extension not in _AFTER_A_HANGUP and place[0] and talk.place != place
+    if was_elsewhere or (talk.ended is None and talk.hung_up_by is HungUpBy.UNKNOWN):
+        return GatewayOutcome.MOVED
+    return GatewayOutcome.CUT if talk.hung_up_by is HungUpBy.PBX else outcome

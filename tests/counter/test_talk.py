@@ -1,0 +1,250 @@
+"""Finished calls are completed by what AMI tells of their channels."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbxrouter.call import CallRecord
+from pbxrouter.call.history_writer import row_of
+from pbxrouter.counter.call_table import ChannelTalk, HungUpBy
+from pbxrouter.counter.talk import (
+    ELSEWHERE_S,
+    HOLD_S,
+    MAX_WATCHED,
+    SETTLE_S,
+    TAKE_UP_S,
+    TICK_S,
+    WATCH_S,
+    TalkOfCalls,
+)
+from pbxrouter.database.calls import CallRow
+from pbxrouter.drivers import Outcome
+from pbxrouter.simulator import SimulatedCall
+from tests.fakes import request_of
+
+REQUEST = request_of(SimulatedCall("21", caller="33"))
+PLACE = (REQUEST.variables["context"], "21")
+
+
+class FakeCounter:
+    """A counter that knows what the test gives."""
+
+    def __init__(self) -> None:
+        self.in_sync = self.sees_talk = True
+        self.talks: dict[str, ChannelTalk] = {}
+
+    def talk_of(self, uniqueid: str) -> ChannelTalk | None:
+        """The talk that the test has given."""
+        return self.talks.get(uniqueid)
+
+
+class FakeHistory:
+    """A history that keeps rows in lists."""
+
+    def __init__(self) -> None:
+        self.kept: list[CallRow] = []
+        self.added: list[CallRow] = []
+        self.completed: list[CallRow] = []
+        self.earlier: list[CallRow] = []
+
+    def keep(self, record: CallRecord) -> CallRow:
+        """Note that the journal has it."""
+        self.kept.append(row_of(record))
+        return self.kept[-1]
+
+    def add(self, row: CallRow) -> None:
+        """Note the row."""
+        self.added.append(row)
+
+    def complete(self, row: CallRow) -> None:
+        """Note the completed row."""
+        self.completed.append(row)
+
+    async def left(self) -> list[CallRow]:
+        """The rows that the test has given."""
+        return self.earlier
+
+
+class TalkTests(SynchronousTestCase):
+    """TalkOfCalls with one counter."""
+
+    def setUp(self) -> None:
+        """No call."""
+        self.clock = Clock()
+        self.counter, self.history = FakeCounter(), FakeHistory()
+        self.calls = TalkOfCalls(self.clock, self.history)
+        self.calls.counters = [self.counter]
+
+    def wait(self, seconds: float) -> None:
+        """Let the time go by, in ticks."""
+        self.clock.pump([TICK_S] * round(seconds / TICK_S))
+
+    def report(self, outcome: str, answered_s: int | None = None, talks_before: int = 0) -> None:
+        """Report a finished call."""
+        record = CallRecord(REQUEST, None, Outcome(outcome, answered_s=answered_s), 100.0, 110.0, key="k")
+        self.calls.report(replace(record, talks_before=talks_before))
+
+    def talk(self, *talks: tuple[float, float], ended: float | None = 110.0, **values: object) -> ChannelTalk:
+        """The channel's talk, of which the counter knows from now on."""
+        talk = ChannelTalk("PJSIP/33-1", list(talks), ended=ended, place=PLACE)
+        for name, value in values.items():
+            setattr(talk, name, value)
+        self.counter.talks[REQUEST.uniqueid] = talk
+        return talk
+
+    def written(self) -> list[tuple[str, int | None]]:
+        """Outcome and talk of the rows that were queued, and of the completed ones."""
+        return [(row.outcome, row.answered_s) for row in (*self.history.added, *self.history.completed)]
+
+    def test_known_at_once(self) -> None:
+        """The end of the channel is known: the row has the talk of the bridge, and no other."""
+        self.talk((101.5, 104.4))
+        self.report("ANSWER", 9)
+        self.assertEqual((self.written(), self.history.completed), ([("ANSWER", 2)], []))
+        self.assertEqual((self.calls.watched, self.clock.getDelayedCalls()), (0, []))
+
+    def test_events_come_later(self) -> None:
+        """A row waits for the events of its end, in the journal."""
+        talk = self.talk(ended=None)
+        talk.begin(101.0)
+        self.report("ANSWER")
+        self.wait(SETTLE_S)
+        self.assertEqual((len(self.history.kept), self.written()), (1, []))
+        talk.end(104.0)
+        talk.ended = 104.1
+        self.wait(TICK_S)
+        self.assertEqual(self.written(), [("ANSWER", 3)])
+
+    def test_goes_on_in_the_dialplan(self) -> None:
+        """A channel that goes on after the call is not waited for."""
+        self.talk((101.0, 104.0), ended=None)
+        self.report("ANSWER")
+        self.wait(SETTLE_S)
+        self.assertEqual(self.written(), [("ANSWER", 3)])
+
+    def test_talks_before_the_call(self) -> None:
+        """A transferred caller's earlier talk is not this call's."""
+        self.talk((90.0, 99.0), (101.0, 103.0), (104.0, 105.0))
+        self.report("ANSWER", talks_before=1)
+        self.assertEqual(self.written(), [("ANSWER", 3)])
+
+    def test_nobody_talked(self) -> None:
+        """By Dial's word answered, and by a prompt; or in a conference with others: the talk decides."""
+        self.talk()
+        self.report("ANSWER", 5)
+        self.talk((101.0, 103.5))
+        self.report("DONE")
+        self.report("HANGUP")
+        self.report("KICKED")
+        self.assertEqual(self.written(), [("DONE", 0), ("ANSWER", 2), ("ANSWER", 2), ("KICKED", 2)])
+
+    def test_unknown_is_not_zero(self) -> None:
+        """What was not seen is not known, whatever the table has."""
+        self.talk((101.0, 103.5), certain=False)
+        self.report("ANSWER")
+        self.assertEqual(self.written(), [("ANSWER", None)])
+
+    def test_without_ami(self) -> None:
+        """Without a counter that knows the channel, the row has what Asterisk's variables told."""
+        self.report("ANSWER", 9)
+        self.wait(SETTLE_S)
+        self.assertEqual(self.written(), [("ANSWER", 9)])
+        self.talk((101.0, 103.5))
+        self.counter.sees_talk = False
+        self.report("ANSWER", 8)
+        self.wait(SETTLE_S)
+        self.calls.counters = []
+        self.report("BUSY", 0)
+        self.assertEqual(self.written(), [("ANSWER", 9), ("ANSWER", 8), ("BUSY", 0)])
+
+    def test_who_hung_up(self) -> None:
+        """A caller hung up only if the far end asked for it."""
+        for outcome in ("HANGUP", "CANCEL"):
+            self.talk(hung_up_by=HungUpBy.FAR_END)
+            self.report(outcome)
+            self.talk(hung_up_by=HungUpBy.PBX)
+            self.report(outcome)
+            self.talk(hung_up_by=HungUpBy.FAR_END, place=("elsewhere", "1"))
+            self.report(outcome)
+            self.talk(hung_up_by=HungUpBy.FAR_END, place=("elsewhere", "h"))
+            self.report(outcome)
+            self.assertEqual([row[0] for row in self.written()], [outcome, "CUT", "MOVED", outcome])
+            self.history.added.clear()
+        self.talk(hung_up_by=HungUpBy.PBX)
+        self.report("BUSY")
+        self.assertEqual(self.written(), [("BUSY", 0)])
+
+    def test_moved_and_alive(self) -> None:
+        """A caller who was taken elsewhere is not hung up: the row is completed when that is clear."""
+        self.talk(ended=None, place=("", ""))
+        self.report("CANCEL")
+        self.wait(HOLD_S)
+        self.assertEqual(self.written(), [("CANCEL", None)])
+        self.wait(ELSEWHERE_S)
+        self.assertEqual(self.written(), [("CANCEL", None), ("MOVED", 0)])
+
+    def test_completed_when_it_ends(self) -> None:
+        """A call that goes on without the gateway is written, and completed at its end; its outcome stays."""
+        for outcome in ("LEFT", "LOST"):
+            talk = self.talk(ended=None)
+            talk.begin(101.0)
+            self.report(outcome)
+            self.wait(HOLD_S)
+            self.assertEqual(self.written(), [(outcome, None)])
+            talk.end(161.0)
+            self.counter.in_sync = False
+            self.wait(HOLD_S)
+            talk.ended = 161.0
+            self.counter.in_sync = True
+            self.wait(TICK_S)
+            self.assertEqual(self.written(), [(outcome, None), (outcome, 60)])
+            self.history.added.clear()
+            self.history.completed.clear()
+
+    def test_left_by_an_earlier_run(self) -> None:
+        """Calls of an earlier run are taken up: the talk since they began counts."""
+        record = CallRecord(REQUEST, None, Outcome("LEFT"), 100.0, 110.0)
+        self.history.earlier = [row_of(record), replace(row_of(record), uniqueid="gone")]
+        talk = self.talk((90.0, 95.0), ended=None)
+        talk.begin(102.0)
+        self.calls.startService()
+        self.wait(TAKE_UP_S + SETTLE_S)
+        self.assertEqual((self.written(), self.calls.watched), ([], 1))
+        talk.end(120.0)
+        talk.ended = 120.0
+        self.wait(TICK_S)
+        self.assertEqual((self.written(), self.calls.watched), ([("LEFT", 18)], 0))
+
+    def test_not_for_ever(self) -> None:
+        """After a day, or when too many wait, no more is learnt; each row is written once."""
+        self.talk(ended=None).begin(101.0)
+        self.report("LEFT")
+        self.wait(HOLD_S)
+        self.clock.advance(WATCH_S)
+        self.wait(TICK_S + 1)
+        self.assertEqual((self.written(), self.calls.watched), ([("LEFT", None)], 0))
+        for _ in range(MAX_WATCHED + 2):
+            self.report("LEFT")
+        self.assertEqual((len(self.written()), self.calls.watched), (3, MAX_WATCHED))
+
+    def test_stop(self) -> None:
+        """At a stop what waits is written, with what is known."""
+        self.talk(ended=None).begin(101.0)
+        self.report("LEFT")
+        self.calls.startService()
+        self.calls.stopService()
+        self.assertEqual((self.written(), self.calls.watched), ([("LEFT", None)], 0))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_talks_so_far(self) -> None:
+        """The number of talks, the present one included; None if it is not known."""
+        self.assertIsNone(self.calls.talks_so_far(REQUEST.uniqueid))
+        talk = self.talk((90.0, 95.0), ended=None)
+        self.assertEqual(self.calls.talks_so_far(REQUEST.uniqueid), 1)
+        talk.begin(101.0)
+        self.assertEqual(self.calls.talks_so_far(REQUEST.uniqueid), 2)
+        self.counter.in_sync = False
+        self.assertIsNone(self.calls.talks_so_far(REQUEST.uniqueid))

@@ -1,0 +1,136 @@
+"""Events that Asterisk withholds show by others."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbxrouter.counter.withheld import EventWatch
+from tests.counter.test_service import ServiceCase
+from tests.counter_fakes import NOW
+
+
+class WatchTests(SynchronousTestCase):
+    """EventWatch alone."""
+
+    def test_mentioned(self) -> None:
+        """Two channels that mention what never came are enough; the event itself ends it."""
+        watch = EventWatch()
+        watch.mentioned("Newchannel", "a")
+        watch.mentioned("Newchannel", "a")
+        self.assertEqual(watch.withheld, ())
+        watch.mentioned("Newchannel", "b")
+        self.assertEqual(watch.withheld, ("Newchannel",))
+        self.assertIn("Asterisk withholds Newchannel: see eventfilter", watch.sentence.english)
+        watch.came("Newchannel")
+        self.assertEqual(watch.withheld, ())
+        for uniqueid in "cde":  # it comes, so these are accidents, or forged
+            watch.mentioned("Newchannel", uniqueid)
+        self.assertEqual(watch.withheld, ())
+
+    def test_listed(self) -> None:
+        """Asterisk's list proves it, also where the event comes for other channels; not for a garbled one."""
+        watch = EventWatch()
+        watch.came("Newchannel")
+        watch.garbled()
+        watch.listed("Newchannel")
+        self.assertEqual(watch.withheld, ())
+        watch.listed("Newchannel")
+        watch.listed("Hangup")
+        watch.came("Newchannel")
+        self.assertEqual(watch.withheld, ("Hangup", "Newchannel"))
+        watch.came("Hangup")
+        self.assertEqual(watch.withheld, ("Newchannel",))
+        watch.connected()
+        self.assertEqual((watch.withheld, watch.has_proof), ((), False))
+
+    def test_proof(self) -> None:
+        """Counting rests on beginnings and ends."""
+        watch = EventWatch()
+        watch.came("Newchannel")
+        self.assertFalse(watch.has_proof)
+        watch.came("Hangup")
+        self.assertTrue(watch.has_proof)
+
+
+class WithheldTests(ServiceCase):
+    """What the counter does about it."""
+
+    def assert_unknown(self, name: str, unknown_s: float) -> None:
+        """Check that nothing is known since so many seconds, and why."""
+        self.assertEqual((self.counter.active, self.counter.in_sync, self.counter.sees_talk), (None, False, False))
+        assert self.counter.trouble is not None
+        self.assertIn(f"withholds {name}", self.counter.trouble.english)
+        self.assertGreaterEqual(self.counter.unknown_s, unknown_s)
+
+    def test_beginnings(self) -> None:
+        """Channels that end and had not begun: what was counted is unknown, from the connection on."""
+        self.manager.up()
+        self.wait(60)
+        for uniqueid in "ab":
+            self.manager.says("Hangup", uniqueid, uniqueid)
+        self.wait(2)
+        self.assert_unknown("Newchannel", 60)
+        last_seen = self.rows("SELECT last_seen FROM counter_asterisks")[0][0]
+        self.assertLessEqual(last_seen, NOW + 1)
+        self.wait(20)
+        self.assertEqual(self.counter.active, None)
+        self.manager.down()
+        self.manager.up()
+        self.wait(2)
+        self.assertEqual((self.counter.active, self.counter.trouble), (0, None))
+
+    def test_one_is_an_accident(self) -> None:
+        """One channel that is not known, or several where beginnings come, show nothing."""
+        self.manager.up()
+        self.manager.says("Hangup", "a", "a")
+        self.call("b")
+        for uniqueid in "cde":
+            self.manager.says("Hangup", uniqueid, uniqueid)
+        self.wait(2)
+        self.assertEqual((self.counter.active, self.counter.trouble), (1, None))
+
+    def test_nothing_comes(self) -> None:
+        """Without any event Asterisk's count of calls tells that there are some, and its list that none was told of."""
+        self.manager.up()
+        self.wait(30)
+        self.assertEqual(self.counter.active, 0)
+        self.manager.channels = [self.listed("a", "00:00:12"), self.listed("b", "00:00:11")]
+        self.manager.status = {"CoreCurrentCalls": "1"}
+        self.wait(20)
+        self.assert_unknown("Newchannel", 30)
+
+    def test_calls_that_nobody_saw(self) -> None:
+        """Calls too short for any list show by Asterisk's count of all it has had."""
+        self.manager.status = {"CoreProcessedCalls": "7"}
+        self.manager.up()
+        self.manager.status = {"CoreProcessedCalls": "8"}
+        self.wait(20)
+        self.assertEqual(self.counter.trouble, None)  # one may have been under way
+        self.manager.status = {"CoreProcessedCalls": "12"}
+        self.wait(20)
+        self.assert_unknown("Newchannel", 20)
+
+    def test_ends(self) -> None:
+        """A channel that the list lacks, and whose end does not come."""
+        self.manager.up()
+        self.call("a")
+        self.wait(400)
+        self.assert_unknown("Hangup", 300)
+
+    def test_bridges(self) -> None:
+        """Channels that leave a bridge and had not entered it; leaving a holding bridge shows nothing."""
+        self.manager.up()
+        for uniqueid in "abcd":
+            self.call(uniqueid)
+        self.manager.says("BridgeEnter", "a", "a", BridgeUniqueid="h", BridgeTechnology="holding_bridge")
+        for uniqueid in "ab":
+            self.manager.says("BridgeLeave", uniqueid, uniqueid, BridgeUniqueid="h")
+        self.wait(2)
+        self.assertEqual(self.counter.active, 4)
+        self.setUp()
+        self.manager.up()
+        for uniqueid in "cd":
+            self.call(uniqueid)
+            self.manager.says("BridgeLeave", uniqueid, uniqueid, BridgeUniqueid="x")
+        self.wait(2)
+        self.assert_unknown("BridgeEnter", 0)
