@@ -14,6 +14,7 @@ from pbxrouter.ami import AMIConnection
 from pbxrouter.call import HistoryWriter
 from pbxrouter.counter import CallCounter
 from pbxrouter.fastagi import FastAGIFactory
+from pbxrouter.magi import Claims
 from pbxrouter.net import ClockSteps, DescriptorWatch, QueueFigures
 from pbxrouter.rules import RulesEngine, RulesReloader
 from pbxrouter.text import Sentence, sentence
@@ -22,6 +23,7 @@ State = Literal["good", "plain", "bad"]
 """Severity shown for a part; plain is neither good nor bad, such as a connection that has just come up."""
 
 NO_ACCOUNT: Final = Sentence("no secret_file is set, so there is no connection to AMI")
+WRITES_ELSEWHERE: Final = Sentence("another gateway on this database writes the counts of its calls")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,8 @@ class AsteriskHealth:
         unknown_s: seconds since the gateway started in which its calls were not known.
         restarts: number of restarts seen since the gateway started.
         trouble: why it is not connected, or its calls are not known; None if nothing is wrong.
+        standing_by: number of dialplan contexts whose calls by MAGI another gateway serves.
+        notes: what is worth knowing of other gateways on it.
     """
 
     name: str
@@ -47,6 +51,8 @@ class AsteriskHealth:
     unknown_s: float
     restarts: int
     trouble: Sentence | None
+    standing_by: int = 0
+    notes: tuple[Sentence, ...] = ()
 
     @property
     def state(self) -> State:
@@ -214,6 +220,7 @@ class HealthProbe:
         seconds: returns monotonic seconds.
         descriptors: the watch on file descriptors.
         more_queues: returns the figures of further queues than those of history and counters.
+        claims: says which gateway serves calls by MAGI, by the Asterisk's name.
     """
 
     def __init__(
@@ -229,7 +236,9 @@ class HealthProbe:
         seconds: Callable[[], float],
         descriptors: DescriptorWatch | None = None,
         more_queues: Callable[[], Sequence[QueueFigures]] = tuple,
+        claims: Mapping[str, Claims] | None = None,
     ) -> None:
+        self._claims = claims or {}
         self._more_queues = more_queues
         self._asterisks = asterisks
         self._counters = {counter.asterisk: counter for counter in counters}
@@ -274,9 +283,13 @@ class HealthProbe:
         if manager is None:
             return AsteriskHealth(name, False, None, False, None, 0.0, 0, NO_ACCOUNT)
         up, trouble = manager.is_up, manager.trouble
+        claims = self._claims.get(name)
+        standing_by, notes = (claims.standing_by, claims.notes) if claims is not None else (0, [])
         counter = self._counters.get(name)
         if counter is None:
-            return AsteriskHealth(name, up, manager.since, False, None, 0.0, 0, trouble)
+            return AsteriskHealth(name, up, manager.since, False, None, 0.0, 0, trouble, standing_by, tuple(notes))
+        if counter.writes_elsewhere:
+            notes = [*notes, WRITES_ELSEWHERE]
         return AsteriskHealth(
             name,
             up,
@@ -286,6 +299,8 @@ class HealthProbe:
             counter.unknown_s,
             counter.restarts,
             trouble if not up or trouble else counter.trouble,
+            standing_by,
+            tuple(notes),
         )
 
     def _database(self) -> DatabaseHealth:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,7 +20,8 @@ from pbxrouter.call.history_writer import MAX_QUEUED, HistoryWriter
 from pbxrouter.counter.service import CallCounter
 from pbxrouter.errors import StoreError
 from pbxrouter.fastagi.server import FastAGIFactory
-from pbxrouter.health import NO_ACCOUNT, AsteriskHealth, Health, HealthProbe
+from pbxrouter.health import NO_ACCOUNT, WRITES_ELSEWHERE, AsteriskHealth, Health, HealthProbe
+from pbxrouter.magi import Claims
 from pbxrouter.net import DescriptorWatch, QueueFigures
 from pbxrouter.rules.engine import RulesEngine
 from pbxrouter.rules.reloader import RulesReloader
@@ -86,8 +88,17 @@ class FakeCounter:
     unknown_s = 1.5
     restarts = 1
     database_up = True
+    writes_elsewhere = False
     trouble: Sentence | None = None
     queue = QueueFigures("counter lab", 0)
+
+
+@dataclass
+class FakeClaims:
+    """The part of Claims that a Health reads."""
+
+    standing_by: int
+    notes: list[Sentence]
 
 
 class HealthCase(SynchronousTestCase):
@@ -281,6 +292,28 @@ class AsteriskTests(HealthCase):
         self.assertEqual((self.lab().state, self.lab().sentence.english), ("plain", "connected; synchronising calls"))
         self.counter.trouble = Sentence("not permitted")
         self.assertEqual((self.lab().state, self.lab().trouble), ("bad", Sentence("not permitted")))
+
+    def test_other_gateways(self) -> None:
+        """What is worth knowing of other gateways is told, and makes nothing bad."""
+        self.counter.writes_elsewhere = True
+        lab = self.lab()
+        self.assertEqual((lab.state, lab.standing_by, lab.notes), ("good", 0, (WRITES_ELSEWHERE,)))
+        self.counter.writes_elsewhere = False
+        claims = FakeClaims(1, [Sentence("stands by")])
+        self.look = HealthProbe(
+            [("lab", cast(AMIConnection, self.manager))],
+            [cast(CallCounter, self.counter)],
+            self.engine,
+            self.reloader,
+            self.history,
+            "tcp:4573",
+            self.fastagi,
+            self.clock.seconds,
+            self.clock.seconds,
+            claims={"lab": cast(Claims, claims)},
+        )
+        lab = self.lab()
+        self.assertEqual((lab.state, lab.standing_by, lab.notes), ("good", 1, (Sentence("stands by"),)))
 
     def test_no_account(self) -> None:
         """An Asterisk without a secret file is named, too."""

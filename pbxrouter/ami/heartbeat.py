@@ -11,6 +11,7 @@ holds the seconds of the last heartbeat of any.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from twisted.application.service import MultiService
@@ -33,14 +34,23 @@ class Heartbeat(MultiService):
 
     Args:
         gateway: the gateway's id, which its own variable ends in; empty: it has none.
+        has_others: tells whether another gateway sends heartbeats, too; then the variable of all stays when this one
+            stops.
     """
 
     log = Logger()
 
-    def __init__(self, manager: AMIConnection, clock: IReactorTime, gateway: str = "") -> None:
+    def __init__(
+        self,
+        manager: AMIConnection,
+        clock: IReactorTime,
+        gateway: str = "",
+        has_others: Callable[[], bool] = lambda: False,
+    ) -> None:
         super().__init__()
         self._manager = manager
         self._own = f"{HEARTBEAT_VARIABLE}_{gateway}" if gateway else ""
+        self._has_others = has_others
         self._refused = False
         every(EVERY_S, self.beat, clock, self)
         manager.on_connect(lambda: Deferred.fromCoroutine(self.beat()))
@@ -71,7 +81,7 @@ class Heartbeat(MultiService):
     async def _set(self, timestamp: str) -> None:
         """Set the variables to a time in seconds with decimals; to 0 if it is empty."""
         seconds, _, decimals = timestamp.partition(".")
-        values = [(HEARTBEAT_VARIABLE, seconds or "0")]
+        values = [] if not seconds and self._has_others() else [(HEARTBEAT_VARIABLE, seconds or "0")]
         if self._own:
             values.insert(0, (self._own, f"{seconds}{decimals[:3]:0<3}" if seconds else "0"))
         sent = [

@@ -1,4 +1,4 @@
-"""The gateway's id, by which the dialplan and other gateways know it."""
+"""The id of a gateway, which Asterisk's dialplan and other gateways know it by."""
 
 from __future__ import annotations
 

@@ -29,6 +29,7 @@ from pbxrouter.lazy import lazy_names
 if TYPE_CHECKING:
     from pbxrouter.counter.service import CallCounter
     from pbxrouter.counter.talk import TalkOfCalls
+    from pbxrouter.counter.turn import FileTurn
 
 __all__ = [
     "ALL",
@@ -38,6 +39,7 @@ __all__ = [
     "CallCounter",
     "CallView",
     "Counts",
+    "FileTurn",
     "LiveCalls",
     "OutcomeTotals",
     "Report",
@@ -51,4 +53,4 @@ __all__ = [
     "totals",
 ]
 
-__getattr__ = lazy_names(__name__, {"CallCounter": "service", "TalkOfCalls": "talk"})
+__getattr__ = lazy_names(__name__, {"CallCounter": "service", "FileTurn": "turn", "TalkOfCalls": "talk"})

@@ -212,6 +212,18 @@ class CallCounts(CallListener):
         minutes, self._minutes = self._minutes, {}
         return minutes
 
+    def forget_all_calls(self) -> None:
+        """Drop the counts of all calls since the last drain; those under labels stay."""
+        self._minutes = {key: counts for key, counts in self._minutes.items() if key[1:] != ALL}
+
+    def missed(self, call: LiveCall) -> None:
+        """Count a call in progress whose beginning another gateway should have written, and has not."""
+        for when, is_start in ((call.started, True), (call.answered, False)):
+            if when is not None:
+                counts = self._minutes.setdefault((minute_of(when), *ALL), Counts())
+                counts.started += is_start
+                counts.answered += not is_start
+
     def requeue(self, minutes: Minutes) -> None:
         """Put back drained counts that could not be stored, to be drained again with newer ones."""
         for key, counts in minutes.items():

@@ -30,6 +30,7 @@ from pbxrouter.call import CallRecord
 from pbxrouter.counter.call_table import DOCTOR_PREFIX, CallTable, ChannelSeen, ChannelTalk, LiveCall
 from pbxrouter.counter.clock import AsteriskClock
 from pbxrouter.counter.counts import CallCounts
+from pbxrouter.counter.turn import Turn
 from pbxrouter.counter.withheld import SURE_S, EventWatch
 from pbxrouter.counter.writer import CounterWriter
 from pbxrouter.database import Database
@@ -79,6 +80,7 @@ class CallCounter(MultiService):
         keep_days: days after which counts are deleted.
         now: returns epoch seconds.
         monotonic: returns monotonic seconds.
+        turn: says which of several gateways writes the counts; None: this one.
 
     Attributes:
         asterisk: its name in the configuration.
@@ -100,6 +102,7 @@ class CallCounter(MultiService):
         keep_days: int,
         now: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
+        turn: Turn | None = None,
     ) -> None:
         super().__init__()
         self.asterisk = str(manager.name)
@@ -114,7 +117,7 @@ class CallCounter(MultiService):
         self.keep_days = keep_days
         self._time = AsteriskClock()
         self._table = CallTable(self.counting)
-        self._writer = CounterWriter(self.asterisk, self._table, self.counting, store, now)
+        self._writer = CounterWriter(self.asterisk, self._table, self.counting, store, now, turn)
         self._restored = self._listening = self._looking = False
         self._connections_lost = 0
         self._unknown_s = 0.0
@@ -150,6 +153,11 @@ class CallCounter(MultiService):
     def forged_events(self) -> int:
         """Number of events that Asterisk, when asked, contradicted."""
         return self._manager.forged_events
+
+    @property
+    def writes_elsewhere(self) -> bool:
+        """Whether another gateway on the database writes the counts of all calls."""
+        return self._restored and not self._writer.writes_all
 
     @property
     def database_up(self) -> bool:
@@ -462,6 +470,8 @@ class CallCounter(MultiService):
     async def write(self, last: bool = False) -> None:
         """Write the changes. Never fails."""
         if self._restored:
+            if not last and await self._writer.take_over():
+                self._ask_again()
             if self.in_sync:
                 self._notice_step()
                 self.counting.tick(self._now())
@@ -476,7 +486,8 @@ class CallCounter(MultiService):
         for uniqueid in tuple(self._hangups):
             self._count_hangup(uniqueid)
         stopped = super().stopService()
-        return DeferredList([stopped, Deferred.fromCoroutine(self.write(last=True))])
+        written = Deferred.fromCoroutine(self.write(last=True))
+        return DeferredList([stopped, written]).addCallback(lambda _: self._writer.leave())
 
 
 def _count(status: AMIMessage, header: str) -> int | None:

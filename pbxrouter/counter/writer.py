@@ -1,4 +1,9 @@
-"""Writes the counts of one Asterisk to the database, and keeps them while it is away."""
+"""Writes the counts of one Asterisk to the database, and keeps them while it is away.
+
+Of several gateways on one database and one Asterisk one writes the counts of all calls; each writes those by mapping,
+user and extension of the calls that it has routed. When the one ends another goes on, and records the seconds between
+as a gap.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +15,9 @@ from twisted.logger import Logger
 
 from pbxrouter.counter import storage
 from pbxrouter.counter.call_table import CallTable
-from pbxrouter.counter.counts import CallCounts
+from pbxrouter.counter.counts import ALL, CallCounts
 from pbxrouter.counter.storage import Batch, Kept, LiveRow
+from pbxrouter.counter.turn import Turn
 from pbxrouter.database import Database
 from pbxrouter.net import Outage, QueueFigures
 
@@ -19,20 +25,32 @@ from pbxrouter.net import Outage, QueueFigures
 class CounterWriter:
     """Writes what has changed since the last write; what cannot be written is kept.
 
+    Args:
+        turn: says which of several gateways writes the counts of all calls; None: this one.
+
     Attributes:
         seen: until when calls have been counted, epoch seconds; None before the first time.
         started_up: Asterisk's start time in its own format.
         gaps: gaps that are still to be written.
         rewrite: whether to write all calls in progress, changed or not.
         outage: of writing to the database.
+        writes_all: whether this gateway writes the counts of all calls; else another one on the database does.
         set_aside: number of rows since the process started that the database did not take, while it took others.
     """
 
     log = Logger()
 
     def __init__(
-        self, asterisk: str, table: CallTable, counting: CallCounts, store: Database, now: Callable[[], float]
+        self,
+        asterisk: str,
+        table: CallTable,
+        counting: CallCounts,
+        store: Database,
+        now: Callable[[], float],
+        turn: Turn | None = None,
     ) -> None:
+        self._turn = turn
+        self.writes_all = turn is None
         self.seen: float | None = None
         self.started_up = ""
         self.gaps: list[tuple[float, float]] = []
@@ -65,15 +83,76 @@ class CounterWriter:
         return QueueFigures(f"counter {self._asterisk}", length, oldest_s, self.set_aside)
 
     async def restore(self) -> None:
-        """Restore the state of an earlier run.
+        """Restore the state of an earlier run, unless another gateway writes the counts.
 
         Raises:
             StoreError: the database cannot be read now.
         """
+        if self._turn is not None and not self._turn.take():
+            self.log.warn(
+                "counter {name}: another gateway on this database writes the counts of all calls; "
+                "this one goes on when that one ends",
+                name=self._asterisk,
+            )
+            return
         kept = await self._store.run(self._load)
         self.seen, self.started_up = kept.last_seen, kept.started_up
         self._table.restore(kept.live, kept.talks)
         self._counting.active = len(self._table.live)
+        self.writes_all = True
+
+    async def take_over(self) -> bool:
+        """Write the counts from now on if no gateway does; whether that has begun with this call. Never fails."""
+        if self.writes_all or self._turn is None or not self._turn.take():
+            return False
+        try:
+            kept = await self._store.run(self._load)
+        except Exception:
+            return False  # again at the next write
+        now = self._now()
+        self._counting.forget_all_calls()  # of the time that is recorded as a gap
+        known = {call.linkedid for call in kept.live}
+        for call in self._table.live.values():
+            if call.linkedid not in known:
+                self._counting.missed(call)
+        for call in kept.live:
+            present = self._table.live.get(call.linkedid)
+            if present is not None:
+                present.labels |= call.labels
+                present.outcome = present.outcome or call.outcome
+        self._table.restore(kept.live)  # those that have ended meanwhile are missed in the next list of channels
+        self._counting.active = len(self._table.live)
+        if kept.last_seen is not None and kept.last_seen < now:
+            self.gaps.append((kept.last_seen, now))
+        self.started_up = self.started_up or kept.started_up
+        self.writes_all = self.rewrite = True
+        self.log.warn(
+            "counter {name}: the gateway that wrote the counts of all calls has ended; this one goes on",
+            name=self._asterisk,
+        )
+        return True
+
+    def leave(self) -> None:
+        """Leave the counts to another gateway."""
+        if self._turn is not None:
+            self._turn.leave()
+
+    def _batch(self, live: dict[str, LiveRow], whole: bool) -> Batch:
+        """What is to be written now."""
+        minutes = self._counting.drain()
+        if not self.writes_all:
+            self.gaps = []
+            return Batch(self._asterisk, {key: counts for key, counts in minutes.items() if key[1:] != ALL})
+        return Batch(
+            self._asterisk,
+            minutes,
+            live if whole else {key: row for key, row in live.items() if self._written.get(key) != row},
+            [key for key in self._written if key not in live],
+            whole,
+            self.seen,
+            self.gaps,
+            self.started_up,
+        )
 
     def _load(self, connection: sqlite3.Connection) -> Kept:
         return storage.load(connection, self._asterisk)
@@ -97,18 +176,9 @@ class CounterWriter:
         if self._writing and not last:
             return
         live = self._live_rows()
-        whole = self.rewrite or last
-        batch = Batch(
-            self._asterisk,
-            self._counting.drain(),
-            live if whole else {key: row for key, row in live.items() if self._written.get(key) != row},
-            [key for key in self._written if key not in live],
-            whole,
-            self.seen,
-            self.gaps,
-            self.started_up,
-        )
-        if not (batch.minutes or batch.live or batch.gone or whole) and self.seen == self._written_seen:
+        whole = (self.rewrite or last) and self.writes_all
+        batch = self._batch(live, whole)
+        if not (batch.minutes or batch.live or batch.gone or whole) and batch.seen == self._written_seen:
             self._last_written = self._now()
             return
         self.gaps, self.rewrite, self._writing = [], False, True

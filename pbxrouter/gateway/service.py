@@ -39,7 +39,7 @@ from pbxrouter.control import (
     ReloadCommand,
     WatchCommand,
 )
-from pbxrouter.counter import CallCounter, TalkOfCalls
+from pbxrouter.counter import CallCounter, FileTurn, TalkOfCalls
 from pbxrouter.database import LimitedDatabase, Store
 from pbxrouter.database.rules import read_rules
 from pbxrouter.drivers import load_drivers
@@ -223,6 +223,7 @@ def build(
         time.monotonic,
         descriptors,
         lambda: [store.figures, *alarms.queues],
+        {asterisk.name: asterisk.claims for asterisk in asterisks if asterisk.claims is not None},
     )
     if config.web.listen is not None:
         web = web_service(
@@ -325,7 +326,8 @@ def add_counters(
     counters = []
     for asterisk in asterisks:
         if asterisk.manager is not None:
-            counter = CallCounter(asterisk.manager, store, reactor, config.counter.keep_days, now, monotonic)
+            turn = FileTurn(Path(config.database), str(asterisk.manager.name))
+            counter = CallCounter(asterisk.manager, store, reactor, config.counter.keep_days, now, monotonic, turn)
             counter.setServiceParent(asterisk)
             reports.add(counter.report)
             counters.append(counter)

@@ -28,6 +28,8 @@ def state_of(
         else:
             trouble = f": {manager.trouble.english}" if manager.trouble is not None else ""
             yield f"AMI {asterisk.name}: {'connected' if manager.is_up else 'not connected'}{trouble}"
+        for note in asterisk.claims.notes if asterisk.claims is not None else ():
+            yield f"MAGI {asterisk.name}: {note.english}"
     yield f"rules: {'loaded' if engine.rules is not None else 'not loaded yet'}"
     yield f"history: {history.queued} calls wait to be written, {history.lost} were lost"
     yield f"memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024} MB at most since the start"

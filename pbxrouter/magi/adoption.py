@@ -18,6 +18,8 @@ from pbxrouter.magi.wire import BLOCK_END, piece
 
 SPENT: Final = frozenset({"dialling", "done", "failed", "refused"})
 """Values of PBXROUTER for calls to give back: the application has run, or the call was refused."""
+NOT_BEGUN: Final = frozenset({"", "asked"})
+"""Values of PBXROUTER for calls that no gateway has begun to serve."""
 
 _ASKED: Final = (
     ("callerid", "${CALLERID(num)}"),

@@ -33,6 +33,7 @@ from pbxrouter.errors import (
     ProtocolViolation,
 )
 from pbxrouter.magi.adoption import (
+    NOT_BEGUN,
     SPENT,
     agrees_with,
     is_block,
@@ -43,7 +44,7 @@ from pbxrouter.magi.adoption import (
     whole_request,
 )
 from pbxrouter.magi.channel import BREAK, MagiChannel
-from pbxrouter.magi.claim import MagiClaim
+from pbxrouter.magi.claim import Claims, Taken
 from pbxrouter.magi.wire import (
     BLOCK_END,
     FLUSH,
@@ -57,12 +58,12 @@ SLICE: Final = 100
 """Channels of a list that are looked at in one go."""
 LOOK_AGAIN_S: Final = 5.0
 """Seconds between two looks for calls that wait unserved."""
-UNSERVED_S: Final = 1.5
-"""Seconds for which a call may wait for a gateway; the dialplan gives up then."""
-MAX_UNSERVED: Final = 1000
-"""The most calls that are kept for the case that the gateway that serves them goes."""
 RELEASED_S: Final = 5.0
 """Seconds for which a call that was given back is remembered if AsyncAGIEnd does not come."""
+MAY_COME_BACK_S: Final = 60.0
+"""Seconds for which the calls of a gateway that stops, or gives no sign of life, are left to it."""
+MAX_THEIRS: Final = 10_000
+"""Calls that are remembered as another gateway's."""
 
 Serve = Callable[[Channel], Coroutine[Deferred[Any], Any, object]]
 
@@ -76,7 +77,7 @@ class MagiService(Service):
         serve: has the conversation of one call.
         on_refused: told of each call that was refused before it was served.
         gateway: the gateway's id, told to each dialplan that leaves its time limit to the gateway; empty: none.
-        claim: tells whether the calls are this gateway's or another one's; None: they are its own.
+        claims: tells which contexts' calls this gateway serves, of several on this Asterisk; None: all.
     """
 
     log = Logger()
@@ -90,13 +91,9 @@ class MagiService(Service):
         watch: DialogueWatch,
         on_refused: Callable[[AGIRequest, ProtocolViolation], object] = lambda request, violation: None,
         gateway: str = "",
-        claim: MagiClaim | None = None,
+        claims: Claims | None = None,
     ) -> None:
-        self._claim = claim
-        if claim is not None:
-            claim.gained, claim.lost = self._gained, self._lost
-        self._unserved: dict[str, tuple[float, AMIMessage]] = {}
-        self._theirs: set[str] | None = set()  # calls that another gateway has; None: all that are in the next list
+        self._claims = claims
         self._told = {GATEWAY_VARIABLE: gateway} if gateway else {}
         self._on_refused = on_refused
         self._manager = manager
@@ -108,7 +105,9 @@ class MagiService(Service):
         self._check = ChannelCheck(manager, clock)
         self._ending: set[tuple[MagiChannel, str]] = set()
         self._adopting: set[str] = set()
-        self._looked = False
+        self._looked: set[str] = set()  # the contexts whose calls of before have been looked for
+        self._theirs: dict[str, None] = {}  # calls to which another gateway has sent commands, the oldest first
+        self._shared: dict[str, float] = {}  # until when another gateway may have calls in a context
         self._refusing = False
         self._search = LoopingCall(lambda: Deferred.fromCoroutine(self._find_waiting()))
         self._search.clock = clock
@@ -123,20 +122,13 @@ class MagiService(Service):
             manager.subscribe(name, handler)
         manager.on_connect(self._up)
         manager.on_disconnect(self._down)
+        if claims is not None:
+            claims.on_taken(self._taken)
 
     @property
     def open_calls(self) -> int:
         """Number of calls being served."""
         return len(self._calls)
-
-    @property
-    def other_gateway(self) -> str:
-        """The gateway that serves the calls while this one stands by, as ``id on host``; ``""`` if there is none."""
-        return self._claim.other if self._claim is not None and self._contexts else ""
-
-    @property
-    def _stands_by(self) -> bool:
-        return self._claim is not None and not self._claim.is_held
 
     def startService(self) -> None:
         """Start serving, waiting calls first."""
@@ -147,17 +139,19 @@ class MagiService(Service):
     def set_contexts(self, contexts: Collection[str]) -> None:
         """Serve the calls of other contexts from now on; calls in progress go on."""
         self._contexts = frozenset(contexts)
+        if self._claims is not None:
+            self._claims.set_contexts(self._contexts)
         if self._contexts and self._manager.is_up:
             self._up()
         elif not self._contexts:
             self._look_no_more()
 
     def refuse_new(self) -> None:
-        """Take no further call; those in progress go on."""
+        """Take no further call, and leave them to another gateway; those in progress go on."""
         self._refusing = True
         self._look_no_more()
-        if self._claim is not None:
-            self._claim.release()
+        if self._claims is not None:
+            Deferred.fromCoroutine(self._claims.release())
 
     def stopService(self) -> Deferred[Any]:
         """Give every call back to the dialplan after its current command."""
@@ -172,23 +166,18 @@ class MagiService(Service):
     # --- events ---
 
     def _started(self, event: AMIMessage) -> None:
-        if not self.running or self._refusing or event.get("Context") not in self._contexts:
+        if not self.running or self._refusing or not self._is_served(event.get("Context")):
             return
         if not is_whole(event, "Env"):
             self.log.warn("MAGI: ignored an AsyncAGIStart that a caller has tampered with")
             return
-        if self._stands_by:
-            self._remember(event)
-        else:
-            self._spawn(self._start_if_true(event))
+        self._spawn(self._start_if_true(event))
 
     async def _start_if_true(self, event: AMIMessage) -> None:
         """Start a call if Asterisk confirms the event: a forged one could choose its caller."""
         uniqueid = event.get("Uniqueid")
-        if self._claim is not None and not await self._claim.confirm():
-            self._remember(event)
-            return
-        if await self._check.is_true(event, uniqueid, lambda status: agrees_with(status, event)) and self.running:
+        is_true = await self._check.is_true(event, uniqueid, lambda status: agrees_with(status, event))
+        if is_true and await self._may_take(event.get("Context")) and self.running:
             if uniqueid in self._calls and not is_block(event):
                 self.log.warn("MAGI: ignored an AsyncAGIStart of a call in progress, whose block is forged")
             else:
@@ -237,25 +226,27 @@ class MagiService(Service):
         """Handle ``MAGIExec``, the event of the 2006 patch."""
         name = event.get("Channel")
         try:
-            serves = self.running and not (self._refusing or self._stands_by)
-            request = historical_request(event) if serves else None
+            request = historical_request(event) if self.running and not self._refusing else None
         except ForgedRequest as error:
             self.log.warn("MAGI: MAGIExec of {channel} refused: {error}", channel=printable(name), error=str(error))
             return
         if request is None:
             self._result(event)
-        elif request.variables["context"] in self._contexts and name not in self._calls:
+        elif self._is_served(request.variables["context"]) and name not in self._calls:
             self._begin(self._channel(request, name), request)
 
     def _result(self, event: AMIMessage) -> None:
-        self._unserved.pop(event.get("Uniqueid"), None)  # another gateway has sent it a command
         call = self._calls.get(event.get("Uniqueid")) or self._calls.get(event.get("Channel"))
         if call is not None:
             call.result_received(event)
+        elif self._claims is not None:
+            self._theirs[event.get("Uniqueid")] = None
+            if len(self._theirs) > MAX_THEIRS:
+                del self._theirs[next(iter(self._theirs))]
 
     def _ended(self, event: AMIMessage) -> None:
         """Handle AsyncAGIEnd, or Hangup for a channel that turned out not to be in AsyncAGI."""
-        self._unserved.pop(event.get("Uniqueid"), None)
+        self._theirs.pop(event.get("Uniqueid"), None)
         if not self._calls or not is_whole(event):
             return
         call = self._calls.get(event.get("Uniqueid")) or self._calls.get(event.get("Channel"))
@@ -347,41 +338,44 @@ class MagiService(Service):
     def _limit(self, address: str, seconds: int) -> Deferred[AMIMessage]:
         return self._manager.action("AbsoluteTimeout", [("Channel", address), ("Timeout", str(seconds))])
 
+    # --- other gateways on this Asterisk ---
+
+    def _is_served(self, context: str) -> bool:
+        """Whether this gateway serves the calls of a context, as far as it knows."""
+        return context in self._contexts and (self._claims is None or self._claims.is_served(context))
+
+    async def _may_take(self, context: str) -> bool:
+        """Whether this gateway may take a call in a context now. Never fails."""
+        return self._claims is None or await self._claims.confirm(context)
+
+    def _taken(self, context: str, how: Taken) -> None:
+        """Look for the calls of a context that have waited until this gateway began to serve them."""
+        if how is Taken.WAS_FREE:
+            self._looked.discard(context)
+            self._shared.pop(context, None)
+        else:  # calls in an application are another gateway's, or this one's
+            self._looked.add(context)
+        if how is Taken.SHARED:
+            self._shared[context] = self._clock.seconds() + MAY_COME_BACK_S
+        if self._search.running:
+            self._spawn(self._find_waiting())
+
+    def _is_others(self, channel: AMIMessage, mark: str = "") -> bool:
+        """Whether another gateway may still have a call: it stops, or gives no sign of life.
+
+        Args:
+            mark: how far a gateway has come with it.
+        """
+        is_shared = self._clock.seconds() < self._shared.get(channel.get("Context"), 0.0)
+        return is_shared and (mark not in NOT_BEGUN or channel.get("Uniqueid") in self._theirs)
+
     # --- the connection, and calls that were already waiting ---
 
     def _up(self) -> None:
-        if self.running and self._contexts and not (self._refusing or self._stands_by or self._search.running):
+        if self.running and self._contexts and not (self._refusing or self._search.running):
             self._search.start(LOOK_AGAIN_S).addErrback(
                 lambda failure: self.log.failure("MAGI: looking for waiting calls failed", failure)
             )
-
-    # --- several gateways on one Asterisk ---
-
-    def _remember(self, event: AMIMessage) -> None:
-        """Keep the event of a call for the case that the calls become this gateway's in time."""
-        now = self._clock.seconds()
-        self._unserved[event.get("Uniqueid")] = (now, event)
-        while next(iter(self._unserved.values()))[0] <= now - UNSERVED_S or len(self._unserved) > MAX_UNSERVED:
-            del self._unserved[next(iter(self._unserved))]
-
-    def _gained(self, goes_on: bool) -> None:
-        """Serve the calls from now on: also those that wait since the gateway that had them went."""
-        if goes_on:
-            self._looked, self._theirs = True, None
-            unserved, self._unserved = self._unserved, {}
-            for at, event in unserved.values():
-                if at > self._clock.seconds() - UNSERVED_S:
-                    self._spawn(self._start_if_true(event))
-        else:
-            self._unserved.clear()  # the list of channels has them
-            self._looked, self._theirs = False, set()
-        self._up()
-
-    def _lost(self) -> None:
-        """Leave all calls to another gateway, which has taken them for those of a gateway that is gone."""
-        if self._calls:
-            self.log.warn("MAGI: {count} calls are left to another gateway", count=len(self._calls))
-        self._down()
 
     def _look_no_more(self) -> None:
         if self._search.running:
@@ -389,7 +383,7 @@ class MagiService(Service):
 
     def _down(self) -> None:
         self._look_no_more()
-        self._looked = False
+        self._looked.clear()
         calls, self._calls = self._calls, {}
         for call in calls.values():
             call.connection_lost()
@@ -398,22 +392,24 @@ class MagiService(Service):
         """Adopt the calls in the configured contexts that wait unserved in AGI(agi:async)."""
         # Calls from before the start may run an application for an earlier gateway: they are queried, and
         # answer when it is over. Later calls sent an AsyncAGIStart, unless a forged line has spoilt it.
-        could_be = is_waiting if self._looked else may_be_waiting
+        contexts = frozenset(context for context in self._contexts if self._is_served(context))
+        if not contexts:
+            return
+        looked = contexts & self._looked
         try:
             listed = await self._manager.action_list("CoreShowChannels")
         except ManagerError as error:
-            if isinstance(error, ActionFailed) and not self._looked:
-                self._looked = True
+            if isinstance(error, ActionFailed) and not contexts <= self._looked:
+                self._looked |= contexts
                 self.log.warn("MAGI: cannot look for waiting calls: {error}", error=with_reporting_hint(error).english)
             return
-        self._looked = True
-        listed_ids = {item.get("Uniqueid") for item in listed}
-        self._theirs = listed_ids - set(self._calls) if self._theirs is None else self._theirs & listed_ids
+        mine = {context for context in contexts if await self._may_take(context)}
+        self._looked |= mine
         async for item in in_slices(listed, SLICE, self._clock):
-            if self._refusing or not self.running or self._stands_by:
+            if self._refusing or not self.running:
                 return
-            uniqueid = item.get("Uniqueid")
-            if could_be(item, self._contexts) and uniqueid not in self._calls and uniqueid not in self._theirs:
+            could_be = is_waiting if item.get("Context") in looked else may_be_waiting
+            if could_be(item, mine) and item.get("Uniqueid") not in self._calls and not self._is_others(item):
                 self._spawn(self._adopt(item))
 
     async def _adopt(self, item: AMIMessage) -> None:
@@ -423,6 +419,9 @@ class MagiService(Service):
         self._adopting.add(call.address)
         try:
             mark = await mark_of(call)
+            if self._is_others(item, mark):
+                self._drop(call)
+                return
             request = (
                 call.request if mark in SPENT else await whole_request(call, lambda: call.keep_time_limit(self._told))
             )

@@ -37,6 +37,7 @@ def build_web(web: WebContext) -> WebServer:
                 lambda: service.site.refused,
                 web.examined,
                 lambda: web.health().queues,
+                lambda: {asterisk.name: asterisk.standing_by for asterisk in web.health().asterisks},
             ),
             web.reactor,
         ),

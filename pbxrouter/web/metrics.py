@@ -53,6 +53,7 @@ def registry_of(
     web_refused: Callable[[], Mapping[str, int]] = dict,
     examined: LastRun | None = None,
     queues: Callable[[], Sequence[QueueFigures]] = tuple,
+    standing_by: Callable[[], Mapping[str, int]] = dict,
 ) -> CollectorRegistry:
     """Make a registry with the counters of all Asterisks and the metrics of the process.
 
@@ -63,8 +64,10 @@ def registry_of(
         web_refused: returns how many of the web server's connections were refused, by reason.
         examined: what the last run of the doctor has found.
         queues: returns the figures of all queues.
+        standing_by: returns how many contexts' calls another gateway serves, by Asterisk.
     """
     registry = CollectorRegistry()
+    registry.register(StandbyCollector(standing_by))
     registry.register(CounterCollector(counters, refused, refused_calls, web_refused))
     registry.register(QueueCollector(queues))
     if pins is not None:
@@ -122,6 +125,28 @@ class PinCollector(Collector):
             metric = CounterMetricFamily(f"pbxrouter_pins_{name}", text)
             metric.add_metric([], value)
             yield metric
+
+
+class StandbyCollector(Collector):
+    """Collects whether this gateway stands by for another as a metric.
+
+    Args:
+        standing_by: returns how many contexts' calls another gateway serves, by Asterisk.
+    """
+
+    def __init__(self, standing_by: Callable[[], Mapping[str, int]]) -> None:
+        self._standing_by = standing_by
+
+    def collect(self) -> Iterator[Metric]:
+        """Read the numbers now."""
+        family = GaugeMetricFamily(
+            "pbxrouter_magi_standby",
+            "Dialplan contexts whose calls by agi:async another gateway serves, while this one stands by.",
+            labels=["asterisk"],
+        )
+        for name, number in self._standing_by().items():
+            family.add_metric([name], number)
+        yield family
 
 
 class QueueCollector(Collector):

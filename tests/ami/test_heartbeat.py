@@ -155,6 +155,21 @@ class HeartbeatTests(SynchronousTestCase):
             own[-2:], [("PBXROUTER_HEARTBEAT_c3d4", "1795419652198"), ("PBXROUTER_HEARTBEAT", "1795419652")]
         )
 
+    def test_others_go_on(self) -> None:
+        """While another gateway lives, one that stops leaves the variable of all as it is."""
+        self.heartbeat = Heartbeat(self.manager, self.clock, "a1b2", lambda: True)  # type: ignore[arg-type]
+        self.heartbeat.startService()
+        self.manager.comes_up()
+        self.successResultOf(self.heartbeat.stopService())
+        self.assertEqual(
+            [(action["Variable"], action["Value"]) for action in self.manager.heard("Setvar")],
+            [
+                ("PBXROUTER_HEARTBEAT_a1b2", "1795419652198"),
+                ("PBXROUTER_HEARTBEAT", "1795419652"),
+                ("PBXROUTER_HEARTBEAT_a1b2", "0"),
+            ],
+        )
+
     def test_time_out(self) -> None:
         """Ping and Setvar time out after 4 s each."""
         self.heartbeat.startService()

@@ -1,72 +1,106 @@
-"""Two gateways on one Asterisk: one of them serves the calls in agi:async, and the other takes over."""
+"""Two gateways on one Asterisk and one database: each call is served once; one is killed, and the other goes on."""
 
 from __future__ import annotations
 
 import contextlib
+import re
 import sqlite3
-from types import SimpleNamespace
-from typing import Any
+import subprocess
+import sys
+import time
+from pathlib import Path
 
-from tests.asterisk.harness import Gateway
+from tests.asterisk.harness import PROJECT
 from tests.asterisk.test_magi import CONFIG, MagiTest
 from tests.waiting import wait_for
 
-SECOND_PORT = 76
-TAKES_OVER = "serves the calls in agi:async from now on"
+TWO_CONFIG = CONFIG + "\n# two gateways\n"
+CALLS = 10
 
 
-class TwoGatewaysTest(MagiTest):
-    """The gateway of the other tests, and a second one with a database of its own."""
+class TwoGatewaysTests(MagiTest):
+    """The gateway of the other tests, and a second one with the same settings on another port."""
 
-    config = CONFIG
+    config = TWO_CONFIG
 
     def setUp(self) -> None:
-        """Start the second one, which stands by."""
+        """Start the second, and wait until it stands by."""
         super().setUp()
-        place: Any = SimpleNamespace(base=self.lab.base, agi_port=self.lab.base + SECOND_PORT)
-        self.second = Gateway(place, CONFIG)
-        self.addCleanup(self.second.remove)
-        with contextlib.closing(sqlite3.connect(self.second.database)) as connection, connection:
-            connection.execute("UPDATE extensions SET extension_number = '34' WHERE extension_number = '33'")
-        wait_for("the second gateway to stand by", lambda: "this one stands by" in self.second.log())
+        self.second_log = self.gateway.folder / "log-of-the-second"
+        wait_for("the first serves the calls", lambda: self.claim("pbxrouter-magi").count("/") == 5)
+        twistd = [
+            sys.executable,
+            "-c",
+            "from twisted.scripts.twistd import run; run()",
+            "-n",
+            "--pidfile=",
+            "pbxrouter",
+        ]
+        with self.second_log.open("wb") as log:
+            self.second = subprocess.Popen(
+                [*twistd, "--config", str(self.gateway.config), "--listen", "tcp:0:interface=127.0.0.1"],
+                cwd=PROJECT,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        self.addCleanup(self.stop_second)
+        wait_for("the second stands by", lambda: "on this database writes" in self.second_said() and self.stands_by())
 
-    def _history(self, gateway: Gateway) -> int:
-        with contextlib.closing(sqlite3.connect(gateway.database)) as connection:
-            (count,) = connection.execute("SELECT count(*) FROM calls").fetchone()
-        return int(count)
+    def stop_second(self) -> None:
+        """Stop the second gateway."""
+        self.second.terminate()
+        self.second.wait(60)
 
-    def _rings(self, count: int) -> None:
-        """Place calls one after the other; each is dialled once."""
-        before = self._dials()
-        with self.phone(21, "busy", "-m", str(count)):
-            for _ in range(count):
-                self.call("21")
-        self.assertEqual(self._dials() - before, count)
+    def second_said(self) -> str:
+        """What the second gateway has logged."""
+        return self.second_log.read_text(errors="replace")
 
-    def _dials(self) -> int:
-        """How often phone 21 was dialled, by any gateway."""
-        return self.log().count("Application: (Dial) Options: (PJSIP/21,")
+    def stands_by(self) -> bool:
+        """Whether the second has said that it stands by for the calls of phone 34."""
+        return bool(re.search("serves the calls in pbxrouter-magi; this one stands by", self.second_said()))
+
+    def claim(self, context: str) -> str:
+        """Who serves a context's calls, as Asterisk has it."""
+        return self.lab.ami.getvar(f"PBXROUTER_MAGI_{context}")
+
+    def rows(self, query: str) -> list[tuple[int, ...]]:
+        """The rows of a query on the database of both."""
+        with contextlib.closing(sqlite3.connect(Path(self.gateway.database))) as connection:
+            return connection.execute(query).fetchall()
+
+    def calls_since(self, began: float) -> tuple[int, int]:
+        """The number of rows in the history since a time, and of different calls."""
+        ((rows, calls),) = self.rows(f"SELECT count(*), count(DISTINCT uniqueid) FROM calls WHERE began >= {began}")
+        return rows, calls
+
+    def counted(self) -> int:
+        """The calls that the counter has written as finished."""
+        ((finished,),) = self.rows("SELECT total(finished) FROM counter_minutes WHERE kind = 'all'")
+        return int(finished)
 
     def test_each_call_once(self) -> None:
-        """Each call is served by one gateway; when that is killed, or stops, by the other."""
-        first, second = self.gateway, self.second
-        before = self._history(first)
-        self._rings(3)
-        wait_for("the calls in the first history", lambda: self._history(first) == before + 3)
-        self.assertEqual(self._history(second), 0)
+        """Ten calls make ten rows and are counted as ten; killed, the first is followed by the second at once."""
+        counted, began = self.counted(), time.time()
+        for _ in range(CALLS):
+            self.call("54")
+        wait_for("the history", lambda: self.calls_since(began)[0] >= CALLS)
+        self.assertEqual(self.calls_since(began), (CALLS, CALLS))
+        wait_for("the counts", lambda: self.counted() >= counted + CALLS)
+        self.assertEqual(self.counted(), counted + CALLS)
+        self.gateway.kill()
+        began = time.time()
+        self.call("54")
+        wait_for("the history", lambda: self.calls_since(began) == (1, 1))
+        self.assertIn("this one takes over the calls in pbxrouter-magi", self.second_said())
+        wait_for("the counts go on", lambda: "wrote the counts of all calls has ended" in self.second_said())
 
-        first.kill()
-        wait_for("the second gateway to take over", lambda: TAKES_OVER in second.log())
-        self._rings(2)
-        wait_for("the calls in the second history", lambda: self._history(second) == 2)
-
-        mark = first.log_size()
-        first.start()
-        wait_for("the first gateway to stand by", lambda: "this one stands by" in first.log(mark))
-        second.stop()
-        wait_for("the first gateway to take over", lambda: TAKES_OVER in first.log(mark))
-        self._rings(2)
-        wait_for("the calls in the first history", lambda: self._history(first) == before + 5)
-        self.assertEqual(self._history(second), 2)
-        first.settle()
-        self._sockets = first.sockets()
+        # The first comes back, and stands by; the second is stopped, and the first goes on without a wait.
+        since = self.gateway.log_size()
+        self.gateway.start()
+        wait_for("it stands by", lambda: "pbxrouter-magi; this one stands by" in self.gateway.log(since))
+        self.stop_second()
+        began = time.time()
+        self.call("54")
+        wait_for("the history", lambda: self.calls_since(began) == (1, 1))
+        self._sockets = self.gateway.sockets() + 1

@@ -25,6 +25,7 @@ from pbxrouter.counter.clock import AsteriskClock
 from pbxrouter.counter.counts import ALL, Counts
 from pbxrouter.counter.service import CONFIRM_S, POLL_S, RESYNC_S, SLICE, CallCounter
 from pbxrouter.counter.storage import Batch
+from pbxrouter.counter.turn import FileTurn
 from pbxrouter.drivers import Outcome
 from pbxrouter.errors import ActionFailed, ManagerError, ManagerUnavailable, StoreError
 from pbxrouter.net import QueueFigures
@@ -265,7 +266,7 @@ class ServiceCase(DatabaseCase):
         self.store = FakeStore(self.connection)
         self.counter = self.begin()
 
-    def begin(self) -> CallCounter:
+    def begin(self, turn: FileTurn | None = None) -> CallCounter:
         """Start the counter's service."""
         self.manager = FakeAMIConnection()
         counter = CallCounter(
@@ -275,6 +276,7 @@ class ServiceCase(DatabaseCase):
             30,
             lambda: self.clock.seconds() + self.set_by_s,
             self.clock.seconds,
+            turn,
         )
         counter.startService()
         self.addCleanup(counter.stopService)
@@ -671,6 +673,95 @@ class ServiceTests(ServiceCase):
             self.rows("SELECT kind, name, started, finished FROM counter_minutes WHERE kind <> 'all'"),
             [("extension", "33", 2, 1), ("mapping", "2X", 2, 1)],
         )
+
+    def turn(self) -> FileTurn:
+        """A gateway's turn for the Asterisk x."""
+        return FileTurn(self.path, "x")
+
+    def test_two_gateways(self) -> None:
+        """Of two on one database one writes the counts of all calls, each those of what it routed; neither doubles."""
+        self.successResultOf(self.counter.stopService())
+        first, hears = self.begin(self.turn()), self.manager
+        hears.up()
+        with capturedLogs() as logs:
+            second = self.begin(self.turn())
+        self.assertEqual([event["name"] for event in logs if event["log_level"] is LogLevel.warn], ["x"])
+        self.manager.up()
+        managers = (hears, self.manager)
+        for uniqueid in "ab":
+            for manager in managers:
+                manager.says("Newchannel", uniqueid, uniqueid)
+        first.report(self.record("a"))
+        second.report(self.record("b"))
+        self.wait(3)
+        for uniqueid in "ab":
+            for manager in managers:
+                manager.says("Hangup", uniqueid, uniqueid, Cause="17")
+        self.wait(3)
+        self.assertEqual(self.total(), (2, 0, 2))
+        self.assertEqual(
+            self.rows("SELECT kind, name, started, finished FROM counter_minutes WHERE kind <> 'all'"),
+            [("extension", "33", 2, 2), ("mapping", "2X", 2, 2)],
+        )
+        self.assertEqual(self.rows("SELECT * FROM counter_gaps"), [])
+        self.assertEqual((first.writes_elsewhere, second.writes_elsewhere), (False, True))
+
+    def test_takes_over(self) -> None:
+        """When the one that writes has ended the other goes on: no call is counted twice, and a gap is recorded."""
+        turn = self.turn()
+        self.successResultOf(self.counter.stopService())
+        first, hears = self.begin(turn), self.manager
+        hears.up()
+        second = self.begin(self.turn())
+        self.manager.up()
+        for uniqueid in ("stays", "ends"):
+            for manager in (hears, self.manager):
+                manager.says("Newchannel", uniqueid, uniqueid)
+        first.report(self.record("stays"))
+        self.wait(3)
+        hears.down()  # it has nothing to write any more
+        self.wait(2)
+        self.manager.says("Newchannel", "new", "new")
+        self.manager.says("Hangup", "ends", "ends", Cause="17")
+        self.wait(2)
+        self.assertEqual(self.total(), (2, 0, 0))
+        turn.leave()
+        self.manager.channels = [self.listed("stays"), self.listed("new")]
+        self.wait(4)
+        self.assertEqual((self.total(), second.writes_elsewhere, second.active), ((3, 0, 1), False, 2))
+        ((began, ended),) = self.rows("SELECT began, ended FROM counter_gaps")
+        self.assertTrue(NOW + 2 <= began < ended <= NOW + 9, (began, ended))
+        self.manager.says("Hangup", "stays", "stays", Cause="17")
+        self.wait(2)
+        self.assertEqual(self.total(), (3, 0, 2))
+        finished = "SELECT finished FROM counter_minutes WHERE kind = 'mapping' AND finished > 0"
+        self.assertEqual(self.rows(finished), [(1,)])
+
+    def test_take_over_while_the_database_is_away(self) -> None:
+        """A gateway that cannot read what the other has counted tries again."""
+        turn = self.turn()
+        self.successResultOf(self.counter.stopService())
+        self.begin(turn)
+        second = self.begin(self.turn())
+        self.manager.up()
+        self.wait(1)
+        self.store.away = True
+        turn.leave()
+        self.wait(3)
+        self.assertTrue(second.writes_elsewhere)
+        self.store.away = False
+        self.wait(2)
+        self.assertFalse(second.writes_elsewhere)
+
+    def test_left_at_the_stop(self) -> None:
+        """A gateway that is stopped leaves its turn after its last write."""
+        first = self.begin(self.turn())
+        self.manager.up()
+        self.assertFalse(self.turn().take())
+        self.successResultOf(first.stopService())
+        again = self.turn()
+        self.assertTrue(again.take())
+        again.leave()
 
     def test_old_rows_go(self) -> None:
         """Rows older than the settings say are deleted."""

@@ -22,6 +22,7 @@ from pbxrouter.config.schema import Asterisk
 from pbxrouter.errors import ConfigError, OriginateRefused
 from pbxrouter.gateway.asterisk_service import LEAVING_S, AsteriskService
 from pbxrouter.gateway.readiness import WhenRouting
+from pbxrouter.magi.claim import FREE, SETTLE_S
 from pbxrouter.originate import CallRequest
 from pbxrouter.rules.engine import RulesEngine
 from tests.ami_fakes import AmiEnd
@@ -75,6 +76,20 @@ class AsteriskServiceTest(SynchronousTestCase):
         self.assertTrue(line.isprintable(), line)
         return line
 
+    def claim(self, end: AmiEnd, holder: str = "") -> None:
+        """Let the gateway claim the calls of CONTEXT on an Asterisk that has no other gateway, or has this one."""
+        (asked,) = [action for action in end.hears() if action["Action"] == "Getvar"]
+        self.assertEqual(asked["Variable"], f"PBXROUTER_MAGI_{CONTEXT}")
+        end.says("Response: Success", f"ActionID: {asked['ActionID']}", f"Value: {holder}")
+        if holder:
+            return
+        (written,) = [action for action in end.hears() if action["Action"] == "Setvar"]
+        self.assertEqual(written["Variable"], f"PBXROUTER_MAGI_{CONTEXT}")
+        end.says("Response: Success", f"ActionID: {written['ActionID']}")
+        self.reactor.advance(SETTLE_S)
+        (asked,) = [action for action in end.hears() if action["Action"] == "Getvar"]
+        end.says("Response: Success", f"ActionID: {asked['ActionID']}", f"Value: {written['Value']}")
+
 
 class PartsTests(AsteriskServiceTest):
     """The parts of the service."""
@@ -118,14 +133,36 @@ class PartsTests(AsteriskServiceTest):
 class SettingsTests(AsteriskServiceTest):
     """What the settings of an Asterisk mean for its parts."""
 
-    def log_in(self, service: AsteriskService) -> AmiEnd:
-        """Start the service, and accept the login."""
+    def log_in(self, service: AsteriskService, hears: bool = True) -> AmiEnd:
+        """Start the service, and accept the login; ``hears``: and read what it sends first."""
         service.startService()
         wrapper: Any = self.reactor.tcpClients[0][2].buildProtocol(None)
         end = AmiEnd(wrapper)
         end.logs_in()
-        end.hears()
+        if hears:
+            end.hears()
         return end
+
+    def test_two_gateways(self) -> None:
+        """A call that another gateway serves is not taken; its own are left to others when it stops."""
+        for holder in ("1a2b3c4d/run/elsewhere/7/1/pbx-b", ""):
+            self.reactor = MemoryReactorClock()
+            service = self.make(magi=(CONTEXT,), heartbeat=False)
+            end = self.log_in(service, hears=False)
+            self.claim(end, holder)
+            end.hears()
+            end.says("Event: AsyncAGIStart", *snapshot(), f"Env: {quote(block(), safe='')}")
+            sent = [action["Action"] for action in end.hears() if action["Action"] != "Setvar"]
+            self.assertEqual(sent, [] if holder else ["Status"])
+            service.refuse_new()
+            asked = [action for action in end.hears() if action["Action"] == "Getvar"]
+            self.assertEqual(len(asked), 0 if holder else 1)
+            if asked:
+                assert service.claims is not None
+                own = str(service.claims.me)
+                end.says("Response: Success", f"ActionID: {asked[0]['ActionID']}", f"Value: {own}")
+                (written,) = end.hears()
+                self.assertEqual((written["Action"], written["Value"]), ("Setvar", FREE + own))
 
     def test_originate(self) -> None:
         """Calls may be originated into the contexts of asterisk.originate, not into those of asterisk.magi."""
@@ -159,7 +196,8 @@ class SettingsTests(AsteriskServiceTest):
             self.reactor,
             lambda request, violation: refused.append((request.uniqueid, violation.peer)),
         )
-        end = self.log_in(service)
+        end = self.log_in(service, hears=False)
+        self.claim(end)
         forged = block().replace(b"agi_callerid: ", b"agi_caller: ")
         with capturedLogs():
             end.says("Event: AsyncAGIStart", *snapshot(), f"Env: {quote(forged, safe='')}")
@@ -199,8 +237,11 @@ class WithoutRules(AsteriskServiceTest):
         sent += [action["Action"] for action in end.hears()]
         self.assertEqual([name for name in sent if name in ("Setvar", "AGI", "CoreShowChannels", "Status")], [])
         self.engine.replace(workshop_rules())
-        asked = [action["Action"] for action in end.hears()]
-        self.assertEqual(sorted(asked), ["CoreShowChannels", "Ping"])
+        asked = end.hears()
+        self.assertEqual(sorted(action["Action"] for action in asked), ["Getvar", "Ping"])
+        (claim,) = [action for action in asked if action["Action"] == "Getvar"]
+        end.says("Response: Error", f"ActionID: {claim['ActionID']}", "Message: Permission denied")
+        self.assertEqual([action["Action"] for action in end.hears()], ["CoreShowChannels"])
 
     def test_stopped_before(self) -> None:
         """A stop before the rules have come leaves nothing, and rules that come later start nothing."""

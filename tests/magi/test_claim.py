@@ -1,316 +1,516 @@
-"""MagiClaim: which of several gateways serves the calls in agi:async of an Asterisk."""
+"""The claim on a context's calls: one of several gateways holds it, and which one after every kind of trouble."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterable
+from typing import Any
 
-from twisted.internet.defer import Deferred, fail
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
-from twisted.logger import capturedLogs, formatEvent
+from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.ami.messages import AMIMessage
-from pbxrouter.errors import ActionFailed, ActionTimeout
-from pbxrouter.magi.claim import CLAIM_VARIABLE, EVERY_S, LEASE_S, SETTLE_S, ClaimText, MagiClaim
+from pbxrouter.errors import ActionFailed, ManagerUnavailable
+from pbxrouter.magi.claim import (
+    ANSWER_S,
+    DEAD_S,
+    FREE,
+    LEASE_S,
+    LOOK_S,
+    SETTLE_S,
+    SLOW_SETTLE_S,
+    Claims,
+    Holder,
+    Taken,
+    is_gone,
+    place_of_processes,
+)
 from tests.ami_fakes import FakeAMIConnection
 
-
-class Asterisk:
-    """Its time and its global variables."""
-
-    def __init__(self) -> None:
-        self.clock = Clock()
-        self.clock.advance(1_795_419_652.0)
-        self.variables: dict[str, str] = {}
+CONTEXT = "pbxrouter-ask"
+VARIABLE = f"PBXROUTER_MAGI_{CONTEXT}"
+STEP_S = 1 / 16
 
 
 class Connection(FakeAMIConnection):
-    """A gateway's connection to that Asterisk.
+    """A connection to an Asterisk whose global variables all gateways of a test share.
 
     Attributes:
-        refuses: answer every action with an error.
-        late: answers that are held back; None while they are not.
+        delay: seconds that an action takes to reach Asterisk, and its answer to come back.
+        refused: actions that Asterisk refuses.
+        unread: answers that have come while the gateway's process stood still; None while it runs.
     """
 
-    def __init__(self, asterisk: Asterisk) -> None:
+    def __init__(self, test: ClaimTest) -> None:
         super().__init__()
-        self.asterisk = asterisk
-        self.refuses: Exception | None = None
-        self.late: list[Deferred[None]] | None = None
-        self.asked = 0
+        self.test = test
+        self.delay = 0.0
+        self.refused: set[str] = set()
+        self.unread: list[tuple[Deferred[AMIMessage], AMIMessage]] | None = None
 
     def action(self, name: str, headers: Iterable[tuple[str, str]] = (), timeout_s: float = 10) -> Deferred[AMIMessage]:
-        """Answer from the variables."""
-        given = dict(headers)
-        if self.refuses is not None:
-            return fail(self.refuses)
-        self.answers["Ping"] = {"Timestamp": f"{self.asterisk.clock.seconds():.6f}"}
+        """Read or write a global variable."""
+        if not self.is_up:
+            return fail(ManagerUnavailable("there is no connection"))
+        if name in self.refused:
+            return fail(ActionFailed(f"{name}: Permission denied"))
+        self.sent.append((name, dict(headers)))
+        if not self.delay:
+            return succeed(self.done(name, dict(headers)))
+        self.waiting.append(Deferred())
+        self.test.asterisk.callLater(self.delay, self.arrive, self.waiting[-1], name, dict(headers))
+        return self.waiting[-1]
+
+    def arrive(self, answer: Deferred[AMIMessage], name: str, headers: dict[str, str]) -> None:
+        """Let Asterisk do what an action says, and answer it."""
+        self.test.asterisk.callLater(self.delay, self.answered, answer, self.done(name, headers))
+
+    def answered(self, answer: Deferred[AMIMessage], message: AMIMessage) -> None:
+        """Receive an answer, unless the connection it was for is lost."""
+        if self.unread is not None:
+            self.unread.append((answer, message))
+        elif answer in self.waiting:
+            self.waiting.remove(answer)
+            answer.callback(message)
+
+    def done(self, name: str, headers: dict[str, str]) -> AMIMessage:
+        """What Asterisk does when an action reaches it."""
+        variable = headers["Variable"]
         if name == "Setvar":
-            self.asterisk.variables[given["Variable"]] = given["Value"]
-        elif name == "Getvar":
-            self.asked += 1
-            self.answers["Getvar"] = {"Value": self.asterisk.variables.get(given["Variable"], "")}
-        answer = super().action(name, headers, timeout_s)
-        if self.late is None:
-            return answer
-        waiting: Deferred[None] = Deferred()
-        self.late.append(waiting)
-        return waiting.addCallback(lambda _: answer)
+            self.test.variables[variable] = headers["Value"]
+        value = self.test.variables.get(variable, "")
+        return AMIMessage(f"Response: Success\r\nVariable: {variable}\r\nValue: {value}".encode())
 
 
 class Gateway:
-    """A gateway's claim, what it was told, and whether it stands still."""
+    """A gateway's claims on the Asterisk of a test."""
 
-    def __init__(self, asterisk: Asterisk, gateway: str) -> None:
-        self.connection = Connection(asterisk)
+    def __init__(self, test: ClaimTest, name: str, process: int, place: str, delay: float, contexts: list[str]) -> None:
         self.clock = Clock()
-        self.clock.advance(1000.0)
-        self.claim = MagiClaim(self.connection, self.clock, gateway, f"host of {gateway}")  # type: ignore[arg-type]
-        self.told: list[str] = []
-        self.claim.gained = lambda goes_on: self.told.append("gained, goes on" if goes_on else "gained")
-        self.claim.lost = lambda: self.told.append("lost")
-        self.connection.is_up = True
-        self.claim.startService()
+        self.test = test
+        self.process = process
+        self.connection = Connection(test)
+        self.connection.delay = delay
+        self.is_cut = False
+        self.taken: list[tuple[str, Taken]] = []
+        me = Holder(name, f"run{process}", place, process, 0, f"host-{name}")
+        connection: Any = self.connection
+        self.claims = Claims(connection, contexts, me, self.clock, lambda: test.now, lambda pid: pid in test.ended)
+        self.claims.on_taken(lambda context, how: self.taken.append((context, how)))
+        self.claims.startService()
+        self.connection.comes_up()
 
-    def confirmed(self) -> bool:
-        """Whether the claim holds, when Asterisk is asked if need be."""
-        answers: list[bool] = []
-        self.claim.confirm().addCallback(answers.append)
-        return answers == [True]
+    @property
+    def is_frozen(self) -> bool:
+        """Whether its process stands still."""
+        return self.connection.unread is not None
+
+    def freeze(self) -> None:
+        """Let its process stand still."""
+        self.connection.unread = self.connection.unread or []
+
+    def thaw(self) -> None:
+        """Let it go on: what is due first, then what has come meanwhile, as a reactor does."""
+        unread, self.connection.unread = self.connection.unread or [], None
+        self.clock.advance(0)
+        if self.is_cut:
+            self.reconnect()
+            return
+        for answer, message in unread:
+            self.connection.answered(answer, message)
+
+    def reconnect(self) -> None:
+        """Lose the connection, and have another one; a process that stands still does so when it goes on."""
+        self.is_cut = self.is_frozen
+        if not self.is_frozen:
+            self.connection.goes_down()
+            self.connection.comes_up()
+
+    def kill(self) -> None:
+        """End its process."""
+        self.freeze()
+        self.test.ended.add(self.process)
+        self.test.gateways.remove(self)
+
+    def stop(self) -> None:
+        """Stop it as SIGTERM does."""
+        stopped = self.claims.stopService()
+        self.test.passes(2)
+        self.test.successResultOf(stopped)
+        self.test.gateways.remove(self)
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether it would take a call without asking; on a connection that is lost no call comes."""
+        return not self.is_cut and self.claims.is_sure(CONTEXT)
+
+    def notes(self) -> list[str]:
+        """What an owner is told."""
+        return [note.english for note in self.claims.notes]
 
 
-class ClaimTests(SynchronousTestCase):
-    """Claims of gateways on one Asterisk."""
+class ClaimTest(SynchronousTestCase):
+    """Gateways on one Asterisk; time passes for all of them together, but for those that are frozen."""
 
     def setUp(self) -> None:
-        """Create an Asterisk."""
-        self.asterisk = Asterisk()
+        """Have an Asterisk without gateways."""
+        self.begin()
+
+    def begin(self) -> None:
+        """Have an Asterisk without gateways."""
+        self.now = 1000.0
+        self.asterisk = Clock()
+        self.variables: dict[str, str] = {}
         self.gateways: list[Gateway] = []
+        self.ended: set[int] = set()
+        self.started = 0
 
-    def gateway(self, name: str) -> Gateway:
+    def gateway(self, name: str, place: str = "here", delay: float = 0.0, contexts: tuple[str, ...] = ()) -> Gateway:
         """Start a gateway."""
-        self.gateways.append(Gateway(self.asterisk, name))
-        return self.gateways[-1]
+        self.started += 1
+        gateway = Gateway(self, name, self.started, place, delay, list(contexts or (CONTEXT,)))
+        self.gateways.append(gateway)
+        return gateway
 
-    def passes(self, seconds: float, *frozen: Gateway) -> None:
-        """Time passes; for gateways that stand still in one step at the end."""
-        for _ in range(round(seconds * 10)):
-            self.asterisk.clock.advance(0.1)
-            for gateway in self.gateways:
-                if gateway not in frozen:
-                    gateway.clock.advance(0.1)
+    def passes(self, seconds: float) -> None:
+        """Let time pass; at no moment would two gateways take a call, or those that stand still when they go on."""
+        for _ in range(round(seconds / STEP_S)):
+            self.now += STEP_S
+            self.asterisk.advance(STEP_S)
+            for gateway in list(self.gateways):
+                if not gateway.is_frozen:
+                    gateway.clock.advance(STEP_S)
+            sure = [gateway.process for gateway in self.gateways if gateway.is_sure]
+            self.assertLessEqual(len(sure), 1, sure)
 
-    def holders(self) -> list[bool]:
-        """Of each gateway, whether it would take a call now."""
-        return [gateway.confirmed() for gateway in self.gateways]
+    def serving(self) -> list[Gateway]:
+        """The gateways that would take a call now, and after asking."""
+        running = [gateway for gateway in self.gateways if not gateway.is_frozen]
+        asked = [(gateway, Deferred.fromCoroutine(gateway.claims.confirm(CONTEXT))) for gateway in running]
+        while not all(confirmed.called for _, confirmed in asked):
+            self.passes(STEP_S)
+        return [gateway for gateway, confirmed in asked if self.successResultOf(confirmed)]
 
-    def test_alone(self) -> None:
-        """A single gateway has the calls after a moment, and keeps them; it sends little."""
-        one = self.gateway("a")
-        self.assertEqual(self.holders(), [False])
-        self.passes(SETTLE_S + 0.1)
-        self.assertEqual((self.holders(), one.told), ([True], ["gained"]))
-        one.connection.sent.clear()
-        self.passes(60)
-        self.assertEqual((self.holders(), one.told, one.claim.other), ([True], ["gained"], ""))
-        self.assertLess(len(one.connection.sent), 3 * 60 + 10)
+    def warnings(self, logs: Iterable[dict[str, Any]]) -> list[str]:
+        """What the log says above info."""
+        return [str(formatEvent(event)) for event in logs if event["log_level"] >= LogLevel.warn]
 
-    def test_standby(self) -> None:
-        """A second one stands by, and knows for whom; it has the calls soon after the first has stopped."""
-        one = self.gateway("a")
-        self.passes(5)
-        two = self.gateway("b")
-        self.passes(30)
-        self.assertEqual((self.holders(), two.claim.other, two.told), ([True, False], "a on host_of_a", []))
-        one.claim.stopService()
-        self.passes(EVERY_S + SETTLE_S + 0.2)
-        self.assertEqual((self.holders(), two.told, two.claim.other), ([False, True], ["gained, goes on"], ""))
 
-    def test_killed(self) -> None:
-        """After one that has died without a word they are the other's, who looks for its calls."""
-        one = self.gateway("a")
-        self.passes(5)
-        two = self.gateway("b")
-        self.passes(5)
-        self.gateways.remove(one)
-        own = ClaimText.parse(self.asterisk.variables[CLAIM_VARIABLE])
+class OneGatewayTests(ClaimTest):
+    """A gateway that is alone on its Asterisk."""
+
+    def test_serves_soon(self) -> None:
+        """It serves SETTLE_S after it has connected, goes on, and says nothing of it."""
         with capturedLogs() as logs:
-            while ClaimText.parse(self.asterisk.variables[CLAIM_VARIABLE]) == own:
-                self.assertEqual(self.holders(), [False])
-                self.passes(0.1)
-            age_s = self.asterisk.clock.seconds() - own.at_ms / 1000
-            self.assertTrue(2.95 < age_s < 3.75, age_s)
-            self.passes(SETTLE_S + 0.1)
-        self.assertEqual((self.holders(), two.told), ([True], ["gained"]))
-        self.assertEqual(
-            [formatEvent(event) for event in logs], ["MAGI lab: serves the calls in agi:async from now on"]
-        )
+            one = self.gateway("a")
+            self.assertEqual(self.serving(), [])
+            self.passes(SETTLE_S)
+            self.assertEqual(one.taken, [(CONTEXT, Taken.WAS_FREE)])
+            for _ in range(20):
+                self.passes(LOOK_S)
+                self.assertTrue(one.is_sure)
+        self.assertEqual((len(one.taken), one.notes(), list(logs)), (1, [], []))
 
-    def test_at_the_same_moment(self) -> None:
-        """Of two that start at the same moment one has the calls."""
+    def test_stopped(self) -> None:
+        """Stopped, it leaves the calls to others, and serves none."""
+        one = self.gateway("a")
+        self.passes(1)
+        one.claims.stopService()
+        self.assertEqual((self.variables[VARIABLE][:3], self.serving()), (f"{FREE}a/", []))
+        self.passes(5)
+        self.assertEqual(self.variables[VARIABLE][:3], f"{FREE}a/")
+
+    def test_restarted_asterisk(self) -> None:
+        """An Asterisk that was restarted has no variables: its calls are claimed anew, and looked for."""
+        one = self.gateway("a")
+        self.passes(1)
+        one.connection.goes_down()
+        self.assertEqual(self.serving(), [])
+        self.variables.clear()
+        self.passes(3)
+        one.connection.comes_up()
+        self.passes(SETTLE_S)
+        self.assertEqual((self.serving(), one.taken), ([one], [(CONTEXT, Taken.WAS_FREE)] * 2))
+
+    def test_connection_back_at_once(self) -> None:
+        """A connection that is back before another gateway could take the calls costs no wait."""
+        one = self.gateway("a")
+        self.passes(1)
+        one.connection.goes_down()
+        self.passes(LOOK_S)
+        one.connection.comes_up()
+        self.assertEqual((self.serving(), one.taken), ([one], [(CONTEXT, Taken.WAS_FREE)] * 2))
+
+    def test_run_again_at_once(self) -> None:
+        """A run whose process has ended is no obstacle for the next on the same machine."""
         self.gateway("a")
-        self.gateway("b")
-        for _ in range(50):
-            self.passes(0.1)
-            self.assertLess(sum(self.holders()), 2)
-        self.assertEqual(sum(self.holders()), 1)
+        self.passes(1)
+        self.gateways[0].kill()
+        again = self.gateway("a")
+        self.passes(SETTLE_S)
+        self.assertEqual((self.serving(), again.taken), ([again], [(CONTEXT, Taken.WAS_FREE)]))
 
-    def test_thaw(self) -> None:
-        """One that stood still takes no call before it has asked, and leaves its calls to the one that has them."""
-        one = self.gateway("a")
-        self.passes(5)
-        two = self.gateway("b")
-        self.passes(5)
-        self.passes(10, one)
-        self.assertEqual((two.confirmed(), two.told), (True, ["gained"]))
-        one.clock.rightNow += 10  # its timers have not run yet, but a call's event has come
-        self.assertTrue(one.claim.is_held)
-        self.assertFalse(one.confirmed())
-        self.passes(2)
-        self.assertEqual(
-            (one.told, one.claim.other, self.holders()), (["gained", "lost"], "b on host_of_b", [False, True])
-        )
-
-    def test_thaw_of_a_single_one(self) -> None:
-        """Without another gateway it goes on with its calls."""
-        one = self.gateway("a")
-        self.passes(5)
-        self.passes(10, one)
-        one.clock.rightNow += 10
-        self.assertTrue(one.confirmed())
-        self.passes(2)
-        self.assertEqual(one.told, ["gained"])
-
-    def test_asked_once(self) -> None:
-        """While Asterisk's answer is awaited, all calls wait for the same one."""
-        one = self.gateway("a")
-        self.passes(5)
-        one.clock.rightNow += LEASE_S
-        one.connection.late, one.connection.asked = [], 0
-        answers: list[bool] = []
-        for _ in range(100):
-            one.claim.confirm().addCallback(answers.append)
-        self.assertEqual((one.connection.asked, answers), (1, []))
-        for waiting in one.connection.late:
-            waiting.callback(None)
-        self.assertEqual(answers, [True] * 100)
+    def test_not_allowed(self) -> None:
+        """An Asterisk that refuses the actions has its calls served, and the log says once what is not guarded."""
+        for action in ("Getvar", "Setvar"):
+            with capturedLogs() as logs:
+                one = self.gateway(action)
+                one.connection.refused.add(action)
+                one.connection.goes_down()
+                self.variables.clear()
+                one.connection.comes_up()
+                self.passes(5)
+                self.assertEqual(self.serving(), [one])
+            (line,) = self.warnings(logs)
+            self.assertIn(f"{action}: Permission denied; is call among the user's write classes?", line)
+            self.assertEqual([f"MAGI lab: {note}" for note in one.notes()], [line])
+            one.kill()
 
     def test_no_answer(self) -> None:
-        """If Asterisk does not answer, the call is not taken."""
+        """Without an answer for LEASE_S no call is taken; with one it goes on."""
         one = self.gateway("a")
-        self.passes(5)
-        one.clock.rightNow += LEASE_S
-        one.connection.refuses = ActionTimeout("Getvar")
-        self.assertFalse(one.confirmed())
+        self.passes(1)
+        one.connection.delay = 10
+        self.passes(LEASE_S + LOOK_S)
+        self.assertFalse(one.is_sure)
+        self.assertEqual([gateway for gateway in self.gateways if gateway.is_sure], [])
+        self.passes(10)
+        one.connection.delay = 0
+        self.passes(30)
+        self.assertEqual(self.serving(), [one])
 
-    def test_no_answer_to_a_look(self) -> None:
-        """While Asterisk does not answer nothing is told or logged; the claim is renewed as soon as it does."""
-        one = self.gateway("a")
-        self.passes(5)
-        one.connection.refuses = ActionTimeout("Ping")
-        with capturedLogs() as logs:
-            self.passes(10)
-            self.assertEqual((self.holders(), one.told), ([False], ["gained"]))
-            one.connection.refuses = None
-            self.passes(EVERY_S)
-        self.assertEqual((self.holders(), one.told, list(logs)), ([True], ["gained"], []))
+    def test_slow_asterisk(self) -> None:
+        """An Asterisk whose answers take their time has its calls served nevertheless."""
+        one = self.gateway("a", delay=0.2)
+        self.passes(2 * SLOW_SETTLE_S)
+        self.assertEqual(self.serving(), [one])
+        for _ in range(10):
+            self.passes(0.7)
+            self.assertEqual(self.serving(), [one])
 
-    def test_overtaken(self) -> None:
-        """Of two that claim in the same moment it is the other one's if that one wrote last."""
+    def test_value_of_others_making(self) -> None:
+        """A value that names no gateway counts as none."""
+        self.variables[VARIABLE] = "x/y"
         one = self.gateway("a")
-        other = ClaimText("b", "5f2a", "pbx2", round(self.asterisk.clock.seconds() * 1000))
-        self.asterisk.variables[CLAIM_VARIABLE] = other.text
+        self.passes(1)
+        self.assertEqual(self.serving(), [one])
+        self.variables[VARIABLE] = "set by hand"
+        self.passes(1)
+        self.assertEqual(self.serving(), [one])
+
+    def test_other_contexts(self) -> None:
+        """A context that settings no longer name is left to others; one that they add is claimed."""
+        one = self.gateway("a")
+        self.passes(1)
+        one.claims.set_contexts(["another", "Ñ:1"])
+        self.passes(1)
+        self.assertEqual(self.variables[VARIABLE][:3], f"{FREE}a/")
+        self.assertEqual([context for context, _ in one.taken[1:]], ["another", "Ñ:1"])
+        self.assertFalse(one.claims.is_served(CONTEXT))
+        for name in self.variables:
+            self.assertRegex(name, r"\A[A-Za-z0-9_-]+\Z")
+
+
+class TwoGatewaysTests(ClaimTest):
+    """Two gateways for the same calls of one Asterisk."""
+
+    def pair(self, place: str = "there") -> tuple[Gateway, Gateway]:
+        """A gateway that serves, and one that stands by."""
+        one = self.gateway("a")
+        self.passes(1)
+        two = self.gateway("b", place)
+        self.passes(1)
+        self.assertEqual(self.serving(), [one])
+        return one, two
+
+    def test_second_stands_by(self) -> None:
+        """The second serves none and says so once; each tells its owner of the other."""
         with capturedLogs() as logs:
-            self.passes(SETTLE_S + 0.1)
-        self.assertEqual((self.holders(), one.told, one.claim.other), ([False], [], "b on pbx2"))
+            one, two = self.pair()
+            self.passes(60)
+            self.assertEqual(self.serving(), [one])
         self.assertEqual(
-            [formatEvent(event) for event in logs],
-            ["MAGI lab: gateway b on pbx2 serves the calls in agi:async of this Asterisk; this one stands by"],
+            self.warnings(logs),
+            ["MAGI lab: gateway a on host-a serves the calls in pbxrouter-ask; this one stands by"],
+        )
+        self.assertEqual(two.notes(), ["stands by: gateway a on host-a serves the calls in pbxrouter-ask"])
+        self.assertEqual(one.notes(), ["serves the calls in pbxrouter-ask; gateway b on host-b stands by"])
+        self.assertEqual((one.claims.standing_by, two.claims.standing_by), (0, 1))
+        self.assertTrue(one.claims.has_standby and two.claims.has_standby)
+
+    def test_standby_gone(self) -> None:
+        """A gateway that no longer stands by is no longer told of."""
+        one, two = self.pair()
+        two.stop()
+        self.passes(DEAD_S)
+        self.assertEqual((one.notes(), one.claims.has_standby, self.serving()), ([], False, [one]))
+
+    def test_started_together(self) -> None:
+        """Of two that start at the same moment one serves, however long their actions take."""
+        for delay in (0.0, STEP_S, 2 * STEP_S, 5 * STEP_S):
+            for other in (0.0, STEP_S, 2 * STEP_S, 5 * STEP_S):
+                self.begin()
+                self.gateway("a", delay=delay)
+                self.gateway("b", "there", delay=other)
+                self.passes(4)
+                self.assertEqual(len(self.serving()), 1, (delay, other))
+
+    def test_stopped(self) -> None:
+        """Stopped, the first is followed by the second within a second, and may go on with the calls that it has."""
+        one, two = self.pair()
+        one.claims.stopService()
+        self.passes(LOOK_S + SETTLE_S)
+        self.assertEqual((self.serving(), two.taken), ([two], [(CONTEXT, Taken.SHARED)]))
+
+    def test_stopped_before(self) -> None:
+        """Calls of a gateway that was stopped and has ended, or of a former run of this one, are this one's."""
+        for name, has_ended in (("a", False), ("b", True), ("b", False)):
+            self.begin()
+            one = self.gateway("a")
+            self.passes(1)
+            one.stop()
+            if has_ended:
+                self.ended.add(one.process)
+            next_one = self.gateway(name)
+            self.passes(1)
+            how = Taken.WAS_FREE if name == "a" or has_ended else Taken.SHARED
+            self.assertEqual(next_one.taken, [(CONTEXT, how)], (name, has_ended))
+
+    def test_killed_on_this_machine(self) -> None:
+        """A process that has ended on the same machine is missed within a second."""
+        one, two = self.pair("here")
+        with capturedLogs() as logs:
+            one.kill()
+            self.passes(LOOK_S + SETTLE_S)
+        self.assertEqual((self.serving(), two.taken), ([two], [(CONTEXT, Taken.WAS_FREE)]))
+        self.assertEqual(
+            self.warnings(logs),
+            ["MAGI lab: gateway a on host-a is gone; this one takes over the calls in pbxrouter-ask"],
         )
 
-    def test_emptied_meanwhile(self) -> None:
-        """A claim that is gone when it is read back is made again."""
-        one = self.gateway("a")
-        self.asterisk.variables[CLAIM_VARIABLE] = ""
-        self.passes(SETTLE_S + 0.1)
-        self.assertEqual((self.holders(), one.told, one.claim.other), ([False], [], ""))
-        self.passes(EVERY_S + SETTLE_S)
-        self.assertEqual((self.holders(), one.told), ([True], ["gained"]))
+    def test_killed_elsewhere(self) -> None:
+        """A machine that has gone is missed when DEAD_S have passed, its calls being left to it for the time."""
+        one, two = self.pair()
+        one.kill()
+        self.passes(LEASE_S - LOOK_S)
+        self.assertEqual(self.serving(), [])
+        self.passes(DEAD_S - LEASE_S + 2 * LOOK_S + SETTLE_S)
+        self.assertEqual((self.serving(), two.taken), ([two], [(CONTEXT, Taken.SHARED)]))
 
-    def test_stopped_during_a_look(self) -> None:
-        """A gateway that is stopped while it looks claims nothing more."""
-        one = self.gateway("a")
-        one.claim.stopService()
+    def test_frozen_and_back(self) -> None:
+        """A process that goes on after the other has taken over asks before it takes a call, and stands by."""
+        one, two = self.pair("here")
+        one.freeze()
+        self.passes(5)
+        self.assertEqual(self.serving(), [two])
+        one.thaw()
+        self.assertEqual(self.serving(), [two])
+        self.passes(3)
+        self.assertEqual((self.serving(), one.claims.standing_by), ([two], 1))
+
+    def test_old_answer(self) -> None:
+        """An answer that was received before a standstill and read after it says nothing of now."""
+        one, two = self.pair("here")
+        one.connection.delay = 0.1
         self.passes(1)
-        self.asterisk.variables.clear()
-        one.connection.late = []
-        one.claim.startService()
-        stopped: Deferred[object] = one.claim.stopService()
-        self.assertNoResult(stopped)
-        while one.connection.late:
-            one.connection.late.pop(0).callback(None)
-            self.passes(SETTLE_S)
-        self.successResultOf(stopped)
-        self.assertEqual((self.asterisk.variables.get(CLAIM_VARIABLE, ""), one.told), ("", []))
-
-    def test_restarted(self) -> None:
-        """The next run of the same gateway has the calls at once, also after kill -9."""
-        one = self.gateway("a")
-        self.passes(5)
-        self.gateways.remove(one)
-        again = self.gateway("a")
-        self.assertEqual((self.holders(), again.told), ([True], ["gained"]))
-
-    def test_the_same_id_twice(self) -> None:
-        """Of two processes with one id the second has the calls, and keeps them."""
-        one = self.gateway("a")
-        self.passes(5)
-        self.gateway("a")
-        self.passes(20)
-        self.assertEqual((self.holders(), one.told), ([False, True], ["gained", "lost"]))
-
-    def test_asterisk_restarts(self) -> None:
-        """A restart of Asterisk loses the variable; the first to claim has the calls."""
-        one = self.gateway("a")
-        self.passes(5)
-        two = self.gateway("b")
-        self.passes(5)
-        self.asterisk.variables.clear()
-        for gateway in (one, two):
-            gateway.connection.goes_down()
-            self.assertFalse(gateway.confirmed())
-        two.connection.comes_up()
+        one.claims._claims[CONTEXT]._lease_until = 0.0
+        asked = Deferred.fromCoroutine(one.claims.confirm(CONTEXT))
+        one.freeze()
+        self.passes(ANSWER_S + DEAD_S)
+        one.thaw()
+        self.assertFalse(self.successResultOf(asked))
         self.passes(1)
-        one.connection.comes_up()
+        self.assertEqual(self.serving(), [two])
+
+    def test_contexts_of_their_own(self) -> None:
+        """Gateways that serve different contexts of one Asterisk share it."""
+        one = self.gateway("a")
+        two = self.gateway("b", contexts=("another",))
         self.passes(1)
-        self.assertEqual(self.holders(), [False, True])
-
-    def test_not_permitted(self) -> None:
-        """Without the right to variables it is as with a single gateway, and logged once."""
-        one = self.gateway("a")
-        one.connection.refuses = ActionFailed("Getvar: Permission denied")
-        self.passes(10)
-        self.assertEqual((self.holders(), one.told), ([True], ["gained"]))
-
-    def test_released_early(self) -> None:
-        """After release it takes nothing more, also if it is still connected."""
-        one = self.gateway("a")
-        self.passes(5)
-        one.claim.release()
-        self.passes(5)
-        self.assertEqual((self.holders(), self.asterisk.variables[CLAIM_VARIABLE]), ([False], ""))
-        one.claim.stopService()
+        self.assertEqual((one.taken, two.taken), ([(CONTEXT, Taken.WAS_FREE)], [("another", Taken.WAS_FREE)]))
+        self.assertFalse(one.claims.has_standby)
 
 
-class ClaimTextTests(SynchronousTestCase):
-    """The value of the variable."""
+class AnyOrderTests(ClaimTest):
+    """Whatever happens to three gateways, at no moment would two take the same call."""
 
-    def test_round_trip(self) -> None:
-        """It is read as it was written."""
-        claim = ClaimText("3563c08a", "5f2a", "pbx", 1_795_961_636_039)
-        self.assertEqual(ClaimText.parse(claim.text), claim)
+    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(
+        st.lists(
+            st.tuples(
+                st.sampled_from(("freeze", "thaw", "kill", "stop", "start", "cut", "restart-asterisk", "pass")),
+                st.integers(0, 2),
+                st.sampled_from((0.0, STEP_S, 3 * STEP_S, 7 * STEP_S)),
+                st.sampled_from((STEP_S, 0.25, 0.75, 2.0, 3.0)),
+            ),
+            max_size=12,
+        )
+    )
+    def test_one_at_most(self, happenings: list[tuple[str, int, float, float]]) -> None:
+        """At most one is sure to serve at each moment; left alone, exactly one serves."""
+        self.begin()
+        for name in "ab":
+            self.gateway(name, "here" if name == "a" else "there")
+        for what, which, delay, seconds in happenings:
+            here = self.gateways[which] if which < len(self.gateways) else None
+            if what == "start" and len(self.gateways) < 3:
+                self.gateway("abc"[which], "here" if which != 1 else "there", delay)
+            elif what == "restart-asterisk":
+                self.variables.clear()
+                for gateway in self.gateways:
+                    gateway.reconnect()
+            elif here is not None:
+                self.happens(what, here, delay)
+            self.passes(seconds)
+        for gateway in self.gateways:
+            gateway.connection.delay = 0
+            if gateway.is_frozen:
+                gateway.thaw()
+        self.passes(8)
+        self.assertEqual(len(self.serving()), min(1, len(self.gateways)))
 
-    def test_of_others(self) -> None:
-        """What is no claim counts as none."""
-        for text in ("", "1", "a b c", "a b c d", "a b c -5", "a b c ٣", "a b c 1 2", f"a b c {'9' * 20}"):
-            self.assertEqual(ClaimText.parse(text), ClaimText(), text)
+    def happens(self, what: str, here: Gateway, delay: float) -> None:
+        """Let something happen to a gateway."""
+        if what == "freeze":
+            here.freeze()
+        elif here.is_frozen and what == "thaw":
+            here.thaw()
+        elif what == "kill":
+            here.kill()
+        elif not here.is_frozen and what == "stop":
+            here.stop()
+        elif what == "cut":
+            here.reconnect()
+        else:
+            here.connection.delay = delay
+
+
+class HolderTests(SynchronousTestCase):
+    """What the variable says, and whether a process has ended."""
+
+    def test_value(self) -> None:
+        """A value that is written is read the same; another names no gateway."""
+        me = Holder.of_this_process("1a2b3c4d")
+        self.assertEqual(Holder.parse(str(me)), me)
+        self.assertEqual((me.process, me.place), (os.getpid(), place_of_processes()))
+        self.assertNotEqual(Holder.of_this_process("1a2b3c4d").run, me.run)
+        for value in ("", FREE, "a/b/c/1/2", f"{me}/x", "a/b/c/-1/2/h", "a/b/c/1/2/h\n"):
+            self.assertIsNone(Holder.parse(value), value)
+
+    def test_processes(self) -> None:
+        """A process that runs is there; one that has ended is gone, waited for or not."""
+        self.assertFalse(is_gone(os.getpid()))
+        self.assertFalse(is_gone(1))
+        process = subprocess.Popen([sys.executable, "-S", "-c", ""], stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        process.stdout.read()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        self.assertTrue(is_gone(process.pid))
+        process.communicate()
+        self.assertTrue(is_gone(process.pid))

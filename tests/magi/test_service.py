@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
 from twisted.logger import LogEvent, LogLevel, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
@@ -31,13 +31,13 @@ from pbxrouter.errors import (
     ReplyTimeout,
 )
 from pbxrouter.magi.channel import RENEW_S
-from pbxrouter.magi.service import LOOK_AGAIN_S, RELEASED_S, UNSERVED_S, MagiService
+from pbxrouter.magi.claim import Taken
+from pbxrouter.magi.service import LOOK_AGAIN_S, MAX_THEIRS, MAY_COME_BACK_S, RELEASED_S, MagiService
 from pbxrouter.simulator import SimulatedCall
 from tests.ami_fakes import FakeAMIConnection, lines
 
 UNIQUEID = "1795.7"
 CONTEXT = "pbxrouter-magi"
-APPLICATION = ("Application: AGI", "ApplicationData: agi:async")
 TAMPERED = "MAGI: ignored an AsyncAGIStart that a caller has tampered with"
 
 
@@ -77,41 +77,6 @@ def block(uniqueid: str = UNIQUEID, context: str = CONTEXT, arguments: tuple[str
     return whole.removesuffix(b"\n") + extra + b"\n"
 
 
-class FakeClaim:
-    """A claim that the test holds or not.
-
-    Attributes:
-        is_held: as MagiClaim has it.
-        truth: what Asterisk says when it is asked.
-    """
-
-    def __init__(self) -> None:
-        self.is_held = False
-        self.truth = True
-        self.other = "b on pbx2"
-        self.gained: Callable[[bool], object]
-        self.lost: Callable[[], object]
-        self.released = 0
-
-    def confirm(self) -> Deferred[bool]:
-        """Answer at once."""
-        return succeed(self.is_held and self.truth)
-
-    def release(self) -> None:
-        """Count the releases."""
-        self.released += 1
-
-    def gain(self, goes_on: bool = False) -> None:
-        """Have the calls from now on."""
-        self.is_held = True
-        self.gained(goes_on)
-
-    def lose(self) -> None:
-        """Another gateway has taken them."""
-        self.is_held = False
-        self.lost()
-
-
 class MagiServiceTest(SynchronousTestCase):
     """MagiService on a fake AMI connection; ``serve`` is each test's."""
 
@@ -123,9 +88,7 @@ class MagiServiceTest(SynchronousTestCase):
         self.conversation: Callable[[Channel], Any] | None = None
         self.refusals: list[tuple[str, str, str]] = []
         manager: Any = self.manager
-        self.magi = MagiService(
-            manager, [CONTEXT], self.serve, self.clock, self.watch, self.refused, claim=self.claim_of()
-        )
+        self.magi = MagiService(manager, [CONTEXT], self.serve, self.clock, self.watch, self.refused)
         self.magi.startService()
         self.manager.comes_up()
         self.manager.sent.clear()
@@ -133,10 +96,6 @@ class MagiServiceTest(SynchronousTestCase):
         observer: Any = self.events.append
         globalLogPublisher.addObserver(observer)
         self.addCleanup(globalLogPublisher.removeObserver, observer)
-
-    def claim_of(self) -> Any:
-        """The claim of the service: none, so that there is one gateway."""
-        return None
 
     def refused(self, request: AGIRequest, violation: ProtocolViolation) -> None:
         """Record a refused call: channel, Uniqueid, peer."""
@@ -697,8 +656,8 @@ class LongBlockTests(MagiServiceTest):
         self.assertEqual(request.arguments, ())
 
 
-class WaitingTests(MagiServiceTest):
-    """Calls that began before the gateway."""
+class WaitingTest(MagiServiceTest):
+    """Has calls that wait."""
 
     def told(self, words: str) -> list[str]:
         """The calls of log lines with these words."""
@@ -717,6 +676,10 @@ class WaitingTests(MagiServiceTest):
         for value in ("33", "x", "21", "unknown", "21"):
             if not mark or mark == "asked":
                 self.answer(f"200 result=1 ({value})", uniqueid=uniqueid)
+
+
+class WaitingTests(WaitingTest):
+    """Calls that began before the gateway."""
 
     def test_taken_up(self) -> None:
         """A waiting call in a configured context is asked for its request, and served."""
@@ -969,6 +932,145 @@ class WaitingTests(MagiServiceTest):
         self.assertEqual(len(manager.sent), 1)
 
 
+class FakeClaims:
+    """The claims of a gateway; the test says what it serves.
+
+    Attributes:
+        served: the contexts that it serves as far as it knows.
+        is_confirmed: what Asterisk says of them.
+    """
+
+    def __init__(self) -> None:
+        self.served: set[str] = set()
+        self.is_confirmed = True
+        self.contexts: list[frozenset[str]] = []
+        self.released = 0
+        self.tell: Callable[[str, Taken], object] = lambda context, how: None
+
+    def on_taken(self, tell: Callable[[str, Taken], object]) -> None:
+        """Keep the listener."""
+        self.tell = tell
+
+    def is_served(self, context: str) -> bool:
+        """Whether it serves a context."""
+        return context in self.served
+
+    async def confirm(self, context: str) -> bool:
+        """Whether Asterisk says so, too."""
+        return self.is_confirmed and context in self.served
+
+    def set_contexts(self, contexts: frozenset[str]) -> None:
+        """Note the contexts."""
+        self.contexts.append(contexts)
+
+    async def release(self) -> None:
+        """Note that the calls are left to another gateway."""
+        self.released += 1
+
+    def take(self, how: Taken, context: str = CONTEXT) -> None:
+        """Let the gateway serve a context from now on."""
+        self.served.add(context)
+        self.tell(context, how)
+
+
+class TwoGatewaysTests(WaitingTest):
+    """One of two gateways on an Asterisk."""
+
+    def setUp(self) -> None:
+        """Serve no context yet."""
+        super().setUp()
+        self.manager, self.claims = FakeAMIConnection(), FakeClaims()
+        manager: Any = self.manager
+        claims: Any = self.claims
+        self.magi = MagiService(manager, [CONTEXT], self.serve, self.clock, self.watch, claims=claims)
+        self.magi.startService()
+        self.manager.comes_up()
+
+    def test_stands_by(self) -> None:
+        """While another gateway serves the calls nothing is sent for them, whether they begin or wait."""
+        self.start()
+        self.waiting({})
+        self.look()
+        self.clock.advance(10 * LOOK_AGAIN_S)
+        self.manager.event("Event: MAGIExec", *snapshot(), "Env: x")
+        self.assertEqual((self.manager.sent, self.served, self.magi.open_calls), ([], [], 0))
+
+    def test_serves(self) -> None:
+        """A context that it has taken is served; another is not."""
+        self.claims.take(Taken.WAS_FREE, "another")
+        self.start()
+        self.assertEqual(self.served, [])
+        self.claims.take(Taken.WAS_FREE)
+        self.start()
+        self.assertEqual(len(self.served), 1)
+
+    def test_taken_from_it(self) -> None:
+        """A call is not begun if Asterisk says, when asked, that another gateway serves it by now."""
+        self.claims.take(Taken.WAS_FREE)
+        self.claims.is_confirmed = False
+        self.start()
+        self.waiting({"uniqueid": "9.9"})
+        self.look()
+        self.assertEqual((self.queued(), self.served), ([], []))
+
+    def test_takes_what_waits(self) -> None:
+        """Calls that no gateway served are looked for at once; in applications, too, if the claim was free."""
+        for how, application, found in (
+            (Taken.WAS_FREE, "AGI", 1),
+            (Taken.SHARED, "AGI", 1),
+            (Taken.AGAIN, "AGI", 1),
+            (Taken.WAS_FREE, "Dial", 1),
+            (Taken.SHARED, "Dial", 0),
+            (Taken.AGAIN, "Dial", 0),
+        ):
+            self.setUp()
+            self.waiting({}, application=application)
+            self.claims.take(how)
+            self.assertEqual(self.magi.open_calls, found, (how, application))
+            self.assertEqual(self.queued(), ["NOOP"] * found)
+
+    def test_calls_of_a_silent_gateway(self) -> None:
+        """What a gateway that may come back has begun is left to it for MAY_COME_BACK_S; what it has not is served."""
+        for mark, later in (("routing", True), ("dialling", True), ("asked", False)):
+            self.setUp()
+            self.waiting({})
+            self.claims.take(Taken.SHARED)
+            if later:
+                for _ in range(round(MAY_COME_BACK_S / LOOK_AGAIN_S)):
+                    self.answer("200 result=0", "NOOP")
+                    self.answer(f"200 result=1 ({mark})", "GET VARIABLE PBXROUTER")
+                    self.assertEqual((self.served, self.magi.open_calls, self.queued()), ([], 0, []), mark)
+                    self.look()
+            self.answers("asked" if mark == "routing" else mark)
+            self.assertEqual(len(self.served), 0 if mark == "dialling" else 1, mark)
+            self.magi.stopService()
+
+    def test_calls_of_a_gateway_that_stops(self) -> None:
+        """A call to which another gateway has sent a command is left to it; when that has ended it is as any other."""
+        self.waiting({}, {"uniqueid": "9.9"})
+        self.manager.event("Event: AsyncAGIExec", *snapshot("9.9"), "Result: 200%20result%3D0%0A", "CommandId: x")
+        self.claims.take(Taken.SHARED)
+        self.assertEqual([headers["Channel"] for headers in self.manager.heard("AGI")], [UNIQUEID])
+        self.manager.event("Event: AsyncAGIEnd", *snapshot("9.9"))
+        self.look()
+        self.assertEqual([headers["Channel"] for headers in self.manager.heard("AGI")], ["9.9"])
+
+    def test_remembers_so_many(self) -> None:
+        """Of another gateway's calls the last MAX_THEIRS are remembered."""
+        for number in range(MAX_THEIRS + 1):
+            self.manager.event("Event: AsyncAGIExec", f"Uniqueid: {number}", "CommandId: x")
+        self.waiting({"uniqueid": "0"}, {"uniqueid": "1"})
+        self.claims.take(Taken.SHARED)
+        self.assertEqual([headers["Channel"] for headers in self.manager.heard("AGI")], ["0"])
+
+    def test_leaves(self) -> None:
+        """It leaves the calls to another gateway once it takes no more; other contexts are claimed."""
+        self.magi.set_contexts(["another"])
+        self.assertEqual((self.claims.contexts, self.claims.released), ([frozenset({"another"})], 0))
+        self.magi.refuse_new()
+        self.assertEqual(self.claims.released, 1)
+
+
 class LossTests(MagiServiceTest):
     """Losing the connection, and stopping."""
 
@@ -1187,109 +1289,3 @@ class HistoricalTests(MagiServiceTest):
         self.manager.event("Event: Hangup", *headers)
         self.assertEqual((self.outcomes, self.magi.open_calls), ([ChannelHungUp], 0))
         self.assertEqual([headers["Channel"] for headers in self.manager.heard("Status")], [name])
-
-
-class ClaimedTest(MagiServiceTest):
-    """Several gateways on one Asterisk."""
-
-    def claim_of(self) -> Any:
-        """A claim that is not held yet."""
-        self.claim = FakeClaim()
-        return self.claim
-
-    def listed(self) -> int:
-        """How often the list of channels was asked for since the last call."""
-        return len(self.manager.heard("CoreShowChannels"))
-
-    def test_stands_by(self) -> None:
-        """While another gateway has the calls none is served, looked for or sent a command."""
-        self.start()
-        self.clock.pump([LOOK_AGAIN_S] * 3)
-        self.assertEqual((self.served, self.manager.sent, self.magi.other_gateway), ([], [], "b on pbx2"))
-
-    def test_gained(self) -> None:
-        """When the calls are its own, waiting ones are looked for, and new ones served."""
-        self.claim.gain()
-        self.assertEqual(self.listed(), 1)
-        self.start()
-        self.assertEqual(len(self.served), 1)
-
-    def test_not_true(self) -> None:
-        """A claim that Asterisk contradicts serves no call."""
-        self.claim.gain()
-        self.claim.truth = False
-        self.start()
-        self.assertEqual(self.served, [])
-
-    def test_the_other_stops(self) -> None:
-        """A call that came after the other gateway had stopped taking calls is served; those that it has are left."""
-        self.start(uniqueid="1795.1")
-        self.manager.event("Event: AsyncAGIExec", "Uniqueid: 1795.1", "CommandID: x", "Result: 200%20result%3D0%0A")
-        self.start(uniqueid="1795.2")
-        self.clock.advance(0.6)
-        self.manager.lists["CoreShowChannels"] = [
-            AMIMessage(lines("Event: CoreShowChannel", *snapshot(uniqueid), *APPLICATION)[:-4])
-            for uniqueid in ("1795.1", "1795.2")
-        ]
-        self.claim.gain(goes_on=True)
-        self.assertEqual([call.request.uniqueid for call in self.served], ["1795.2"])
-        self.clock.pump([LOOK_AGAIN_S] * 2)
-        self.assertEqual([call.request.uniqueid for call in self.served], ["1795.2"])
-
-    def test_too_late(self) -> None:
-        """A call that the dialplan has given up meanwhile is not served."""
-        self.start()
-        self.clock.advance(UNSERVED_S + 0.1)
-        self.claim.gain(goes_on=True)
-        self.assertEqual(self.served, [])
-
-    def test_ended_meanwhile(self) -> None:
-        """A call that has left AGI is not served."""
-        self.start()
-        self.manager.event("Event: AsyncAGIEnd", *snapshot())
-        self.claim.gain(goes_on=True)
-        self.assertEqual(self.served, [])
-
-    def test_bounded(self) -> None:
-        """Of the calls that another gateway serves only the last are remembered."""
-        for number in range(1010):
-            self.start(uniqueid=f"1795.{number}")
-        self.claim.gain(goes_on=True)
-        self.assertEqual(len(self.served), 1000)
-        self.assertEqual(self.served[0].request.uniqueid, "1795.10")
-
-    def test_lost(self) -> None:
-        """When another gateway has taken the calls, those in progress end here and nothing more is sent."""
-        self.claim.gain()
-        self.start()
-        self.manager.sent.clear()
-        self.claim.lose()
-        self.assertEqual((self.outcomes, self.magi.open_calls), ([ConnectionClosed], 0))
-        self.clock.pump([LOOK_AGAIN_S] * 3)
-        self.assertEqual(self.listed(), 0)
-
-    def test_lost_without_calls(self) -> None:
-        """What becomes another gateway's is logged if there are calls, and only then."""
-        for calls in (0, 1):
-            self.setUp()
-            self.claim.gain()
-            for number in range(calls):
-                self.start(uniqueid=f"1795.{number}")
-            self.claim.lose()
-            told = [(event["log_format"], event["count"]) for event in self.loud()]
-            self.assertEqual(told, [("MAGI: {count} calls are left to another gateway", 1)] * calls)
-
-    def test_forgotten(self) -> None:
-        """A call that has waited for as long as the dialplan lets it is forgotten when the next one comes."""
-        self.start(uniqueid="1795.1")
-        self.clock.advance(UNSERVED_S)
-        self.start(uniqueid="1795.2")
-        self.clock.rightNow -= 0.1
-        self.claim.gain(goes_on=True)
-        self.assertEqual([call.request.uniqueid for call in self.served], ["1795.2"])
-
-    def test_stops(self) -> None:
-        """A gateway that takes no further call lets another one take them."""
-        self.claim.gain()
-        self.magi.refuse_new()
-        self.assertEqual(self.claim.released, 1)

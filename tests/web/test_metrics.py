@@ -62,6 +62,7 @@ class MetricsTests(SynchronousTestCase):
             refused_calls=lambda: 7,
             examined=self.examined,
             queues=self.queues,
+            standing_by=lambda: {"a": 2, "b": 0},
         )
         text = generate_latest(registry).decode()
         return {family.name: family for family in text_string_to_metric_families(text)}
@@ -115,6 +116,11 @@ class MetricsTests(SynchronousTestCase):
             self.assertEqual(self.value(f"pbxrouter_{name}", asterisk="a"), value, name)
         self.assertEqual(self.value("pbxrouter_calls_started_total", asterisk='b"\\'), 0)
         self.assertEqual(self.value("pbxrouter_calls_refused_total"), 7)
+
+    def test_standby(self) -> None:
+        """Each Asterisk has the number of contexts that another gateway serves."""
+        self.assertEqual(self.value("pbxrouter_magi_standby", asterisk="a"), 2)
+        self.assertEqual(self.value("pbxrouter_magi_standby", asterisk="b"), 0)
 
     def test_queues(self) -> None:
         """Each queue has its length, its age, and what it has set aside and lost."""

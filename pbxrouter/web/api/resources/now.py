@@ -67,6 +67,8 @@ class AsteriskNow(msgspec.Struct, frozen=True):
     ]
     restarts: int
     trouble: SentenceBody | None
+    standing_by: Annotated[int, Meta(description="Dialplan contexts whose calls by agi:async another gateway serves.")]
+    notes: Annotated[list[SentenceBody], Meta(description="What is worth knowing of other gateways on it.")]
 
 
 class DatabaseNow(msgspec.Struct, frozen=True):
@@ -168,7 +170,13 @@ def _health(health: Health) -> HealthNow:
         health.version,
         health.started,
         [
-            item_of(AsteriskNow, asterisk, words=asterisk.sentence.english, trouble=_trouble(asterisk.trouble))
+            item_of(
+                AsteriskNow,
+                asterisk,
+                words=asterisk.sentence.english,
+                trouble=_trouble(asterisk.trouble),
+                notes=[sentence_body(note) for note in asterisk.notes],
+            )
             for asterisk in health.asterisks
         ],
         item_of(DatabaseNow, database, words=database.sentence.english, trouble=_trouble(database.trouble)),

@@ -26,7 +26,7 @@ class NowTests(ApiCase):
         (asterisk,) = said["health"]["asterisks"]
         self.assertEqual((asterisk["name"], asterisk["up"], asterisk["state"]), ("lab", False, "bad"))
         self.assertIn("secret_file", asterisk["trouble"]["words"])
-        self.assertEqual(asterisk["in_sync"], False)
+        self.assertEqual((asterisk["in_sync"], asterisk["standing_by"], asterisk["notes"]), (False, 0, []))
         database = said["health"]["database"]
         self.assertEqual((database["state"], database["has_rules"], database["queued"]), ("good", True, 0))
 

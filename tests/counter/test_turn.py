@@ -1,0 +1,49 @@
+"""Whose turn it is to write the counts: one gateway's on each database, for each Asterisk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbxrouter.counter.turn import FileTurn
+
+
+class FileTurnTests(SynchronousTestCase):
+    """A lock on a file beside the database."""
+
+    def setUp(self) -> None:
+        """Have a directory for a database."""
+        self.folder = Path(self.mktemp()).absolute()
+        self.folder.mkdir()
+
+    def turn(self, asterisk: str = "pbx", database: str = "db") -> FileTurn:
+        """A gateway's turn."""
+        turn = FileTurn(self.folder / database, asterisk)
+        self.addCleanup(turn.leave)
+        return turn
+
+    def test_one_at_a_time(self) -> None:
+        """One gateway has it, however often it asks, until it leaves it."""
+        first, second = self.turn(), self.turn()
+        self.assertEqual((first.take(), first.take(), second.take()), (True, True, False))
+        first.leave()
+        self.assertEqual((second.take(), first.take()), (True, False))
+
+    def test_apart(self) -> None:
+        """Other Asterisks and other databases have turns of their own."""
+        turns = [self.turn(), self.turn("pbx2"), self.turn("pbx", "db2"), self.turn("\udcff")]
+        self.assertEqual([turn.take() for turn in turns], [True] * 4)
+
+    def test_no_file(self) -> None:
+        """Where no file can be locked the counts are written."""
+        (self.folder / "db.counter-real").touch()
+        turn = self.turn()
+        turn.path.symlink_to(self.folder / "db.counter-real")
+        self.assertEqual((turn.take(), self.turn("pbx", "missing/db").take()), (True, True))
+
+    def test_left_twice(self) -> None:
+        """Leaving what one does not have does nothing."""
+        turn = self.turn()
+        turn.leave()
+        self.assertTrue(turn.take())
