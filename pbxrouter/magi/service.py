@@ -361,11 +361,8 @@ class MagiService(Service):
         """Keep the event of a call for the case that the calls become this gateway's in time."""
         now = self._clock.seconds()
         self._unserved[event.get("Uniqueid")] = (now, event)
-        while self._unserved:
-            first = next(iter(self._unserved))
-            if self._unserved[first][0] > now - UNSERVED_S and len(self._unserved) <= MAX_UNSERVED:
-                return
-            del self._unserved[first]
+        while next(iter(self._unserved.values()))[0] <= now - UNSERVED_S or len(self._unserved) > MAX_UNSERVED:
+            del self._unserved[next(iter(self._unserved))]
 
     def _gained(self, goes_on: bool) -> None:
         """Serve the calls from now on: also those that wait since the gateway that had them went."""

@@ -6,11 +6,12 @@ from collections.abc import Iterable
 
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.ami.messages import AMIMessage
 from pbxrouter.errors import ActionFailed, ActionTimeout
-from pbxrouter.magi.claim import CLAIM_VARIABLE, EVERY_S, LEASE_S, SETTLE_S, STALE_S, ClaimText, MagiClaim
+from pbxrouter.magi.claim import CLAIM_VARIABLE, EVERY_S, LEASE_S, SETTLE_S, ClaimText, MagiClaim
 from tests.ami_fakes import FakeAMIConnection
 
 
@@ -132,10 +133,18 @@ class ClaimTests(SynchronousTestCase):
         two = self.gateway("b")
         self.passes(5)
         self.gateways.remove(one)
-        self.passes(STALE_S - 1.5)
-        self.assertEqual(self.holders(), [False])
-        self.passes(1.5 + EVERY_S + SETTLE_S + 0.2)
+        own = ClaimText.parse(self.asterisk.variables[CLAIM_VARIABLE])
+        with capturedLogs() as logs:
+            while ClaimText.parse(self.asterisk.variables[CLAIM_VARIABLE]) == own:
+                self.assertEqual(self.holders(), [False])
+                self.passes(0.1)
+            age_s = self.asterisk.clock.seconds() - own.at_ms / 1000
+            self.assertTrue(2.95 < age_s < 3.75, age_s)
+            self.passes(SETTLE_S + 0.1)
         self.assertEqual((self.holders(), two.told), ([True], ["gained"]))
+        self.assertEqual(
+            [formatEvent(event) for event in logs], ["MAGI lab: serves the calls in agi:async from now on"]
+        )
 
     def test_at_the_same_moment(self) -> None:
         """Of two that start at the same moment one has the calls."""
@@ -193,6 +202,56 @@ class ClaimTests(SynchronousTestCase):
         one.clock.rightNow += LEASE_S
         one.connection.refuses = ActionTimeout("Getvar")
         self.assertFalse(one.confirmed())
+
+    def test_no_answer_to_a_look(self) -> None:
+        """While Asterisk does not answer nothing is told or logged; the claim is renewed as soon as it does."""
+        one = self.gateway("a")
+        self.passes(5)
+        one.connection.refuses = ActionTimeout("Ping")
+        with capturedLogs() as logs:
+            self.passes(10)
+            self.assertEqual((self.holders(), one.told), ([False], ["gained"]))
+            one.connection.refuses = None
+            self.passes(EVERY_S)
+        self.assertEqual((self.holders(), one.told, list(logs)), ([True], ["gained"], []))
+
+    def test_overtaken(self) -> None:
+        """Of two that claim in the same moment it is the other one's if that one wrote last."""
+        one = self.gateway("a")
+        other = ClaimText("b", "5f2a", "pbx2", round(self.asterisk.clock.seconds() * 1000))
+        self.asterisk.variables[CLAIM_VARIABLE] = other.text
+        with capturedLogs() as logs:
+            self.passes(SETTLE_S + 0.1)
+        self.assertEqual((self.holders(), one.told, one.claim.other), ([False], [], "b on pbx2"))
+        self.assertEqual(
+            [formatEvent(event) for event in logs],
+            ["MAGI lab: gateway b on pbx2 serves the calls in agi:async of this Asterisk; this one stands by"],
+        )
+
+    def test_emptied_meanwhile(self) -> None:
+        """A claim that is gone when it is read back is made again."""
+        one = self.gateway("a")
+        self.asterisk.variables[CLAIM_VARIABLE] = ""
+        self.passes(SETTLE_S + 0.1)
+        self.assertEqual((self.holders(), one.told, one.claim.other), ([False], [], ""))
+        self.passes(EVERY_S + SETTLE_S)
+        self.assertEqual((self.holders(), one.told), ([True], ["gained"]))
+
+    def test_stopped_during_a_look(self) -> None:
+        """A gateway that is stopped while it looks claims nothing more."""
+        one = self.gateway("a")
+        one.claim.stopService()
+        self.passes(1)
+        self.asterisk.variables.clear()
+        one.connection.late = []
+        one.claim.startService()
+        stopped: Deferred[object] = one.claim.stopService()
+        self.assertNoResult(stopped)
+        while one.connection.late:
+            one.connection.late.pop(0).callback(None)
+            self.passes(SETTLE_S)
+        self.successResultOf(stopped)
+        self.assertEqual((self.asterisk.variables.get(CLAIM_VARIABLE, ""), one.told), ("", []))
 
     def test_restarted(self) -> None:
         """The next run of the same gateway has the calls at once, also after kill -9."""

@@ -31,7 +31,7 @@ from pbxrouter.errors import (
     ReplyTimeout,
 )
 from pbxrouter.magi.channel import RENEW_S
-from pbxrouter.magi.service import LOOK_AGAIN_S, MAX_UNSERVED, RELEASED_S, UNSERVED_S, MagiService
+from pbxrouter.magi.service import LOOK_AGAIN_S, RELEASED_S, UNSERVED_S, MagiService
 from pbxrouter.simulator import SimulatedCall
 from tests.ami_fakes import FakeAMIConnection, lines
 
@@ -1252,10 +1252,10 @@ class ClaimedTest(MagiServiceTest):
 
     def test_bounded(self) -> None:
         """Of the calls that another gateway serves only the last are remembered."""
-        for number in range(MAX_UNSERVED + 10):
+        for number in range(1010):
             self.start(uniqueid=f"1795.{number}")
         self.claim.gain(goes_on=True)
-        self.assertEqual(len(self.served), MAX_UNSERVED)
+        self.assertEqual(len(self.served), 1000)
         self.assertEqual(self.served[0].request.uniqueid, "1795.10")
 
     def test_lost(self) -> None:
@@ -1267,6 +1267,26 @@ class ClaimedTest(MagiServiceTest):
         self.assertEqual((self.outcomes, self.magi.open_calls), ([ConnectionClosed], 0))
         self.clock.pump([LOOK_AGAIN_S] * 3)
         self.assertEqual(self.listed(), 0)
+
+    def test_lost_without_calls(self) -> None:
+        """What becomes another gateway's is logged if there are calls, and only then."""
+        for calls in (0, 1):
+            self.setUp()
+            self.claim.gain()
+            for number in range(calls):
+                self.start(uniqueid=f"1795.{number}")
+            self.claim.lose()
+            told = [(event["log_format"], event["count"]) for event in self.loud()]
+            self.assertEqual(told, [("MAGI: {count} calls are left to another gateway", 1)] * calls)
+
+    def test_forgotten(self) -> None:
+        """A call that has waited for as long as the dialplan lets it is forgotten when the next one comes."""
+        self.start(uniqueid="1795.1")
+        self.clock.advance(UNSERVED_S)
+        self.start(uniqueid="1795.2")
+        self.clock.rightNow -= 0.1
+        self.claim.gain(goes_on=True)
+        self.assertEqual([call.request.uniqueid for call in self.served], ["1795.2"])
 
     def test_stops(self) -> None:
         """A gateway that takes no further call lets another one take them."""
