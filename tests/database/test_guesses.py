@@ -244,13 +244,13 @@ class BoundsTests(GuessCase):
         self.assertEqual(guesses_module.MAX_KNOWN, 10_000)
 
     def test_unless_it_is_said_a_caller_is_not_known(self) -> None:
-        """During an attack a caller who is not known is locked out by one wrong PIN; one who is known is not."""
+        """During an attack a number that is not known is locked out by one wrong PIN; one that is known is not."""
         mapping = GuessKey("mapping", "1")
         for place in range(60):
             self.guess(GuessKey("endpoint", f"PJSIP/x{place}"), mapping)
-        self.assertIsNone(self.guess(PHONE, mapping).locked_by)
-        self.assertEqual(admit_guess(self.connection, (PHONE, mapping), NOW).locked_by, PHONE)
-        self.assertIsNone(admit_guess(self.connection, (PHONE, mapping), NOW, True).locked_by)
+        self.assertIsNone(self.guess(NUMBER, mapping).locked_by)
+        self.assertEqual(admit_guess(self.connection, (NUMBER, mapping), NOW).locked_by, NUMBER)
+        self.assertIsNone(admit_guess(self.connection, (NUMBER, mapping), NOW, True).locked_by)
 
     def test_not_listed(self) -> None:
         """Known callers and queues are no lock-outs."""
