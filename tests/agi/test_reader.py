@@ -171,6 +171,15 @@ class Floods(SynchronousTestCase):
             reader.feed(first + b"y\n" * (MAX_LINES - 1) + last)
             self.assertIn("more than 1000 lines", str(self.assertRaises(ProtocolViolation, reader.next_event)))
 
+    def test_waiting(self) -> None:
+        """How many bytes belong to an event that is not complete is known."""
+        reader = self.reader()
+        self.assertEqual(reader.waiting, 0)
+        reader.feed(b"HANGUP\n200 res")
+        self.assertIs(reader.next_event(), HangupLine.SEEN)
+        self.assertIsNone(reader.next_event())
+        self.assertEqual(reader.waiting, 7)
+
     def test_hang_ups(self) -> None:
         """A hang-up may be told MAX_HANGUPS times."""
         reader = self.reader()

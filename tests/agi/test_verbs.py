@@ -57,6 +57,19 @@ class Answering(VerbCase):
         """answer sends one command."""
         self.does(verbs.answer(self.channel()), "ANSWER")
 
+    def test_may_be_answered(self) -> None:
+        """A channel that is down or rings is not answered; one that is up, is gone or does not tell may have been."""
+        for text, may_be in (
+            ("200 result=0", False),
+            ("200 result=4", False),
+            ("200 result=6", True),
+            (DEAD, True),
+            ("510 Invalid or unknown command", True),
+        ):
+            verb = verbs.may_be_answered(self.channel({"CHANNEL STATUS": text}))
+            self.assertIs(self.does(verb, "CHANNEL STATUS"), may_be, text)
+        self.fails(verbs.may_be_answered(self.channel({"CHANNEL STATUS": ConnectionClosed()})), ConnectionClosed)
+
     def test_cannot(self) -> None:
         """After a -1 the channel is asked whether the caller hung up; if not, answering failed."""
         line = self.fails(verbs.answer(self.channel({"ANSWER": "200 result=-1"})), ApplicationFailed)

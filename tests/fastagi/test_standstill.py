@@ -360,6 +360,23 @@ class GuardOfFakeTests(SynchronousTestCase):
         self.clock.advance(BEAT_EVERY_S)
         self.assertEqual(self.packets(), [b"."])
 
+    def test_port_while_slow(self) -> None:
+        """A process that does not read gets the port when it does; a port without a descriptor is left alone."""
+        self.guard.startService()
+        self.guard.listen(object())
+        self.guard.deaf()
+        self.assertEqual(self.packets(), [])
+        for number in itertools.count(1):
+            self.guard.hold(number, self.transport)
+            if self.guard.unheld:
+                break
+        self.guard.listen(self.transport.getHandle())  # type: ignore[attr-defined]
+        self.assertFalse(self.guard.has_port)
+        self.assertEqual(len(self.packets()), number - 1)
+        for _ in range(2):
+            self.clock.advance(BEAT_EVERY_S)
+        self.assertTrue(self.guard.has_port)
+
     def test_no_socket(self) -> None:
         """A transport that is no socket's is left alone."""
         self.guard.startService()
