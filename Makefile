@@ -56,8 +56,8 @@ mutants: ready-dev ## Change single places of the core and see which tests notic
 fuzz: ready-dev ## Feed every parser changed inputs until one fails it (SECONDS=600, TARGET="ami config", SEED=1)
 	@$(BIN)/python scripts/fuzz --seconds $(or $(SECONDS),600) $(if $(SEED),--seed $(SEED)) $(TARGET)
 
-chaos: ready-dev ## Break the gateway, AMI and Asterisk under calls of a real Asterisk's phones (ONLY="ami-cut gateway-frozen/magi" SEED=1)
-	@$(BIN)/python scripts/chaos $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only $(ONLY))
+chaos: ready-dev ## Break the gateway, AMI and Asterisk under calls of a real Asterisk's phones (ONLY="ami-cut gateway-frozen/magi" SEED=1 JOBS=3)
+	@$(BIN)/python scripts/chaos $(if $(SEED),--seed $(SEED)) $(if $(JOBS),--jobs $(JOBS)) $(if $(ONLY),--only $(ONLY))
 
 soak: ready ## A million calls through one gateway: memory, descriptors and counts (CALLS=1000000)
 	@$(BIN)/python bench/soak.py -n $(or $(CALLS),1000000)

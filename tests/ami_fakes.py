@@ -84,6 +84,7 @@ class FakeAMIConnection:
 
     def __init__(self) -> None:
         self.is_up = False
+        self.peer = ""
         self.forged_events = 0
         self.sent: list[tuple[str, dict[str, str]]] = []
         self.answers: dict[str, dict[str, str] | ManagerError | None] = {}

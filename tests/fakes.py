@@ -155,7 +155,15 @@ class FakeOwner:
         """No connection has."""
         return False
 
+    def may_keep(self, call: FastAGIProtocol, size: int) -> bool:
+        """There is room."""
+        return True
+
     def may_log(self, matter: str, peer: str) -> bool:
+        """Allow every log line."""
+        return True
+
+    def may_log_forged(self, request: AGIRequest, peer: str) -> bool:
         """Allow every log line."""
         return True
 

@@ -96,7 +96,7 @@ def fill(connection: sqlite3.Connection, token_hash: str) -> None:
     """Write rows into every table of a database with sample rules."""
     now = time.time()
     minute = int(now // 60) * 60
-    calls.add_calls(connection, [a_call(place, began=now - 60 * place) for place in range(40)])
+    calls.add_calls(connection, [a_call(place, began=now - 60 * place) for place in range(12)])
     access.add_token(connection, ACTOR, now, "another", token_hash, list(Scope))
     click_to_dial.add_dial_link(connection, ACTOR, now, LINK, PLACES)
     database.admit_guess(connection, (GuessKey("number", "33"), GuessKey("gateway", "")), now)

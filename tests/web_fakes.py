@@ -6,6 +6,7 @@ Only Asterisk is not there: calls that are asked for are a fake's.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import pathlib
 import re
 import secrets
@@ -22,7 +23,7 @@ from klein import Klein
 from twisted.internet import reactor as the_reactor
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
-from twisted.web.client import Agent, FileBodyProducer, readBody
+from twisted.web.client import Agent, FileBodyProducer, HTTPConnectionPool, readBody
 from twisted.web.http_headers import Headers
 
 from pbxrouter.config.schema import Web
@@ -149,7 +150,7 @@ class Answer:
         """The body as text."""
         return self.body.decode("utf-8")
 
-    @property
+    @functools.cached_property
     def _read(self) -> _Reader:
         reader = _Reader()
         reader.feed(self.html)
@@ -194,13 +195,17 @@ class Answer:
 class WebClient:
     """A client with a browser's behaviour: it keeps cookies, and its forms carry the page's fields.
 
+    Args:
+        pool: for a client of many requests: keeps its connections open; the test closes them in the end.
+
     Attributes:
         cookies: by name, with the path that each is for.
         headers: sent with every request.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, pool: HTTPConnectionPool | None = None) -> None:
         self.url = url
+        self._agent = Agent(reactor, pool=pool)
         self.cookies: dict[str, tuple[str, str]] = {}
         self.headers: dict[str, str] = {"Host": "localhost", "Accept-Language": "en"}
         self._csrf = ""
@@ -216,7 +221,7 @@ class WebClient:
         if mine and not sent.hasHeader("Cookie"):
             sent.setRawHeaders("Cookie", ["; ".join(mine)])
         data = None if body is None else FileBodyProducer(BytesIO(body))
-        response = await Agent(reactor).request(method.encode(), (self.url + path).encode(), sent, data)
+        response = await self._agent.request(method.encode(), (self.url + path).encode(), sent, data)
         answer = Answer(response.code, await _body(response), response.headers)
         for cookie in answer.cookies:
             self._keep(cookie)
@@ -300,6 +305,7 @@ class ConsoleCase(TestCase):
 
     Attributes:
         settings: the part ``[web]``.
+        keeps_connections: whether clients use a connection for many requests.
         past: seconds that have gone by for the console beyond the real ones; see ``wait``.
         clock: the reactor, but for its time, which goes on when it is told.
         app: the console's own routes.
@@ -307,6 +313,7 @@ class ConsoleCase(TestCase):
     """
 
     settings = Web(listen="tcp:0:interface=127.0.0.1")
+    keeps_connections = False
 
     def setUp(self) -> Deferred[None]:  # type: ignore[override]  # trial waits for it
         """Start a server on a free port."""
@@ -342,7 +349,10 @@ class ConsoleCase(TestCase):
         port = reactor.listenTCP(0, BoundedSite(Guarded(self.app.resource(), self.visitors)), interface="127.0.0.1")
         self.addCleanup(port.stopListening)
         self.url = f"http://127.0.0.1:{port.getHost().port}"
-        self.me = WebClient(self.url)
+        self.pool = HTTPConnectionPool(reactor) if self.keeps_connections else None
+        if self.pool is not None:
+            self.addCleanup(self.pool.closeCachedConnections)
+        self.me = self.new_client()
 
     def furnish(self, web: WebContext) -> WebContext:
         """Change the WebContext; for tests to override."""
@@ -355,7 +365,7 @@ class ConsoleCase(TestCase):
 
     def new_client(self) -> WebClient:
         """A new client that is not logged in."""
-        return WebClient(self.url)
+        return WebClient(self.url, self.pool)
 
     async def add_person(self, login: str, role: Role, phone: str = "", language: str = "") -> int:
         """Add a console user with the password PASSWORD; returns the user's id."""

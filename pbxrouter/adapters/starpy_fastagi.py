@@ -209,7 +209,7 @@ class _Protocol(fastagi.FastAGIProtocol):  # type: ignore[misc]
         """End a forged call: mark it and hang it up, without trusting any reply."""
         request = self._reader.request
         violation.peer = self._peer()
-        if request.uniqueid or self._owner.may_log("unknown", violation.peer):
+        if self._owner.may_log_forged(request, violation.peer):
             self._owner.log.warn(
                 "call {uniqueid} from {peer} refused: {error}",
                 uniqueid=log_field(request.uniqueid) if request.uniqueid else "(unknown)",

@@ -85,7 +85,9 @@ def allowed_when_hung_up(line: str) -> bool:
 _KEYED: Final = re.compile(
     r"(?:get data|stream file|control stream file|wait for digit|get option|say |exec read)", re.IGNORECASE
 )
-_GOOD_REPLY: Final = re.compile(r"(?:200 result=|5\d\d[ -](?:Invalid|Command|End|$))")
+_GOOD_REPLY: Final = re.compile(
+    r"200 result=[^\s(]*(?: \(timeout\)| endpos=[0-9]+)?|5[0-9][0-9][ -](?:Invalid|Command|End)?[^0-9]*", re.ASCII
+)
 _KEYED_RESULT: Final = re.compile(r"(?<=result=)(?!(?:-1|0)(?:\s|$))[^\s(]+")
 
 
@@ -93,7 +95,7 @@ def masked_reply(line: str, reply: str) -> str:
     """A reply for people to read: the digits that the caller keyed are starred."""
     if not is_keyed(line):
         return reply
-    return _KEYED_RESULT.sub("***", reply) if _GOOD_REPLY.match(reply) else "***"
+    return _KEYED_RESULT.sub("***", reply) if _GOOD_REPLY.fullmatch(reply) else "***"
 
 
 def is_keyed(line: str) -> bool:

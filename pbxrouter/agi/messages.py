@@ -269,7 +269,10 @@ def genuine_start(block: bytes) -> AGIRequest:
 
 
 def _violation(block: bytes) -> ProtocolViolation:
-    """The exception that describes what is wrong with a block that Asterisk would not write."""
+    """The exception that describes what is wrong with a block that Asterisk would not write.
+
+    A block of which no line is wrong ends too early: with all keys it would have been accepted.
+    """
     position = 0
     for line in block.split(b"\n"):
         key, colon, value = line.partition(b": ")
@@ -284,9 +287,7 @@ def _violation(block: bytes) -> ProtocolViolation:
             position += 1
         elif not _ARGUMENT.fullmatch(line):
             return _out_of_order(line, True)
-    if position < len(_KEYS):
-        return ForgedRequest(f"the opening block ends before {_KEYS[position][0].decode('ascii')}")
-    return ForgedRequest("the opening block is not as Asterisk writes it")
+    return ForgedRequest(f"the opening block ends before {_KEYS[position][0].decode('ascii')}")
 
 
 def _out_of_order(line: bytes, forged: bool) -> ProtocolViolation:

@@ -83,6 +83,11 @@ class AGIReader:
         self._trying = 0
         self._hangups = 0
 
+    @property
+    def waiting(self) -> int:
+        """Number of bytes that belong to an event that is not complete."""
+        return len(self._buffer)
+
     def feed(self, data: bytes) -> None:
         """Append bytes to the buffer."""
         self._buffer += data

@@ -78,7 +78,9 @@ class AMIProtocol(Protocol):
 
     log = Logger()
     transport: ITCPTransport
+    # From connectionMade on:
     _producer: Any  # the transport, as what can be paused
+    _watchdog: Watchdog
 
     def __init__(self, clock: IReactorTime, handlers: dict[bytes, list[EventHandler]]) -> None:
         self._clock = clock
@@ -93,7 +95,6 @@ class AMIProtocol(Protocol):
         self._next_slice: IDelayedCall | None = None
         self._ignored = 0
         self._connected = False
-        self._watchdog: Watchdog | None = None
         self._greeted: Deferred[str] | None = None
         self._why: Sentence | None = None
         self.banner: str | None = None
@@ -112,8 +113,7 @@ class AMIProtocol(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Fail every action in flight."""
         self._connected = self.logged_in = False
-        if self._watchdog is not None:
-            self._watchdog.stop()
+        self._watchdog.stop()
         self._backlog.clear()
         if self._next_slice is not None:
             self._next_slice.cancel()
@@ -141,10 +141,7 @@ class AMIProtocol(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Parse bytes, split anywhere."""
-        watchdog = self._watchdog
-        if watchdog is None:
-            return
-        watchdog.heard()
+        self._watchdog.heard()
         try:
             messages = self._reader.cut(data)
         except ManagerProtocolError as error:
@@ -152,7 +149,7 @@ class AMIProtocol(Protocol):
             return
         if self.banner is None and self._reader.banner is not None:
             self.banner = self._reader.banner
-            watchdog.greeted = True
+            self._watchdog.greeted = True
             if self._greeted is not None:
                 self._greeted.callback(self.banner)
         self._backlog.extend(messages)
@@ -176,7 +173,7 @@ class AMIProtocol(Protocol):
                     self._event_received(AMIMessage(raw))
             else:
                 self._other_received(AMIMessage(raw))
-        if was_paused and self._watchdog is not None:
+        if was_paused:
             self._watchdog.heard()
         if not self._connected:
             backlog.clear()
@@ -329,5 +326,4 @@ class AMIProtocol(Protocol):
                 sentence("Asterisk refuses the login of {user}: {why}", user=ascii(username), why=error)
             ) from None
         self.logged_in = True
-        if self._watchdog is not None:
-            self._watchdog.may_ask = True
+        self._watchdog.may_ask = True

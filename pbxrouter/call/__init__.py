@@ -16,6 +16,7 @@ from pbxrouter.call.pin_guard import PinGuard, PinStatistics
 from pbxrouter.call.proof import CallProofs
 from pbxrouter.call.record import SUCCESSFUL, CallRecord, GatewayOutcome, outcome_kind, outcome_sentence
 from pbxrouter.call.refusals import Refusals
+from pbxrouter.call.repeats import RepeatedCalls
 from pbxrouter.call.reports import Reports
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "PinGuard",
     "PinStatistics",
     "Refusals",
+    "RepeatedCalls",
     "Reports",
     "journal_files",
     "outcome_kind",

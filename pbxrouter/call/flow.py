@@ -32,7 +32,7 @@ from pbxrouter.call.pin_change import PinChanges, wait
 from pbxrouter.call.pin_guard import PinGuard, PinSource
 from pbxrouter.call.proof import CallProofs, Proof
 from pbxrouter.call.record import CallRecord, GatewayOutcome, readable
-from pbxrouter.call.refusals import refusal_note
+from pbxrouter.call.refusals import refusal_note, source_of
 from pbxrouter.drivers import Call, Driver, Outcome
 from pbxrouter.errors import (
     AGIError,
@@ -47,7 +47,7 @@ from pbxrouter.errors import (
     StoreError,
 )
 from pbxrouter.rules import Decision, Facts, RulesEngine, Verdict, normalise_number
-from pbxrouter.security import GuessKey, Standing
+from pbxrouter.security import GuessKey, RateLimit, Standing
 from pbxrouter.text import Sentence, log_field, printable, sentence
 
 PIN_PROMPTS: Final = 3
@@ -60,6 +60,10 @@ MIN_KEY_MS: Final = 1500
 
 _OF_A_DIALLED_PHONE: Final = "DIALEDPEERNUMBER"
 """A variable that Dial() sets on each channel that it makes."""
+REFUSED_LINES: Final = 60
+"""Log lines about calls of one peer that Asterisk does not have, and REFUSED_LINES_A_MINUTE after those."""
+REFUSED_LINES_A_MINUTE: Final = 1.0
+
 _DIALPLAN_NAME: Final = re.compile(r"[A-Za-z][\w.-]*", re.ASCII)
 """An extension that is no number, such as ``s``."""
 
@@ -90,7 +94,7 @@ class _Conversation:
         "endpoint",
         "entry",
         "listed",
-        "locked_out",
+        "locked_by",
         "mark",
         "may_talk",
         "proof",
@@ -103,7 +107,7 @@ class _Conversation:
         self.entry = entry  # in the journal
         self.decision: Decision | None = None
         self.answered = False
-        self.locked_out = False  # a PIN was not checked
+        self.locked_by: GuessKey | None = None  # if a PIN was not checked
         self.mark = ""
         self.endpoint = ""
         self.proof: Proof | None = None
@@ -185,6 +189,7 @@ class CallFlow:
         self._report = report
         self._active_calls = active_calls
         self._conversations: set[_Conversation] = set()
+        self._refused_lines = RateLimit(REFUSED_LINES_A_MINUTE, REFUSED_LINES)
 
     def reconfigure(
         self, drivers: Mapping[str, Driver], prompts: Prompts, trunks: Iterable[str], cdr_field: str = ""
@@ -208,7 +213,7 @@ class CallFlow:
     async def serve(self, channel: Channel) -> None:
         """Serve one call from its beginning to its end. Never fails."""
         began = self._now()
-        note = None
+        note, source = None, ""
         listed = self._active_calls.add(channel.request, began)
         journal = self._journal
         entry = JournalEntry("", began) if journal is None else journal.begin(listed, channel.request)
@@ -226,17 +231,28 @@ class CallFlow:
             outcome = Outcome(GatewayOutcome.HUNG_UP)
         except ProtocolViolation as violation:
             outcome = Outcome(GatewayOutcome.REFUSED)  # the channel has ended the call and logged why
-            note = refusal_note(channel.request, violation)
+            note, source = refusal_note(channel.request, violation), source_of(violation)
         finally:
             self._conversations.discard(call)
             self._active_calls.remove(call.listed)
-        if call.locked_out and outcome.status in (GatewayOutcome.DENIED, GatewayOutcome.HUNG_UP):
+        if call.locked_by is not None and outcome.status in (GatewayOutcome.DENIED, GatewayOutcome.HUNG_UP):
             outcome = Outcome(GatewayOutcome.LOCKED_OUT, hang_up=outcome.hang_up)
+            source = _source_of(call.locked_by)
         if not call.may_talk:
             outcome = replace(outcome, answered_s=0)
         ended = began + self._seconds() - call.began
         self._report(
-            CallRecord(channel.request, call.decision, outcome, entry.began, ended, note, entry.key, talks_before or 0)
+            CallRecord(
+                channel.request,
+                call.decision,
+                outcome,
+                entry.began,
+                ended,
+                note,
+                entry.key,
+                source,
+                talks_before or 0,
+            )
         )
 
     def _talks_so_far(self, call: _Conversation) -> int | None:
@@ -383,27 +399,30 @@ class CallFlow:
         request = call.channel.request
         map_id = undecided.mapping.map_id if undecided.mapping else 0
         attempt = await self._guard.admit(request, map_id, await self._pin_source(call))
-        call.locked_out = call.locked_out or not attempt.is_checked
+        call.locked_by = attempt.ruling.locked_by or call.locked_by
         try:
-            await wait(call.channel, attempt.ruling.delay_s)
-        except ChannelHungUp:  # one who does not wait for the answer is a guesser all the same
-            self._guard.wrong(attempt, request, call.peer, undecided.number)
-            raise
-        decision = await self._engine.decide(facts)  # also when it does not count: it takes the same time
-        if not attempt.is_checked:
-            locked = attempt.ruling.locked_by
-            assert locked is not None
-            decision = replace(
-                undecided,
-                verdict=Verdict.DENY,
-                granted_by=None,
-                trace=(*undecided.trace, _not_checked(locked)),
-                user=None,
-            )
-        if decision.verdict is Verdict.DENY:
-            self._guard.wrong(attempt, request, call.peer, decision.number)
-        else:
-            await self._guard.right(attempt)
+            try:
+                await wait(call.channel, attempt.ruling.delay_s)
+            except ChannelHungUp:  # one who does not wait for the answer is a guesser all the same
+                self._guard.wrong(attempt, request, call.peer, undecided.number)
+                raise
+            decision = await self._engine.decide(facts)  # also when it does not count: it takes the same time
+            if not attempt.is_checked:
+                locked = attempt.ruling.locked_by
+                assert locked is not None
+                decision = replace(
+                    undecided,
+                    verdict=Verdict.DENY,
+                    granted_by=None,
+                    trace=(*undecided.trace, _not_checked(locked)),
+                    user=None,
+                )
+            if decision.verdict is Verdict.DENY:
+                self._guard.wrong(attempt, request, call.peer, decision.number)
+            else:
+                await self._guard.right(attempt)
+        finally:
+            self._guard.give_up(attempt)
         return decision
 
     async def _begin_proof(self, call: _Conversation) -> None:
@@ -425,9 +444,10 @@ class CallFlow:
         return PinSource(endpoint, call.peer, standing, is_phone and endpoint not in self._trunks)
 
     async def _refuse(self, call: _Conversation) -> NoReturn:
-        self.log.warn(
-            "PIN guard: refused a call from {peer}, whose channel Asterisk does not have", peer=log_field(call.peer)
-        )
+        if not self._refused_lines.wait_s(call.peer, self._seconds()):
+            self.log.warn(
+                "PIN guard: refused a call from {peer}, whose channel Asterisk does not have", peer=log_field(call.peer)
+            )
         error = ForgedRequest(
             "no Asterisk of the settings has the channel; one that is not among them needs fastagi.secret_file,"
             " or fastagi.allow"
@@ -480,7 +500,7 @@ class CallFlow:
             return Outcome(GatewayOutcome.HUNG_UP)
         finally:
             if pins is not None and pins.locked_by is not None:
-                call.locked_out = True
+                call.locked_by = pins.locked_by
                 self._set_decision(call, decision.noting(_not_checked(pins.locked_by)))
 
     async def _failed(self, call: _Conversation, error: Exception) -> Outcome:
@@ -586,6 +606,12 @@ def _outcome_of_stop(call: _Conversation, stop: GatewayStopping) -> tuple[Outcom
             "the gateway stopped while {application} ran, which goes on", application=name
         )
     return Outcome(GatewayOutcome.STOPPED), Sentence("the gateway stopped while it talked with the caller")
+
+
+def _source_of(locked_by: GuessKey) -> str:
+    """What locked-out calls are counted by; see CallRecord. On a trunk each guess may have a number of its own."""
+    name = locked_by.name.partition(" ")[0] if locked_by.scope == "trunk" else locked_by.name
+    return f"locked out {locked_by.scope} {name}"
 
 
 def _not_checked(locked_by: GuessKey) -> Sentence:

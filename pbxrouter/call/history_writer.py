@@ -152,6 +152,11 @@ class HistoryWriter(MultiService):
             self.lost += 1
             self._unlogged += 1
 
+    def leave_out(self, record: CallRecord) -> None:
+        """Note that a call is over which the history shall not have, or have later."""
+        if self.journal is not None and record.key:
+            self.journal.written([self.journal.finish(row_of(record))])
+
     async def write(self) -> None:
         """Write the queued calls; those that cannot be written stay queued. Never fails."""
         while self._queue:

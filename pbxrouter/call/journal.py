@@ -309,9 +309,7 @@ class CallJournal:
 
     def _put_in_place(self, segment: Segment, path: Path) -> None:
         os.rename(path.with_name(f"{path.name}.new"), path)
-        old, self._segment = self._segment, segment
-        if old is not None:
-            old.close()
+        self._segment = segment
         self._incomplete = self._unsynced = False
         _sync_directory(path.parent)
 
@@ -338,17 +336,21 @@ class CallJournal:
 
     def _free_path(self) -> Path:
         """A name that no other gateway uses: one that started at the same moment may have taken ours."""
+        trouble: OSError | None = None
         for path in journal_files(self._database):
             try:
                 descriptor = open_to_lock(path)
             except FileNotFoundError:
                 return path
+            except OSError as error:  # no file, or not ours
+                trouble = trouble or error
+                continue
             try:
                 if lock(descriptor) and path == self.path:
                     return path
             finally:
                 os.close(descriptor)
-        raise _no_name_left()
+        raise trouble or _no_name_left()
 
     def _is_large(self, segment: Segment) -> bool:
         return segment.size > max(REWRITE_AT, 2 * self._needed_bytes)

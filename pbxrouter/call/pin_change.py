@@ -89,12 +89,15 @@ class CallerPins:
     async def identify(self, pin: str) -> bool:
         """Find the user of a PIN, counting wrong ones; as drivers.Pins.identify."""
         attempt = await self._attempt()
-        hashed = self._changes.hash_pin(pin)
-        user = await self._run(lambda connection: user_of_pin(connection, hashed))
-        if user is None or not attempt.is_checked:
-            self._wrong(attempt)
-            return False
-        await self._changes.guard.right(attempt)
+        try:
+            hashed = self._changes.hash_pin(pin)
+            user = await self._run(lambda connection: user_of_pin(connection, hashed))
+            if user is None or not attempt.is_checked:
+                self._wrong(attempt)
+                return False
+            await self._changes.guard.right(attempt)
+        finally:
+            self._changes.guard.give_up(attempt)
         self._user, self._old = user, hashed
         return True
 
@@ -105,18 +108,21 @@ class CallerPins:
         user_id, name = self._user
         attempt = await self._attempt()
         hashed, old = self._changes.hash_pin(pin), self._old
-        # Asked for each PIN, so that a weak one takes as long as one that another user has.
-        owner = await self._run(lambda connection: user_of_pin(connection, hashed))
-        if not attempt.is_checked or owner is not None or not _is_acceptable(pin):
-            self._wrong(attempt)
-            return False
-        now = self._changes.now()
         try:
-            await self._run(lambda connection: change_own_pin(connection, now, user_id, old, hashed))
-        except PinError:  # another user has got it just now
-            self._wrong(attempt)
-            return False
-        await self._changes.guard.right(attempt)
+            # Asked for each PIN, so that a weak one takes as long as one that another user has.
+            owner = await self._run(lambda connection: user_of_pin(connection, hashed))
+            if not attempt.is_checked or owner is not None or not _is_acceptable(pin):
+                self._wrong(attempt)
+                return False
+            now = self._changes.now()
+            try:
+                await self._run(lambda connection: change_own_pin(connection, now, user_id, old, hashed))
+            except PinError:  # another user has got it just now
+                self._wrong(attempt)
+                return False
+            await self._changes.guard.right(attempt)
+        finally:
+            self._changes.guard.give_up(attempt)
         await self._changes.reload()
         self._old = hashed
         self.log.info("PINs: {user} has changed the PIN by phone", user=printable(name))
@@ -131,6 +137,9 @@ class CallerPins:
             await wait(self._channel, attempt.ruling.delay_s)
         except ChannelHungUp:
             self._wrong(attempt)
+            raise
+        except BaseException:
+            self._changes.guard.give_up(attempt)
             raise
         return attempt
 

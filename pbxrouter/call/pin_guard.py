@@ -1,7 +1,8 @@
 """The PIN guard: delays and lock-outs after wrong PINs, across calls, ways in, restarts and gateways.
 
 ``admit`` charges a guess before the PIN is checked, so that calls at the same time cannot share one; ``right``
-takes the charge back. State is in the database, which all gateways on it share; while the database is away the
+takes the charge back. A PIN for which there is no guess left while others are being checked waits for those: they may
+prove right. State is in the database, which all gateways on it share; while the database is away the
 guard goes on in memory. A right PIN makes its caller known; such a caller is not held back by what others have done
 under other names. What a caller hears, and after what time, is the same for a right and a wrong PIN while
 locked out.
@@ -11,10 +12,12 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterable
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from pbxrouter.agi import AGIRequest
@@ -67,9 +70,9 @@ class PinSource:
     is_phone: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class PinAttempt:
-    """One PIN that a caller keyed.
+    """One PIN that a caller keyed; to be told to the guard as right or wrong, or else to be given up.
 
     Attributes:
         keys: what its guess is counted by, the caller's first.
@@ -83,6 +86,11 @@ class PinAttempt:
     def is_checked(self) -> bool:
         """Whether the PIN counts; if not, it is treated as wrong."""
         return self.ruling.locked_by is None
+
+    @property
+    def charged(self) -> tuple[GuessKey, ...]:
+        """The keys that its guess is charged to and that may be locked."""
+        return tuple(key for key in charges(self.keys, self.ruling) if key.may_lock)
 
 
 @dataclass(slots=True)
@@ -136,6 +144,10 @@ class PinGuard:
         self._memory: dict[GuessKey, float] = {}
         self._locked: dict[GuessKey, float] = {}
         self._known: dict[GuessKey, None] = {}
+        self._attempts: set[PinAttempt] = set()  # that are being checked
+        self._unfinished: Counter[GuessKey] = Counter()  # how many of them each key was charged for
+        self._ruled_on: Counter[GuessKey] = Counter()  # how many PINs of each key are being ruled on
+        self._waiting: dict[GuessKey, deque[Deferred[bool]]] = {}  # for one of those
         self._admitted = 0
         self.statistics = PinStatistics()
 
@@ -159,28 +171,81 @@ class PinGuard:
             peer=source.peer,
             standing=source.standing,
         )
-        now = self._now()
-        ruling: Ruling | None = None
-        if self._store is not None:
+        attempt = await self._rule(keys, source.is_phone)
+        while (locked := attempt.ruling.locked_by) is not None and self._unfinished[locked] > attempt.ruling.excess:
+            waiting: Deferred[bool] = Deferred()
+            self._waiting.setdefault(locked, deque()).append(waiting)
+            if not await waiting:
+                break
             try:
-                keys, ruling = await self._store.run(lambda connection: _admit(connection, keys, now, source.is_phone))
-            except Exception as error:
-                self.log.warn("PIN guard: the database cannot be used, counting in memory: {error}", error=str(error))
-        moment = self._seconds()
-        if ruling is None:
-            known = source.is_phone or keys[0] in self._known
-            keys = of_known(keys) if known else keys
-            for key in keys:
-                self._remember(key, bounded(key, self._memory.get(key, 0.0), moment))
-            ruling = rule(keys, self._memory, moment, known)
-            if ruling.locked_by is not None:
-                ruling = replace(ruling, locked_until=ruling.locked_until - moment + now)
-        for key in charges(keys, ruling):
-            self._remember(key, charged(key, self._memory.get(key, 0.0), moment))
+                attempt = await self._rule(keys, source.is_phone, again=True)
+            finally:
+                self._finish([locked])
         self._admitted += 1
         if self._admitted % FORGET_EVERY == 0:
             await self.forget()
-        return PinAttempt(keys, ruling)
+        return attempt
+
+    async def _rule(self, keys: tuple[GuessKey, ...], is_phone: bool, *, again: bool = False) -> PinAttempt:
+        """Rule on a PIN, and charge its guess.
+
+        Args:
+            again: whether it was ruled on before, and not checked.
+        """
+        now = self._now()
+        unfinished = self._unfinished + self._ruled_on
+        ruling: Ruling | None = None
+        if self._store is not None:
+            self._ruled_on.update(keys)
+            try:
+                used, ruling = await self._store.run(
+                    lambda connection: _admit(connection, keys, now, is_phone, unfinished, again)
+                )
+            except Exception as error:
+                self.log.warn("PIN guard: the database cannot be used, counting in memory: {error}", error=str(error))
+            finally:
+                self._ruled_on.subtract(keys)
+                self._ruled_on = +self._ruled_on
+        moment = self._seconds()
+        if ruling is None:
+            known = is_phone or keys[0] in self._known
+            used = of_known(keys) if known else keys
+            for key in used:
+                self._remember(key, bounded(key, self._memory.get(key, 0.0), moment))
+            ruling = rule(used, self._memory, moment, known, unfinished)
+            if ruling.locked_by is not None:
+                ruling = replace(ruling, locked_until=ruling.locked_until - moment + now)
+        for key in charges(used, ruling):
+            self._remember(key, charged(key, self._memory.get(key, 0.0), moment))
+        attempt = PinAttempt(used, ruling)
+        if attempt.is_checked:
+            self._attempts.add(attempt)
+            self._unfinished.update(attempt.charged)
+        return attempt
+
+    def give_up(self, attempt: PinAttempt) -> None:
+        """Note that a PIN is no longer being checked; its guess stays charged. Does nothing if that is known."""
+        self._settle(attempt, is_right=False)
+
+    def _settle(self, attempt: PinAttempt, *, is_right: bool) -> None:
+        if attempt in self._attempts:
+            self._attempts.discard(attempt)
+            self._finish(attempt.charged, is_right=is_right)
+
+    def _finish(self, keys: Iterable[GuessKey], *, is_right: bool = False) -> None:
+        """One PIN of each key is no longer being checked: a PIN that waits may have its guess if it was right."""
+        for key in keys:
+            self._unfinished[key] -= 1
+            waiting = self._waiting.get(key)
+            if waiting and is_right:
+                self._unfinished[key] += 1  # until it is ruled on
+                waiting.popleft().callback(True)
+            while waiting and not self._unfinished[key]:
+                waiting.popleft().callback(False)
+            if not waiting:
+                self._waiting.pop(key, None)
+            if not self._unfinished[key]:
+                del self._unfinished[key]
 
     async def right(self, attempt: PinAttempt) -> None:
         """Take back the charge of a right PIN, and remember its caller. Never fails."""
@@ -197,6 +262,7 @@ class PinGuard:
                 await self._store.run(lambda connection: _right(connection, attempt.keys, now))
             except Exception as error:
                 self.log.warn("PIN guard: a right PIN could not be noted: {error}", error=str(error))
+        self._settle(attempt, is_right=True)
 
     def wrong(self, attempt: PinAttempt, request: AGIRequest, peer: str, number: str) -> None:
         """Count and log a wrong PIN, or one that was not checked.
@@ -205,6 +271,7 @@ class PinGuard:
             peer: the address that the call came from.
             number: the dialled number.
         """
+        self.give_up(attempt)
         now = self._now()
         ruling = attempt.ruling
         told = {
@@ -285,12 +352,17 @@ class PinGuard:
 
 
 def _admit(
-    connection: sqlite3.Connection, keys: tuple[GuessKey, ...], now: float, is_phone: bool
+    connection: sqlite3.Connection,
+    keys: tuple[GuessKey, ...],
+    now: float,
+    is_phone: bool,
+    unfinished: Mapping[GuessKey, int],
+    again: bool,
 ) -> tuple[tuple[GuessKey, ...], Ruling]:
     """The keys that count for a caller, and the ruling."""
     known = is_phone or is_known(connection, keys[0], now)
     used = of_known(keys) if known else keys
-    return used, admit_guess(connection, used, now, known)
+    return used, admit_guess(connection, used, now, known, unfinished, again)
 
 
 def _right(connection: sqlite3.Connection, keys: tuple[GuessKey, ...], now: float) -> None:

@@ -18,7 +18,7 @@ from twisted.logger import Logger
 
 from pbxrouter.agi import Channel, verbs
 from pbxrouter.ami import AMIConnection, has_variable
-from pbxrouter.security import Standing, call_mark
+from pbxrouter.security import Standing, call_mark, is_loopback
 
 VARIABLE: Final = "PBXROUTER_PROOF"
 """The channel variable with the random value."""
@@ -60,6 +60,7 @@ class CallProofs:
         self._has_secret = has_secret
         self._allows_others = allows_others
         self._key = key
+        self._home: set[str] = set()  # addresses that AMI was connected to
 
     def reconfigure(self, *, has_secret: bool, allows_others: bool) -> None:
         """Use other settings for the calls that come from now on; see the class's arguments."""
@@ -73,11 +74,16 @@ class CallProofs:
         """
         if self._has_secret or getattr(channel, "is_proven", False) or self._is_simulated(channel):
             return Proof(succeed(Standing.PROVEN))
+        peer = str(getattr(channel, "peer", ""))
         if not self.managers:
-            return Proof(succeed(Standing.UNPROVEN))
+            return Proof(succeed(self._unproven(peer)))
         value = secrets.token_hex(16)
         await verbs.set_variable(channel, VARIABLE, value)
-        return Proof(Deferred.fromCoroutine(self._ask(channel.request.uniqueid, value)))
+        return Proof(Deferred.fromCoroutine(self._ask(channel.request.uniqueid, value, peer)))
+
+    def _unproven(self, peer: str) -> Standing:
+        """What is known of a call when Asterisk cannot be asked: names that another machine tells are its own."""
+        return Standing.UNPROVEN if is_loopback(peer) or peer in self._home else Standing.FOREIGN
 
     def _is_simulated(self, channel: Channel) -> bool:
         request = channel.request
@@ -87,16 +93,18 @@ class CallProofs:
         expected = call_mark(self._key, request.uniqueid, request.channel, request.caller)
         return hmac.compare_digest(mark, expected)
 
-    async def _ask(self, uniqueid: str, value: str) -> Standing:
+    async def _ask(self, uniqueid: str, value: str, peer: str) -> Standing:
+        self._home.update(manager.peer for manager in self.managers if manager.peer)
         try:
             answers = await gatherResults(
-                [Deferred.fromCoroutine(has_variable(manager, uniqueid, VARIABLE, value)) for manager in self.managers]
+                [Deferred.fromCoroutine(has_variable(manager, uniqueid, VARIABLE, value)) for manager in self.managers],
+                consumeErrors=True,  # logged below
             )
         except Exception:
             self.log.failure("PIN guard: asking Asterisk for a channel failed unexpectedly")
-            return Standing.UNPROVEN
+            return self._unproven(peer)
         if True in answers:
             return Standing.PROVEN
         if None in answers or not self.is_complete:
-            return Standing.UNPROVEN
+            return self._unproven(peer)
         return Standing.FOREIGN if self._allows_others else Standing.FORGED

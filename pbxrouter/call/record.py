@@ -130,6 +130,7 @@ class CallRecord:
         ended: when the gateway was done with it, epoch seconds.
         note: a last step for the trace, such as why the call was refused; None if there is nothing to add.
         key: names the call in the journal; ``""`` if it is not there.
+        source: what calls are counted by that brought a guesser or a forger nothing; ``""`` for any other call.
         talks_before: number of talks that the channel had had before, by AMI.
     """
 
@@ -140,4 +141,5 @@ class CallRecord:
     ended: float = field(default=0.0, compare=False)
     note: Sentence | None = field(default=None, compare=False)
     key: str = field(default="", compare=False)
+    source: str = field(default="", compare=False)
     talks_before: int = field(default=0, compare=False)

@@ -57,7 +57,8 @@ class Refusals:
         if request.uniqueid:
             now = self._now()
             note = refusal_note(request, violation)
-            self._report(CallRecord(request, None, Outcome(GatewayOutcome.REFUSED), now, now, note))
+            refused = Outcome(GatewayOutcome.REFUSED)
+            self._report(CallRecord(request, None, refused, now, now, note, source=source_of(violation)))
         else:
             self._count(request, violation.peer)
 
@@ -92,6 +93,11 @@ class Refusals:
             )
             text = f"{len(recent)} calls refused as forged within {ALARM_S / 60:.0f} minutes"
             self._raise_alarm(Alarm("forged-calls", text, told))
+
+
+def source_of(violation: ProtocolViolation) -> str:
+    """What refused calls are counted by; see CallRecord."""
+    return f"refused by {violation.peer}"
 
 
 def refusal_note(request: AGIRequest, violation: ProtocolViolation) -> Sentence:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 from pbxrouter.database.audit import Actor, note
@@ -72,7 +73,12 @@ class LockoutFigures:
 
 
 def admit_guess(
-    connection: sqlite3.Connection, keys: tuple[GuessKey, ...], now: float, is_known: bool = False
+    connection: sqlite3.Connection,
+    keys: tuple[GuessKey, ...],
+    now: float,
+    is_known: bool = False,
+    unfinished: Mapping[GuessKey, int] = MappingProxyType({}),
+    again: bool = False,
 ) -> Ruling:
     """Rule on a call's next PIN, and charge a guess to each of its keys in the same transaction.
 
@@ -81,22 +87,25 @@ def admit_guess(
 
     Args:
         is_known: whether the caller is known; see ``rule``.
+        unfinished: see ``rule``.
+        again: whether the same PIN was counted as not checked before, which then is taken back.
 
     Raises:
         StoreError: the database cannot be written now.
     """
     with transaction(connection, outlasts_power=False):
         forgiven_at = {key: bounded(key, _times(connection, key, now)[0], now) for key in keys}
-        ruling = rule(keys, forgiven_at, now, is_known)
+        ruling = rule(keys, forgiven_at, now, is_known, unfinished)
         locked = ruling.locked_by is not None
         for key in charges(keys, ruling) or keys:
             connection.execute(
                 "INSERT INTO pin_guesses (scope, name, forgiven_at, wrong, unchecked, last_at)"
                 " VALUES (:scope, :name, :forgiven_at, :wrong, :unchecked, :now)"
                 " ON CONFLICT (scope, name) DO UPDATE SET forgiven_at = excluded.forgiven_at,"
-                " wrong = wrong + excluded.wrong, unchecked = unchecked + excluded.unchecked,"
+                " wrong = wrong + excluded.wrong, unchecked = max(0, unchecked + excluded.unchecked - :again),"
                 " last_at = excluded.last_at",
                 {
+                    "again": int(again),
                     "scope": key.scope,
                     "name": _storable(key.name),
                     "forgiven_at": forgiven_at[key] if locked else charged(key, forgiven_at[key], now),
@@ -272,9 +281,10 @@ _FORGIVEN_AT: Final = "CASE WHEN last_at > :now THEN :now + forgiven_at - last_a
 """If the last guess lies in the future, the clock was set back since: what was open then is open from now on."""
 _IS_LOCKED: Final = (
     f"{_FORGIVEN_AT} - :now > CASE scope WHEN 'mapping' THEN :mapping WHEN 'gateway' THEN :gateway"
-    " WHEN 'peer' THEN :peer ELSE iif(EXISTS (SELECT 1 FROM pin_guesses AS callers WHERE callers.scope = 'known'"
+    " WHEN 'peer' THEN :peer WHEN 'endpoint' THEN :endpoint"
+    " ELSE iif(EXISTS (SELECT 1 FROM pin_guesses AS callers WHERE callers.scope = 'known'"
     f" AND callers.name = pin_guesses.scope || ' ' || pin_guesses.name AND callers.last_at > :now - {KNOWN_S}),"
-    " :known, :caller) END"
+    " :known, :number) END"
 )
 
 

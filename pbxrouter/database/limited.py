@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.python.failure import Failure
 
 from pbxrouter.database.store import Database
 from pbxrouter.errors import StoreError
@@ -40,11 +39,9 @@ class LimitedDatabase:
                 raise given_up[0]
             return work(connection)
 
-        def give_up(result: Any, timeout: float) -> Any:
-            if isinstance(result, Failure) and result.check(CancelledError):
-                why = sentence("the database did not answer within {seconds} s", seconds=f"{timeout:g}")
-                given_up.append(StoreError(why))
-                raise given_up[0]
-            return result
+        def give_up(_: object, timeout: float) -> T:
+            why = sentence("the database did not answer within {seconds} s", seconds=f"{timeout:g}")
+            given_up.append(StoreError(why))
+            raise given_up[0]
 
         return self._database.run(unless_given_up).addTimeout(self._seconds, self._clock, give_up)

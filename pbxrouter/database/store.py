@@ -314,10 +314,11 @@ class Store:
 
     def _close_for_other(self) -> None:
         """Close the connection in another store's thread; the own thread forgets it before its next work."""
-        if self._connection is not None:
-            with contextlib.suppress(sqlite3.Error):
-                self._connection.close()
-            self._is_closed_by_other = True
+        connection = self._connection
+        assert connection is not None  # see _leave_if_changed
+        with contextlib.suppress(sqlite3.Error):
+            connection.close()
+        self._is_closed_by_other = True
 
     def _opened(self, connection: sqlite3.Connection) -> None:
         database.prepare(connection, self._path, self._upgraded)

@@ -5,6 +5,7 @@ docs/transfers.md tells what each of them opens. Settings of endpoints are read 
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Collection, Iterable
 from typing import Final
@@ -39,7 +40,7 @@ def letters(options: str) -> set[str]:
 
 
 def check_options(config: Config, area: Sentence) -> Iterable[Finding]:
-    """Name the options of ``dial.options`` by which parties forward calls."""
+    """Name the settings under ``[dial]`` by which parties forward calls."""
     found = letters(config.dial.options) & _FORWARDS
     if found:
         yield unknown(
@@ -50,6 +51,15 @@ def check_options(config: Config, area: Sentence) -> Iterable[Finding]:
                 options=", ".join(sorted(found)),
             ),
             sentence("docs/transfers.md tells whom each option lets do what; leave out what is not wanted"),
+        )
+    if config.dial.forwarding:
+        yield unknown(
+            area,
+            Sentence(
+                "forwarding = true: a called phone that forwards by SIP 302 can name a channel, such as "
+                "Local/600@outside or PJSIP/600@trunk, which Asterisk calls past the dialplan and the gateway"
+            ),
+            Sentence("set forwarding = false under [dial], unless all called phones are trusted (docs/transfers.md)"),
         )
 
 
@@ -117,8 +127,8 @@ def _dials(lines: Iterable[AMIMessage], config: Config, area: Sentence) -> tuple
 
 async def _endpoints(probe: AsteriskProbe, config: Config, area: Sentence, endpoints: Iterable[str]) -> list[Finding]:
     """Read the settings of PJSIP endpoints."""
-    asked = await _listed(probe)
-    names = dict.fromkeys(name.partition("/")[0] for name in asked)
+    listed = await _listed(probe)
+    names = dict.fromkeys(name.partition("/")[0] for name in listed or ())
     for endpoint in endpoints:
         technology, _, name = endpoint.partition("/")
         if technology.lower() == "pjsip" and re.fullmatch(r"[^@/,(){}$]+", name):
@@ -203,16 +213,37 @@ async def _endpoints(probe: AsteriskProbe, config: Config, area: Sentence, endpo
         )
     if not findings:
         findings.append(ok(area, sentence("{count} PJSIP endpoints forward by the dialplan only", count=known)))
+    if listed is None:
+        findings.append(
+            unknown(
+                area,
+                sentence(
+                    "only the {count} PJSIP endpoints that settings, rules and dialplan name were looked at: the AMI "
+                    "user cannot list all",
+                    count=known,
+                ),
+                Sentence(
+                    "load res_manager_devicestate.so in Asterisk, or type there: pjsip show endpoints; each must have "
+                    "redirect_method = user, callerid, and trust_id_inbound = no"
+                ),
+            )
+        )
     return findings
 
 
-async def _listed(probe: AsteriskProbe) -> list[str]:
-    """The names of all PJSIP endpoints, if the user may list them: that needs the class system."""
-    try:
+async def _listed(probe: AsteriskProbe) -> list[str] | None:
+    """The names of all PJSIP endpoints; None if the user may not list them.
+
+    PJSIPShowEndpoints needs the class system, which the gateway's user should not have; DeviceStateList needs call or
+    reporting, and the module res_manager_devicestate.
+    """
+    with contextlib.suppress(ActionFailed):
         items = await probe.protocol.action_list("PJSIPShowEndpoints")
-    except ActionFailed:
-        return []
-    return [item.get("ObjectName") for item in items if item.get("ObjectName")]
+        return [item.get("ObjectName") for item in items if item.get("ObjectName")]
+    with contextlib.suppress(ActionFailed):
+        devices = [item.get("Device") for item in await probe.protocol.action_list("DeviceStateList")]
+        return [device.partition("/")[2] for device in devices if device.startswith("PJSIP/")] or None
+    return None
 
 
 def _named(places: Iterable[str]) -> str:

@@ -4,13 +4,13 @@
 the number is put behind it), or a template with ``{number}`` and ``{caller}``
 (``PJSIP/{number}@trunk``); several, joined by ``&``, ring together. ``[technologies]``
 in the configuration says what a technology is called on this Asterisk. A called phone cannot
-forward the call, unless ``[dial] forwarding`` allows it.
+forward the call, unless ``[dial] forwarding`` allows it; who is called outside never can.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final
 
 from pbxrouter.agi import verbs
@@ -32,13 +32,17 @@ class Dial:
     def __init__(self, config: Config) -> None:
         self._dial = config.dial
         self._options = dial_options(config.dial.options, config.dial.forwarding)
+        self._options_outside = dial_options(config.dial.options, forwarding=False)
+        self._trunks = frozenset(trunk.lower() for trunk in config.trunks)
         self._technologies = config.technologies
 
     async def run(self, call: Call) -> Outcome:
         """Dial; returns DIALSTATUS, cause and seconds of talk."""
         target = dial_string(call.data, call.number, call.caller, self._technologies)
+        is_outside = any(goes_outside(part, self._trunks) for part in target.split("&"))
+        options = self._options_outside if is_outside else self._options
         talk_is_known = await self._tells_talk(call, target)
-        result = await verbs.dial(call.channel, target, self._dial.timeout, self._options)
+        result = await verbs.dial(call.channel, target, self._dial.timeout, options)
         if result.status == "ANSWER":
             return Outcome(result.status, result.cause, result.answered_s if talk_is_known else None)
         return Outcome(result.status, result.cause, 0)
@@ -58,6 +62,19 @@ def dial_options(options: str, forwarding: bool) -> str:
     if forwarding or IGNORE_FORWARDING in _ARGUMENT.sub("", options):
         return options
     return f"{options}{IGNORE_FORWARDING}"
+
+
+def goes_outside(target: str, trunks: Collection[str]) -> bool:
+    """Whether a target of Dial() leads outside: a trunk, or a number at an endpoint, as in ``PJSIP/600@provider``.
+
+    A Local channel does not: where its calls go is the dialplan's matter.
+
+    Args:
+        trunks: such as ``pjsip/provider``, in lower case.
+    """
+    technology, _, rest = target.lower().partition("/")
+    endpoint, slash, _ = rest.partition("/")
+    return technology != "local" and ("@" in rest or bool(slash) or f"{technology}/{endpoint}" in trunks)
 
 
 def dial_string(data: str, number: str, caller: str | None, technologies: Mapping[str, str]) -> str:

@@ -16,11 +16,13 @@ from twisted.logger import Logger
 
 from pbxrouter.agi import AGIRequest, encode
 from pbxrouter.net import LIMIT_REASONS, Bounds, ConnectionLimits, ConnectionSlot, waited_s
-from pbxrouter.security import Network, is_within, network_of
+from pbxrouter.security import Network, RateLimit, is_within, network_of
 
 _UNBOUNDED: Final = Bounds(sys.maxsize, sys.maxsize, sys.maxsize, sys.maxsize)
 LOG_EVERY_S: Final = 60.0
 """Seconds between two log lines about the same peer."""
+FORGED_LINES: Final = 60
+"""Log lines about forged calls of one peer, and one a minute after those."""
 UNIX_SOCKET: Final = "a Unix socket"
 """What the log calls a peer that has no address."""
 MAX_PEERS: Final = 1024
@@ -88,6 +90,7 @@ class Admission:
             lambda: {network_of(address) for address in trusted()},
         )
         self._logged: dict[tuple[str, str], float] = {}
+        self._forged_lines = RateLimit(60 / LOG_EVERY_S, FORGED_LINES)
 
     def reconfigure(self, allow: Sequence[Network], secret: str, bounds: Bounds, reserve: int) -> None:
         """Use other settings for the connections and calls that come from now on; see the class's arguments."""
@@ -139,6 +142,10 @@ class Admission:
         self.refused[reason] += 1
         if self.may_log(reason, peer):
             self.log.warn(line, peer=peer or UNIX_SOCKET)
+
+    def may_log_forged(self, peer: str) -> bool:
+        """Whether a line about a forged call of this peer may be logged now: FORGED_LINES, and then one a minute."""
+        return not self._forged_lines.wait_s(network_of(peer), self._clock.seconds())
 
     def may_log(self, matter: str, peer: str) -> bool:
         """Whether a line about this peer may be logged now: one a minute for each matter.

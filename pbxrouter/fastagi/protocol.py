@@ -80,6 +80,8 @@ HANGUP_GRACE_S: Final = 0.25
 """Seconds for the HANGUP line that follows a ``-1``."""
 ENDING_TIMEOUT_S: Final = 5.0
 """Seconds for the last reply on a dead channel, and for the peer to read the last bytes."""
+LONG_OPENING: Final = 1 << 16
+"""Bytes of an incomplete opening block from which on all of them share a bound; Asterisk's have a few thousand."""
 SETTLE_S: Final = 0.005
 """Seconds for which the first reply is held: forged lines came before it or come right behind it."""
 
@@ -106,8 +108,14 @@ class CallOwner(Interface):
     def has_waited_too_long(self, transport: ITransport) -> bool:
         """Whether a new connection has waited so long that it gets no slot; it is counted."""
 
+    def may_keep(self, call: FastAGIProtocol, size: int) -> bool:
+        """Whether there is room for so many bytes of an incomplete opening block; they are counted until it is over."""
+
     def may_log(self, matter: str, peer: str) -> bool:
         """Whether a line about a connection without a call may be logged: peers can open thousands a second."""
+
+    def may_log_forged(self, request: AGIRequest, peer: str) -> bool:
+        """Whether a line about a connection that was refused as forged may be logged."""
 
     def closed(self, call: FastAGIProtocol) -> None:
         """Note that a connection is gone."""
@@ -264,6 +272,22 @@ class FastAGIProtocol(Protocol):
                     return
         except ProtocolViolation as error:
             self._refuse(error)
+        else:
+            if self.state is State.OPENING and reader.waiting > LONG_OPENING:
+                self._long_opening(reader.waiting)
+
+    def _long_opening(self, size: int) -> None:
+        """Turn the connection away if there is no room for its opening block."""
+        if self._owner.may_keep(self, size):
+            return
+        if self._owner.may_log("openings", self.peer):
+            self.log.warn(
+                "FastAGI: a connection from {peer} is turned away: it has sent {size} bytes of an opening block, "
+                "and others as much",
+                peer=self.peer,
+                size=size,
+            )
+        self.turn_away()
 
     def _line_received(self, command: str, line: bytes) -> None:
         if self._owner.watch.active:
@@ -333,7 +357,7 @@ class FastAGIProtocol(Protocol):
         """End a forged call: mark it and hang it up, without trusting any reply."""
         request = self._reader.request
         error.peer = self.peer
-        if request.uniqueid or self._owner.may_log("unknown", error.peer):
+        if self._owner.may_log_forged(request, error.peer):
             self.log.warn(
                 "call {uniqueid} from {peer} refused: {error}",
                 uniqueid=log_field(request.uniqueid) if request.uniqueid else "(unknown)",
@@ -344,10 +368,10 @@ class FastAGIProtocol(Protocol):
             self._owner.refused(request, error)
         self._violation = error
         asked = self.state in (State.ASKED, State.DEAD_ASKED)
-        if self._move(Event.VIOLATION) is State.REFUSING:
-            self._timer.clear()
-            self._finish(error)
-            self._ending = ForgedCallEnding(self._send, lambda: self._close(Event.REFUSED), self._owner.clock, asked)
+        self._move(Event.VIOLATION)
+        self._timer.clear()
+        self._finish(error)
+        self._ending = ForgedCallEnding(self._send, lambda: self._close(Event.REFUSED), self._owner.clock, asked)
 
     # --- to Asterisk ---
 
@@ -412,9 +436,10 @@ class FastAGIProtocol(Protocol):
         error = ReplyTimeout(f"Asterisk did not reply to {name}")
         if self.state is not State.ASKED:
             self._close(Event.TIMEOUT, error)
-        elif self._move(Event.TIMEOUT) is State.REFUSING:
-            self._finish(error)
-            self._tell_busy()
+            return
+        self._move(Event.TIMEOUT)
+        self._finish(error)
+        self._tell_busy()
 
     @property
     def peer(self) -> str:

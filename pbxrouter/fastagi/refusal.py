@@ -1,7 +1,7 @@
 """Ends a call that is not served: marks it, and hangs a forged one up, without trusting any reply.
 
 What such a call still sends is not parsed. The next command is sent when anything that looks like a reply has come,
-or after a second.
+or after a second; one that sends without end is closed at once.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ DRAIN_S: Final = 0.1
 """Seconds to read what Asterisk is still writing: closing with unread bytes would lose the commands sent."""
 STEP_S: Final = 1.0
 """Seconds for each reply."""
+MAX_REST: Final = 1 << 20
+"""Bytes that may still come; a peer that sends more is not Asterisk, and is closed."""
 
 FORGED: Final = (b"SET VARIABLE PBXROUTER refused\n", b"HANGUP\n")
 """What ends a forged call."""
@@ -50,6 +52,7 @@ class ForgedCallEnding:
         self._done = done
         self._commands = iter(commands)
         self._draining = not asked
+        self._room = MAX_REST
         self._timer = Timer(clock)
         if asked or drain_s:
             self._timer.set(STEP_S if asked else drain_s, self._next)
@@ -58,7 +61,11 @@ class ForgedCallEnding:
 
     def data_received(self, data: bytes) -> None:
         """Take bytes as they come."""
-        if not self._draining and _LOOKS_LIKE_REPLY.search(data):
+        self._room -= len(data)
+        if self._room < 0:
+            self.stop()
+            self._done()
+        elif not self._draining and _LOOKS_LIKE_REPLY.search(data):
             self._next()
 
     def hurry(self) -> None:

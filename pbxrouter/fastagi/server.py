@@ -18,6 +18,8 @@ from pbxrouter.fastagi.protocol import FastAGIProtocol
 from pbxrouter.fastagi.standstill import StandstillGuard
 from pbxrouter.net import ConnectionSlot
 
+MAX_OPENINGS: Final = 32 << 20
+"""Bytes that all long opening blocks together may have while they are not complete."""
 DRAIN_TIMEOUT_S: Final = 3.0
 """Seconds for which a stop waits for commands in progress; a Dial goes on in Asterisk without us.
 
@@ -77,6 +79,7 @@ class FastAGIFactory(ServerFactory):
         self._calls: set[FastAGIProtocol] = set()
         self._slots: dict[FastAGIProtocol, ConnectionSlot] = {}
         self._turned_away: dict[FastAGIProtocol, None] = {}  # the oldest first
+        self._openings: dict[FastAGIProtocol, int] = {}  # the bytes of long opening blocks that are not complete
         self.served = 0
         self.last_call: float | None = None
         self.draining = False
@@ -120,18 +123,30 @@ class FastAGIFactory(ServerFactory):
     def opened(self, call: FastAGIProtocol) -> None:
         """Note a new connection."""
         self._calls.add(call)
+        if self._guard is not None:
+            self._guard.hold(call, call.transport)
 
     def has_waited_too_long(self, transport: ITransport) -> bool:
         """Whether a new connection has waited so long that it gets no slot; it is counted. See Admission."""
         return self.admission.has_waited_too_long(transport)
 
+    def may_keep(self, call: FastAGIProtocol, size: int) -> bool:
+        """Whether there is room for so many bytes of an incomplete opening block; they are counted until it is over."""
+        self._openings[call] = size
+        return sum(self._openings.values()) <= MAX_OPENINGS
+
     def may_log(self, matter: str, peer: str) -> bool:
         """Whether a line about a connection without a call may be logged; see Admission."""
         return self.admission.may_log(matter, peer)
 
+    def may_log_forged(self, request: AGIRequest, peer: str) -> bool:
+        """Whether a line about a connection that was refused as forged may be logged; see Admission."""
+        return self.admission.may_log_forged(peer) if request.uniqueid else self.may_log("unknown", peer)
+
     def closed(self, call: FastAGIProtocol) -> None:
         """Note that a connection is gone."""
         self._calls.discard(call)
+        self._openings.pop(call, None)
         self._turned_away.pop(call, None)
         if self._guard is not None:
             self._guard.drop(call)
@@ -151,14 +166,13 @@ class FastAGIFactory(ServerFactory):
         """
         if call in self._slots:
             self._slots[call].busy()
+        self._openings.pop(call, None)
         if not self.admission.knows_secret(call.request, call.peer):
             call.close()
             return
         if call.request.is_probe:
             self._answer_probe(call)
             return
-        if self._guard is not None:
-            self._guard.hold(call, call.transport)
         self.served += 1
         self.last_call = self._now()
         conversation = Deferred.fromCoroutine(self._serve(call))

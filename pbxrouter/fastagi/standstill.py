@@ -8,7 +8,7 @@ import sys
 from typing import Any, Final
 
 from twisted.application.service import MultiService
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ProcessDone
 from twisted.internet.interfaces import IReactorProcess
 from twisted.internet.protocol import ProcessProtocol
@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pbxrouter.fastagi import standstill_process
-from pbxrouter.fastagi.standstill_process import BEAT, DROP, HOLD
+from pbxrouter.fastagi.standstill_process import BEAT, DEAF, DROP, HOLD, LISTEN
 from pbxrouter.net import Timer, every
 
 BEAT_EVERY_S: Final = 0.3
@@ -28,9 +28,12 @@ _GATEWAY: Final = 3
 
 
 class StandstillGuard(MultiService):
-    """Passes calls' connections to the process beside the gateway, and tells it that the gateway lives.
+    """Passes the port and connections to the process beside the gateway, and tells it that the gateway lives.
 
     Without a reactor that starts processes it does nothing.
+
+    Attributes:
+        has_port: whether the process has the port.
     """
 
     log = Logger()
@@ -43,8 +46,10 @@ class StandstillGuard(MultiService):
         self._held: dict[object, tuple[int, Any]] = {}  # what the process calls a call's transport, and that
         self._unheld: dict[object, Any] = {}  # transports that are still to be passed on
         self._unsent: list[bytes] = []
+        self._port: Any = None
+        self.has_port = False
         self._restart = Timer(reactor)
-        self._ended: Deferred[None] | None = None
+        self._ended: Deferred[None] = succeed(None)  # fires when the process, if one runs, has ended
         every(BEAT_EVERY_S, self._beat, reactor, self)
 
     @property
@@ -72,8 +77,30 @@ class StandstillGuard(MultiService):
     async def _stop(self, parts: Deferred[Any]) -> None:
         await parts
         self._close()
-        if self._ended is not None:
-            await self._ended
+        await self._ended
+
+    # --- the port ---
+
+    def listen(self, port: Any) -> None:
+        """Have the calls that wait at a port turned away while the gateway stands still."""
+        if hasattr(port, "fileno"):
+            self._port, self.has_port = port, False
+            self._pass_on_port()
+
+    def deaf(self) -> None:
+        """The port is closed: it must not be open in the process, or calls would wait at it."""
+        if self.has_port:
+            self._unsent.append(DEAF)
+            self._send()
+        self._port, self.has_port = None, False
+
+    def _pass_on_port(self) -> None:
+        if self._socket is not None and self._port is not None and not self.has_port:
+            try:
+                socket.send_fds(self._socket, [LISTEN], [self._port.fileno()])
+            except OSError:  # the next beat tries again
+                return
+            self.has_port = True
 
     # --- the calls ---
 
@@ -118,6 +145,7 @@ class StandstillGuard(MultiService):
             self._send()
             if self._unsent[-1:] == [BEAT]:  # it is slow: the next beat is as good
                 del self._unsent[-1]
+            self._pass_on_port()
             self._pass_on()
 
     # --- the process ---
@@ -153,6 +181,7 @@ class StandstillGuard(MultiService):
         ours, self._socket = self._socket, None
         self._unheld.update((call, transport) for call, (_, transport) in self._held.items())  # for the next process
         self._held.clear()
+        self.has_port = False
         self._unsent.clear()
         if ours is not None:
             ours.close()
@@ -160,9 +189,7 @@ class StandstillGuard(MultiService):
     def process_ended(self, reason: Failure) -> None:
         """The process has ended."""
         self._close()
-        if self._ended is not None:
-            self._ended.callback(None)
-            self._ended = None
+        self._ended.callback(None)
         if self.running:
             if not reason.check(ProcessDone):
                 self.log.error("FastAGI: the process beside the gateway has ended: {why}", why=reason.getErrorMessage())

@@ -3,11 +3,14 @@
 Asterisk waits without limit for the next command of a FastAGI server, also for one that was stopped (SIGSTOP) or
 whose reactor hangs: the kernel keeps its connections. This process holds a copy of each call's connection. When no
 sign of life has come from the gateway for STILL_S, it shuts them down: Asterisk ends the runs of AGI(), as if the
-gateway had been killed, and the dialplan goes on.
+gateway had been killed, and the dialplan goes on. So does a call whose connection the kernel has accepted and the
+gateway has not: this process accepts it from then on, and closes it as soon as it has told of a call. One that only
+asks whether the gateway is alive is left without an answer, for the dialplan gives it up by itself.
 
 Started by ``pbxrouter.fastagi.standstill``, by the file's name, with the standard library alone. Each message of the
-gateway is one packet: ``hold NUMBER`` with a descriptor, ``drop NUMBER``, or a beat, which is empty but for a dot.
-The end of the socket is the end of the gateway.
+gateway is one packet: ``listen`` with the descriptor of its port, ``deaf`` when it closes it, ``hold NUMBER`` with that
+of a connection, ``drop NUMBER``, or a beat, which is empty but for a dot. The end of the socket is the end of the
+gateway.
 """
 
 from __future__ import annotations
@@ -27,7 +30,13 @@ LOOK_EVERY_S = 0.2
 STALLED_S = 0.6
 """Seconds by which a look may be late before this process counts as stopped itself, together with the gateway."""
 MAX_PACKET = 64
-HOLD, DROP, BEAT = b"hold", b"drop", b"."
+LISTEN, DEAF, HOLD, DROP, BEAT = b"listen", b"deaf", b"hold", b"drop", b"."
+MOST_WAITING = 512
+"""Connections without a call that are kept; of more the oldest are closed."""
+MOST_OPENING = 1 << 14
+"""Bytes of an opening block that are read; it is closed then."""
+PROBE = b"\nagi_arg_1: alive\n"
+"""What an opening block has that only asks whether the gateway is alive."""
 
 
 class Watch:
@@ -36,6 +45,9 @@ class Watch:
     Args:
         gateway: the socket to the gateway.
         now: a clock that is never set.
+
+    Attributes:
+        most_waiting: connections without a call that are kept.
     """
 
     def __init__(self, gateway: socket.socket, now: Callable[[], float] = time.monotonic) -> None:
@@ -43,7 +55,15 @@ class Watch:
         self._now = now
         self._heard = self._looked = now()
         self._held: dict[bytes, int] = {}
+        self.most_waiting = MOST_WAITING
+        self._ports: list[socket.socket] = []
+        self._waiting: dict[socket.socket, bytes] = {}  # what each has sent
         gateway.setblocking(False)
+
+    @property
+    def waiting(self) -> int:
+        """Number of connections that were accepted and have not told of a call."""
+        return len(self._waiting)
 
     def run(self) -> None:
         """Watch until the gateway is gone."""
@@ -61,6 +81,9 @@ class Watch:
         there = self.read()
         if there and now - self._heard > STILL_S:
             self.shut_down()
+            self.accept()
+        elif self._waiting:
+            self._close_waiting(0)
         return there
 
     def read(self) -> bool:
@@ -78,6 +101,11 @@ class Watch:
             word, _, number = packet.partition(b" ")
             if word == HOLD and descriptors:
                 self._held[number] = descriptors[0]
+            elif word == LISTEN and descriptors:
+                self._ports.append(socket.socket(fileno=descriptors[0]))
+            elif word == DEAF:
+                while self._ports:
+                    self._ports.pop().close()
             elif word == DROP and number in self._held:
                 os.close(self._held.pop(number))
 
@@ -88,13 +116,42 @@ class Watch:
             with contextlib.suppress(OSError), socket.socket(fileno=descriptor) as connection:
                 connection.shutdown(socket.SHUT_RDWR)
 
+    def accept(self) -> None:
+        """Accept what waits at the gateway's ports, and close the connections of calls."""
+        for port in self._ports:
+            with contextlib.suppress(OSError):  # there is none, or none can be accepted
+                while True:
+                    connection, _ = port.accept()
+                    connection.setblocking(False)
+                    self._waiting[connection] = b""
+        for connection, came in tuple(self._waiting.items()):
+            try:
+                data = connection.recv(MOST_OPENING)
+            except BlockingIOError:
+                continue
+            except OSError:
+                data = b""
+            self._waiting[connection] = came = came + data
+            asks_only = PROBE in came and b"\n\n" in came
+            if not data or len(came) >= MOST_OPENING or (b"\n\n" in came and not asks_only):
+                del self._waiting[connection]
+                connection.close()
+        self._close_waiting(self.most_waiting)
 
-def main() -> None:
+    def _close_waiting(self, most: int) -> None:
+        """Close the oldest connections without a call, all but so many."""
+        while len(self._waiting) > most:
+            connection = next(iter(self._waiting))
+            del self._waiting[connection]
+            connection.close()
+
+
+def main() -> None:  # pragma: no cover - in a process of its own, without the packages that measure
     """Watch the gateway at the other end of the socket whose descriptor is the argument."""
     with contextlib.suppress(OSError):
         os.setsid()  # a stop from the gateway's terminal is not for this process
     Watch(socket.socket(fileno=int(sys.argv[1]))).run()
 
 
-if __name__ == "__main__":
+if __name__ == "__main__":  # pragma: no cover - in a process of its own, without the packages that measure
     main()

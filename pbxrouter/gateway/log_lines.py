@@ -33,12 +33,13 @@ class LineCleaner:
             if len(message) > MAX_MESSAGE or not message.isprintable():
                 event["log_format"], event["log_text"] = "{log_text}", clean(message, MAX_MESSAGE)
             return
+        traceback: str | None = None
         try:
-            traceback = str(failure.getTraceback())
+            traceback = text = str(failure.getTraceback())
         except Exception:  # an exception of other people's code whose text cannot be made
-            traceback = f"(a traceback that cannot be shown, of {getattr(failure, 'type', None)!r})"
+            text = f"(a traceback that cannot be shown, of {getattr(failure, 'type', None)!r})"
         message = formatEvent(event)
-        shown = clean(message, MAX_MESSAGE), clean(_without_middle(traceback), MAX_TRACEBACK)
+        shown = clean(message, MAX_MESSAGE), clean(_without_middle(text), MAX_TRACEBACK)
         if shown != (message, traceback):
             del event["log_failure"]
             event["log_format"], event["log_text"] = "{log_text}", "\n".join(shown)

@@ -27,6 +27,7 @@ from pbxrouter.call import (
     PinChanges,
     PinGuard,
     Refusals,
+    RepeatedCalls,
     Reports,
 )
 from pbxrouter.config import DEFAULT_LISTEN, Config, Zone, gateway_id, read_alarm_secret, read_fastagi_secret
@@ -127,8 +128,8 @@ def build(
     watch = DialogueWatch()
     reload.add(reload_parts.dialogue_log(watch, DialogueLog(), config.fastagi.debug))
     store = Store(Path(config.database), hash_pin, reactor)
-    reports = Reports()
-    reports.add(CallLog().report)
+    reports, recorded = Reports(), Reports()
+    recorded.add(CallLog().report)
     alarms = AlarmService(targets_of(config, reactor, time.time), reactor, time.time)
     refusals = Refusals(reports, alarm=alarms.raise_alarm)
     reports.add(refusals.report)
@@ -174,7 +175,10 @@ def build(
     every(PinCalls.WRITE_EVERY_S, pin_calls.write, reactor, gateway)
     history.setServiceParent(gateway)
     talk.setServiceParent(gateway)
-    reports.add(talk.report)
+    recorded.add(talk.report)
+    repeats = RepeatedCalls(recorded, history.leave_out, reactor)
+    repeats.setServiceParent(gateway)
+    reports.add(repeats.report)
     reloader.setServiceParent(gateway)
     LastRecords(flow, reactor).setServiceParent(gateway)
     own_id = gateway_id(config)
@@ -191,7 +195,7 @@ def build(
     fastagi = fastagi_factory(config)(flow.serve, reactor, watch, admitted, refusals.refused, own_id, standstill)
     listening = WhenRouting(engine, reactor)
     listening.setServiceParent(gateway)
-    fastagi_port = FastAGIService(config.fastagi.listen, fastagi, reactor)
+    fastagi_port = FastAGIService(config.fastagi.listen, fastagi, reactor, standstill)
     fastagi_port.setServiceParent(listening)
     reload.add(reload_parts.fastagi(fastagi.admission, proofs, fastagi_port, fastagi_limits, secret))
     asterisks = [
@@ -426,21 +430,25 @@ class FastAGIService(Listener):
 
     Args:
         description: a server endpoint string.
+        guard: is told of the port.
     """
 
-    def __init__(self, description: str, factory: FastAGIFactory, reactor: Any) -> None:
-        super().__init__("fastagi.listen", description, DEFAULT_LISTEN, factory, reactor)
+    def __init__(self, description: str, factory: FastAGIFactory, reactor: Any, guard: StandstillGuard) -> None:
+        super().__init__("fastagi.listen", description, DEFAULT_LISTEN, factory, reactor, guard.listen)
+        self._guard = guard
         self._factory = factory
         self._patience_s = DRAIN_TIMEOUT_S
 
     def refuse_new(self) -> None:
         """Close the port; calls in progress go on."""
+        self._guard.deaf()
         for port in list(self):
             port.disownServiceParent()
         self._patience_s = 0.0
 
     def stopService(self) -> Deferred[Any]:
         """Stop listening, and close the calls in progress: after their current command, or at once after refuse_new."""
+        self._guard.deaf()
         stopped = super().stopService()
         return DeferredList([stopped, self._factory.drain(self._patience_s)])
 

@@ -9,7 +9,8 @@ others that would end it  are ignored, with a line in the log
 ========================  =================================================================================
 
 A stop ends the process by its signal, as it is the custom: a shell shows 143 for SIGTERM and SIGQUIT, 130 for
-SIGINT. The status is STATUS_CUT if a second signal ended it, or if the stop took longer than STOP_S.
+SIGINT. The status is STATUS_CUT if a second signal ended it, or if the stop took longer than STOP_S, or if no memory
+was left (``out_of_memory``).
 """
 
 from __future__ import annotations
@@ -24,17 +25,19 @@ from types import FrameType
 from typing import Any, Final
 
 from twisted.application.service import Service
-from twisted.logger import Logger
+from twisted.logger import Logger, globalLogPublisher
 
 from pbxrouter.errors import ControlRefused, PbxrouterError
 from pbxrouter.gateway.log_file import TwistdLog
 from pbxrouter.gateway.notify import ServiceManager
+from pbxrouter.gateway.out_of_memory import OutOfMemory
 from pbxrouter.gateway.service import GatewayService
 
 STOP_S: Final = 30
 """Whole seconds after which a stop that has not ended is ended at once."""
 STATUS_CUT: Final = 3
-"""Exit status of a process that did not end its calls: a second signal came, or the stop took longer than STOP_S."""
+"""Exit status of a process that did not end its calls: a second signal came, the stop took longer than STOP_S, or no
+memory was left."""
 
 STOP: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 _HELD: Final = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
@@ -77,16 +80,19 @@ class Signals(Service):
         self._manager = ServiceManager()
         self._stopping = False
         self._waiting: set[int] = set()
+        self._memory = OutOfMemory(lambda: reactor.callFromThread(self._no_memory))
         gateway.reload_all = self.reload
 
     def startService(self) -> None:
         """Install the handlers as soon as the reactor has installed its own."""
         super().startService()
+        globalLogPublisher.addObserver(self._memory)
         self._reactor.callWhenRunning(self._install)
 
     def stopService(self) -> None:
         """Tell the service manager."""
         super().stopService()
+        globalLogPublisher.removeObserver(self._memory)
         self._stopping = True
         self._manager.stopping()
 
@@ -146,6 +152,9 @@ class Signals(Service):
             self._reactor.callFromThread(self._reactor.sigInt, number)
         else:
             self._reactor.callFromThread(self._reactor.sigTerm, signal.SIGTERM)
+
+    def _no_memory(self) -> None:
+        self._leave("no memory is left, which ended the gateway at once")
 
     def _leave(self, why: str) -> None:
         """End the process without waiting for anything."""

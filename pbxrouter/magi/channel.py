@@ -10,9 +10,10 @@ Provides agi.Channel over AMI actions, so the same conversation runs as over Fas
 * The call is given back with ``ASYNCAGI BREAK``; otherwise it waits for ever.
 
 So that it does not wait for a gateway that is gone, the dialplan may let TIMEOUT(absolute) run and leave it to the
-gateway (``keep_time_limit``): the limit is SILENT_S, renewed while the gateway lives, also while a prompt plays. Around
-an application two commands are queued: one that lifts the limit, and behind it one that sets SILENT_S again, which
-Asterisk runs whether the gateway is still there or not.
+gateway (``keep_time_limit``): the limit is SILENT_S, renewed while the gateway lives, also while a prompt plays, as
+long as Asterisk's answers come: where they are held up, so would be the reply. Around an application two commands are
+queued: one that lifts the limit, and behind it one that sets SILENT_S again, which Asterisk runs whether the gateway is
+still there or not.
 """
 
 from __future__ import annotations
@@ -74,6 +75,8 @@ BREAK: Final = "ASYNCAGI BREAK"
 
 SILENT_S: Final = 3
 """Seconds for which Asterisk waits for the next command; then the dialplan goes on without the gateway."""
+KEYED_S: Final = 2
+"""Seconds for the next command behind a prompt: with those until the prompt ends they are five at most."""
 RENEW_S: Final = 1.0
 """Seconds between two renewals of that limit while no command runs."""
 _LIMIT: Final = "TIMEOUT(absolute)"
@@ -139,6 +142,7 @@ class MagiChannel:
         self._clock = clock
         self._talk_until: float | None = None  # None: the time limit is not ours
         self._renewal = Timer(clock)
+        self._renewing = False
 
     @property
     def ended(self) -> bool:
@@ -187,12 +191,17 @@ class MagiChannel:
             return
         if self._waiting is None:
             self._limit(SILENT_S)
-        elif self._is_talking and self._set_limit is not None:
+        elif self._is_talking and self._set_limit is not None and not self._renewing:
             left_s = self._left_s()
             if left_s > 0:
+                self._renewing = True
                 renewed = self._set_limit(self.address, max(1, round(min(SILENT_S, left_s))))
-                renewed.addErrback(self._cannot_renew)
+                renewed.addErrback(self._cannot_renew).addBoth(self._renewed)
         self._renewal.set(RENEW_S, self._renew)
+
+    def _renewed(self, _: object) -> None:
+        """Asterisk has answered; while it does not, no reply would come in time either, and the limit ends the wait."""
+        self._renewing = False
 
     def _cannot_renew(self, failure: Failure) -> None:
         """Asterisk refuses to set the limit past the queue: from now on a command that takes time has its own."""
@@ -251,7 +260,7 @@ class MagiChannel:
         else:
             self._limit(left_s if math.isfinite(left_s) else 0)
         self._put(line)
-        self._limit(SILENT_S)
+        self._limit(KEYED_S if self._is_talking and self._set_limit is not None else SILENT_S)
 
     def _put(self, line: str) -> None:
         command_id = self._command_id = self._new_id()

@@ -163,12 +163,10 @@ class MagiService(Service):
         """Give every call back to the dialplan after its current command."""
         super().stopService()
         self._look_no_more()
-        calls, self._calls = self._calls, {}
-        released = []
-        for call in calls.values():
-            if not call.ended:
-                call.give_back()
-                released.append(self._send(call.address, BREAK, self._manager.new_id()))
+        calls, self._calls = [call for call in self._calls.values() if not call.ended], {}
+        for call in calls:
+            call.give_back()
+        released = [self._send(call.address, BREAK, self._manager.new_id()) for call in calls]
         return DeferredList(released, consumeErrors=True)
 
     # --- events ---
@@ -273,12 +271,12 @@ class MagiService(Service):
     async def _end_if_true(self, call: MagiChannel, event: AMIMessage) -> None:
         """End a call of which an event says that it is over, unless Asterisk says that it goes on."""
         goes_on = call.is_driven_by if event.name == "AsyncAGIEnd" else lambda status: True
+        check = self._check.has_ended(event, call.address, goes_on, lambda: self._calls.get(call.address) is call)
         try:
-            if await self._check.has_ended(event, call.address, goes_on, lambda: self._calls.get(call.address) is call):
-                self._drop(call)
-                call.end_received()
-        except ManagerUnavailable:
-            pass  # every call has ended with the connection
+            with contextlib.suppress(ManagerUnavailable):  # every call has ended with the connection
+                if await check:
+                    self._drop(call)
+                    call.end_received()
         finally:
             self._ending.discard((call, event.name))
 

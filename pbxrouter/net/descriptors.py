@@ -26,12 +26,16 @@ ENOUGH: Final = 12
 _OPEN: Final = "/proc/self/fd"
 
 
-def free_descriptors() -> int:
-    """How many more descriptors this process may open; at least 1 where the system does not tell how many are open."""
+def free_descriptors(listing: str = _OPEN) -> int:
+    """How many more descriptors this process may open; the limit where the system does not tell how many are open.
+
+    Args:
+        listing: the folder in which the system lists the open ones.
+    """
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         # What the listing itself opens is counted, too.
-        return max(0, limit - len(os.listdir(_OPEN)) + 1)
+        return max(0, limit - len(os.listdir(listing)) + 1)
     except OSError as error:
         return 0 if error.errno in (errno.EMFILE, errno.ENFILE) else limit
 

@@ -6,6 +6,7 @@ Calls and browsers share it, and systems start processes with a low limit (1024)
 from __future__ import annotations
 
 import resource
+from collections.abc import Callable
 from typing import Final
 
 MAX_WEB_CONNECTIONS: Final = 4096
@@ -15,11 +16,11 @@ OTHER_FILES: Final = 64
 """Open files for the database, AMI, sounds and the log."""
 
 
-def raise_file_limit() -> int:
+def raise_file_limit(set_limit: Callable[[int, tuple[int, int]], object] = resource.setrlimit) -> int:
     """Raise the soft limit of open files to the hard limit; returns the limit that now holds."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        set_limit(resource.RLIMIT_NOFILE, (hard, hard))
     except (ValueError, OSError):  # some systems refuse their own hard limit
         return soft
     return hard

@@ -14,10 +14,14 @@ KEEPALIVE_EVERY_S: Final = 15
 KEEPALIVE_PROBES: Final = 4
 """Probes without an answer after which the connection is lost."""
 
-_OPTIONS: Final = (
-    ("TCP_KEEPIDLE", KEEPALIVE_IDLE_S),
-    ("TCP_KEEPINTVL", KEEPALIVE_EVERY_S),
-    ("TCP_KEEPCNT", KEEPALIVE_PROBES),
+_OPTIONS: Final = tuple(
+    (getattr(socket, name), value)
+    for name, value in (
+        ("TCP_KEEPIDLE", KEEPALIVE_IDLE_S),
+        ("TCP_KEEPINTVL", KEEPALIVE_EVERY_S),
+        ("TCP_KEEPCNT", KEEPALIVE_PROBES),
+    )
+    if hasattr(socket, name)
 )
 """Linux's; the system's default is two hours of silence."""
 
@@ -34,6 +38,5 @@ def keep_alive(transport: Any) -> None:
             return
     if handle.family not in (socket.AF_INET, socket.AF_INET6):  # Twisted's Unix sockets claim to be TCP
         return
-    for name, value in _OPTIONS:
-        if hasattr(socket, name):
-            handle.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+    for option, value in _OPTIONS:
+        handle.setsockopt(socket.IPPROTO_TCP, option, value)

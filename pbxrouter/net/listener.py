@@ -7,8 +7,11 @@ from typing import Any, Final
 
 from twisted.application import strports
 from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IOpenSSLContextFactory
+from zope.interface import implementer
 
 from pbxrouter.errors import ConfigError
 from pbxrouter.text import sentence
@@ -24,6 +27,7 @@ def with_backlog(description: str) -> str:
     return description
 
 
+@implementer(IOpenSSLContextFactory)
 class _Context:
     """The TLS context of an ``ssl:`` endpoint, which may be replaced while it listens."""
 
@@ -56,6 +60,27 @@ def _why(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
+class _Told:
+    """An endpoint that tells of its port.
+
+    Args:
+        told: called with the port when it listens.
+    """
+
+    def __init__(self, endpoint: Any, told: Callable[[Any], object]) -> None:
+        self._endpoint = endpoint
+        self._told = told
+
+    def listen(self, factory: Any) -> Deferred[Any]:
+        """Listen; see twisted.internet.interfaces.IStreamServerEndpoint."""
+        listening: Deferred[Any] = self._endpoint.listen(factory)
+        return listening.addCallback(self._listens)
+
+    def _listens(self, port: Any) -> Any:
+        self._told(port)
+        return port
+
+
 class Listener(MultiService):
     """Listens at a server endpoint.
 
@@ -63,12 +88,21 @@ class Listener(MultiService):
         key: the setting that names the endpoint, for messages.
         description: the endpoint string.
         example: an endpoint string that is accepted.
+        told: called with the port when it listens.
 
     Raises:
         ConfigError: the description is no endpoint.
     """
 
-    def __init__(self, key: str, description: str, example: str, factory: Any, reactor: Any) -> None:
+    def __init__(
+        self,
+        key: str,
+        description: str,
+        example: str,
+        factory: Any,
+        reactor: Any,
+        told: Callable[[Any], object] = lambda port: None,
+    ) -> None:
         super().__init__()
         self._key = key
         self._description = description
@@ -81,6 +115,7 @@ class Listener(MultiService):
             ) from None
         port.setServiceParent(self)
         self._context = _Context.within(port.endpoint)
+        port.endpoint = _Told(port.endpoint, told)
 
     def prepare_certificates(self) -> Callable[[], None] | None:
         """Load the certificate and key of an ``ssl:`` endpoint again; None if the endpoint has none.

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, Final, Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from twisted.application.service import MultiService
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from pbxrouter.errors import StoreError
 from pbxrouter.net import Outage, at_most, every
@@ -113,10 +112,8 @@ class RulesReloader(MultiService):
     def _in_time(self, reading: Deferred[T]) -> Deferred[T]:
         """Fail with StoreError what takes longer than ANSWER_S, as on a disk that hangs."""
 
-        def give_up(result: Any, timeout: float) -> Any:
-            if isinstance(result, Failure) and result.check(CancelledError):
-                raise StoreError(sentence("the database did not answer within {seconds} s", seconds=f"{timeout:g}"))
-            return result
+        def give_up(_: object, timeout: float) -> T:
+            raise StoreError(sentence("the database did not answer within {seconds} s", seconds=f"{timeout:g}"))
 
         return reading.addTimeout(ANSWER_S, self._clock, give_up)
 

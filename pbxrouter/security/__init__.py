@@ -20,7 +20,7 @@ from pbxrouter.security.guess_limits import (
     rule,
 )
 from pbxrouter.security.keyfile import create_key, read_key
-from pbxrouter.security.networks import Network, is_within, network_of, parse_network
+from pbxrouter.security.networks import Network, is_loopback, is_within, network_of, parse_network
 from pbxrouter.security.passwords import (
     MAX_PASSWORD_LENGTH,
     MIN_PASSWORD_LENGTH,
@@ -83,6 +83,7 @@ __all__ = [
     "guesses",
     "hash_pin",
     "hash_token",
+    "is_loopback",
     "is_obvious",
     "is_within",
     "keys_of",

@@ -4,8 +4,9 @@ Each key has a bucket (GCRA): a few wrong guesses are free, after them ``GUESSES
 call are its endpoint and its caller number; on a trunk, which is one endpoint for all outsiders, the number and
 the trunk together. Wrong guesses at one mapping, and at the gateway as a whole, have buckets of their own: when
 such a bucket is empty an attack comes from many places. Then callers who have guessed wrong have no free guess
-any more; other callers are never affected, so an attacker cannot lock the company out. For the same reason the wrong
-guesses of a number, which a caller can merely claim, count for an endpoint only if it has guessed wrong three times.
+any more, but for endpoints, whose number Asterisk bounds, and callers that are known: those may mistype twice. Other
+callers are never affected, so an attacker cannot lock the company out. For the same reason the wrong guesses of a
+number, which a caller can merely claim, count for an endpoint only if it has guessed wrong three times.
 
 Two buckets are shared by callers whose names prove nothing, and hold back only those that no right PIN has made known:
 that of a peer, for calls of which Asterisk could not be asked, and the queue of a trunk, which during an attack lets
@@ -18,13 +19,16 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from types import MappingProxyType
 from typing import Final
+
+from pbxrouter.security.networks import network_of
 
 FREE_GUESSES: Final = 5
 """Wrong guesses of one endpoint or number before it is limited."""
 HONEST_MISTAKES: Final = 3
-"""Wrong guesses of an endpoint from which those of its caller number count for it, too; during an attack a known caller
-has no further guess then."""
+"""Wrong guesses of an endpoint from which those of its caller number count for it, too; during an attack an endpoint,
+or a known caller, has no further guess then."""
 GUESSES_AN_HOUR: Final = 10
 """Wrong guesses an hour of one endpoint or number after those."""
 MAPPING_GUESSES: Final = 30
@@ -107,9 +111,10 @@ class Standing(Enum):
     PROVEN = "proven"
     """Asterisk has it, or the call came with the secret, or over AMI."""
     UNPROVEN = "unproven"
-    """Asterisk could not be asked."""
+    """Asterisk could not be asked, and the call came from this machine, or from an address of Asterisk's."""
     FOREIGN = "foreign"
-    """The Asterisks that were asked do not have it, and the settings allow others to ask the gateway."""
+    """The Asterisks that were asked do not have it, and the settings allow others to ask the gateway; or Asterisk could
+    not be asked, and the call came from another machine."""
     FORGED = "forged"
     """The Asterisks that were asked do not have it."""
 
@@ -161,6 +166,7 @@ def keys_of(
         standing: what is known of the channel. The names that another Asterisk tells are that Asterisk's own.
     """
     endpoint = endpoint or as_written(endpoint_of(channel))
+    peer = network_of(peer)  # one machine has a whole network of IPv6 addresses
     at = f" at {peer}" if standing is Standing.FOREIGN else ""
     keys: list[GuessKey] = []
     if endpoint in trunks:
@@ -191,12 +197,14 @@ class Ruling:
         locked_until: epoch second at which that key gets its next guess.
         delay_s: seconds to wait before the answer, the same for a right and a wrong PIN.
         alarmed: the mapping or gateway key whose bucket is empty, if any.
+        excess: guesses that the key which is locked has beyond its last free one.
     """
 
     locked_by: GuessKey | None
     locked_until: float
     delay_s: float
     alarmed: GuessKey | None
+    excess: int = 0
 
 
 def guesses(key: GuessKey, forgiven_at: float, now: float) -> int:
@@ -209,8 +217,8 @@ def guesses(key: GuessKey, forgiven_at: float, now: float) -> int:
 
 
 def lock_bounds(attacked: bool) -> dict[str, float]:
-    """Seconds until all guesses are forgiven, above which a key is locked or attacked: by scope, and for ``caller``
-    and ``known``, a caller that is known.
+    """Seconds until all guesses are forgiven, above which a key is locked or attacked: by scope, and for ``known``, a
+    caller that is known.
 
     Args:
         attacked: whether the gateway-wide alarm is on, so that callers have no free guess.
@@ -219,13 +227,17 @@ def lock_bounds(attacked: bool) -> dict[str, float]:
     for scope in SCOPES:
         key = GuessKey(scope, "")
         bounds[scope] = (_free(key, attacked) - 1) * key.interval_s
-    phone = GuessKey("endpoint", "")
-    known = (_free(phone, attacked, is_known=True) - 1) * phone.interval_s
-    return {**bounds, "caller": bounds["endpoint"], "known": known}
+    number = GuessKey("number", "")
+    known = (_free(number, attacked, is_known=True) - 1) * number.interval_s
+    return {**bounds, "known": known}
 
 
 def rule(
-    keys: tuple[GuessKey, ...], forgiven_at: Mapping[GuessKey, float], now: float, is_known: bool = False
+    keys: tuple[GuessKey, ...],
+    forgiven_at: Mapping[GuessKey, float],
+    now: float,
+    is_known: bool = False,
+    unfinished: Mapping[GuessKey, int] = MappingProxyType({}),
 ) -> Ruling:
     """Decide whether a call's next PIN is checked.
 
@@ -233,6 +245,7 @@ def rule(
         forgiven_at: by key, epoch second at which all of its guesses are forgiven; keys without any may be missing.
         is_known: whether the caller is a phone of the rules, or one from which a right PIN came: it may mistype
             twice during an attack, too.
+        unfinished: by key, how many of its guesses may still prove right; they delay no other.
     """
     counts = {key: guesses(key, forgiven_at.get(key, 0.0), now) for key in keys}
     attacked = (key for key in keys if key.scope in ("mapping", "gateway") and counts[key] >= key.free)
@@ -248,9 +261,10 @@ def rule(
         free = _free(key, alarmed is not None, is_known)
         if counts[key] >= free:
             until = forgiven_at[key] - (free - 1) * key.interval_s
-            return Ruling(key, until, MAX_DELAY_S if alarmed is not None else _delay(counts[key]), alarmed)
+            delay_s = MAX_DELAY_S if alarmed is not None else _delay(counts[key])
+            return Ruling(key, until, delay_s, alarmed, counts[key] - free)
         if key.is_caller:
-            delay_s = max(delay_s, _delay(counts[key]))
+            delay_s = max(delay_s, _delay(counts[key] - unfinished.get(key, 0)))
     return Ruling(None, 0.0, delay_s, alarmed)
 
 
@@ -264,7 +278,7 @@ def charges(keys: Iterable[GuessKey], ruling: Ruling) -> tuple[GuessKey, ...]:
 def _free(key: GuessKey, attacked: bool, is_known: bool = False) -> int:
     if not (attacked and key.is_caller):
         return key.free
-    return HONEST_MISTAKES if is_known else 1
+    return HONEST_MISTAKES if is_known or key.scope == "endpoint" else 1
 
 
 def charged(key: GuessKey, forgiven_at: float, now: float) -> float:

@@ -47,3 +47,14 @@ def is_within(address: str, networks: Iterable[Network]) -> bool:
     if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None:
         found = found.ipv4_mapped
     return any(found in network for network in networks)
+
+
+def is_loopback(address: str) -> bool:
+    """Whether an IP address, IPv4-mapped ones included, is this machine's own loopback; so is what is no address."""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return True
+    if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None:
+        found = found.ipv4_mapped
+    return found.is_loopback

@@ -11,7 +11,7 @@ import hmac
 import re
 import secrets
 from collections.abc import Iterator
-from itertools import combinations, groupby, pairwise
+from itertools import combinations, groupby, pairwise, product
 from typing import Final
 
 from pbxrouter.errors import PinError
@@ -24,8 +24,16 @@ GENERATED_DIGITS: Final = 6
 _MIN_OLD_DIGITS: Final = 3
 _DIGITS: Final = re.compile(r"[0-9]+")
 _RUN: Final = "01234567890123456789"
-_YEAR: Final = re.compile(r"(?:19|20)[0-9][0-9]")
-_WITH_YEAR_DIGITS: Final = 8
+_ROWS_OF_THREE: Final = tuple(
+    f"{first}{first + step}{first + 2 * step}"
+    for first in range(10)
+    for step in range(-4, 5)
+    if 0 <= first + 2 * step <= 9
+)
+_RUNS: Final = (_RUN, _RUN[::-1])
+_STEPS: Final = frozenset((*map("".join, pairwise(_RUN)), *map("".join, pairwise(_RUN[::-1])), *(d + d for d in _RUN)))
+"""Two digits as a run has them side by side."""
+_YEAR: Final = re.compile(r"(?:19|20)[0-9][0-9].{0,4}|.{0,4}(?:19|20)[0-9][0-9]", re.DOTALL)
 
 
 def check_pin(pin: str) -> str:
@@ -103,12 +111,13 @@ def generate_pin(digits: int = GENERATED_DIGITS) -> str:
 def is_obvious(pin: str) -> bool:
     """Whether a PIN is one that a thief tries first.
 
-    One to three digits repeated (111111, 121212, 123123), digits in a row up or down (123456, 987654), also with
-    digits more than once or there and back (112233, 123321), and up to eight digits that begin or end with a year
-    (198401, 001984, 20061231).
+    One or two digits in any order (111111, 121212, 112211), three repeated (123123), digits in a row up or down
+    (123456, 987654), also with digits more than once or there and back (112233, 123321), rows of equal steps one after
+    the other or one within the other, as fingers go over the keys (789456, 147258, 159753, 102030, 142536), and up to
+    eight digits that begin or end with a year (198401, 001984, 20061231). Dates without a century (240512) are not.
     """
-    repeated = any(pin[:length] * (len(pin) // length) == pin for length in (1, 2, 3))
-    return repeated or _is_run(pin) or _is_mirrored_run(pin) or _has_year(pin)
+    repeated = len(set(pin)) <= 2 or pin[:3] * (len(pin) // 3) == pin
+    return repeated or _is_run(pin) or _is_mirrored_run(pin) or _is_of_rows(pin) or _has_year(pin)
 
 
 def weak_pins() -> Iterator[str]:
@@ -122,12 +131,16 @@ def _maybe_obvious() -> Iterator[str]:
     """Six digits of every kind that is_obvious knows, some more among them: far fewer than a million."""
     for number in range(1000):
         yield f"{number:03d}" * 2
+    for pair in combinations("0123456789", 2):
+        yield from map("".join, product(pair, repeat=6))
+    for one, other in product(_ROWS_OF_THREE, repeat=2):
+        yield one + other
+        yield "".join(map("".join, zip(one, other, strict=True)))
     for number in range(100):
-        yield f"{number:02d}" * 3
         for year in range(1900, 2100):
             yield f"{year}{number:02d}"
             yield f"{number:02d}{year}"
-    for run in (_RUN, _RUN[::-1]):
+    for run in _RUNS:
         for place in range(len(run) - 2):
             yield run[place : place + 3] + run[place : place + 3][::-1]
         for digits in range(1, 7):
@@ -140,16 +153,32 @@ def _maybe_obvious() -> Iterator[str]:
 
 def _is_run(pin: str) -> bool:
     """Whether the digits are in a row up or down, each once or more."""
+    if pin[:2] not in _STEPS or pin[-2:] not in _STEPS:  # nearly all are none, so that this is quick for them
+        return False
     digits = "".join(digit for digit, _ in groupby(pin))
-    return digits in _RUN or digits in _RUN[::-1]
+    return any(digits in run for run in _RUNS)
 
 
 def _is_mirrored_run(pin: str) -> bool:
     """Whether the digits are in a row, there and back."""
     half = pin[: (len(pin) + 1) // 2]
-    return pin == pin[::-1] and (half in _RUN or half in _RUN[::-1])
+    return pin == pin[::-1] and any(half in run for run in _RUNS)
+
+
+def _is_of_rows(pin: str) -> bool:
+    """Whether its halves, or each three digits, are rows of equal steps, or each second digit is."""
+    for length in {3, len(pin) // 2}:
+        parts = [pin[place : place + length] for place in range(0, len(pin), length)]
+        if len(pin) % length == 0 and all(map(_is_row, parts)):
+            return True
+    return _is_row(pin[::2]) and _is_row(pin[1::2])
+
+
+def _is_row(digits: str) -> bool:
+    """Whether all steps from one digit to the next are equal."""
+    return len({int(after) - int(before) for before, after in pairwise(digits)}) <= 1
 
 
 def _has_year(pin: str) -> bool:
     """Whether it is a year and not many digits more."""
-    return len(pin) <= _WITH_YEAR_DIGITS and bool(_YEAR.fullmatch(pin[:4]) or _YEAR.fullmatch(pin[-4:]))
+    return bool(_YEAR.fullmatch(pin))

@@ -6,6 +6,7 @@ web/locale). Times are shown in the PBX's time zone.
 
 from __future__ import annotations
 
+import functools
 import re
 from importlib.resources import files
 from io import BytesIO
@@ -102,8 +103,9 @@ def _begins_with_words(sentence: Sentence | str) -> bool:
     return isinstance(value, Sentence) and _begins_with_words(value)
 
 
+@functools.cache
 def catalogue(language: str) -> NullTranslations:
-    """Compile the translations of a language from its .po file."""
+    """Compile the translations of a language from its .po file, once in a process."""
     if language == "en":
         return NullTranslations()
     path = files("pbxrouter.web").joinpath("locale", language, "LC_MESSAGES", f"{DOMAIN}.po")

@@ -23,11 +23,12 @@ class Target(NamedTuple):
 TARGETS: Final = {
     "agi": Target("agi", "agi fastagi/test_protocol magi/test_channel call/test_flow"),
     "fastagi": Target(
-        "fastagi net/connection_limits config/secret",
-        "fastagi agi/test_channel gateway/test_service net/test_connection_limits config/test_secret",
+        "fastagi config/secret",
+        "fastagi agi/test_channel gateway/test_service config/test_secret",
     ),
     "ami": Target("ami", "ami magi/test_service gateway/test_asterisk_service test_library"),
     "magi": Target("magi", "magi agi/test_channel"),
+    "net": Target("net", "net fastagi/test_admission fastagi/test_protocol ami/test_hostile"),
     "rules": Target("rules", "rules call/test_flow database/rules database/test_store"),
     "call": Target("call", "call gateway/test_service database/calls"),
     "drivers": Target("drivers library", "drivers test_library call/test_flow"),

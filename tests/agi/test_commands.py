@@ -109,6 +109,9 @@ class Masking(SynchronousTestCase):
             ("GET DATA x", "1234", "***"),
             ("GET DATA x", "2001234", "***"),
             ("GET DATA x", "510 1234", "***"),
+            ("GET DATA x", "520-Invalid 1234", "***"),
+            ("GET DATA x", "200 result=1 (1234)", "***"),
+            ("GET DATA x", "200 result=-1 1234", "***"),
             ("GET DATA x", "2001234 200 result=0", "***"),
         ):
             self.assertEqual(commands.masked_reply(line, reply), shown)
@@ -143,6 +146,12 @@ class Kinds(SynchronousTestCase):
             self.assertEqual(commands.reply_timeout_s(line), 600.0, line)
         for line in BRIEF:
             self.assertEqual(commands.reply_timeout_s(line), 30.0, line)
+
+    def test_application(self) -> None:
+        """Only EXEC runs an application, which goes on in Asterisk without the gateway."""
+        self.assertTrue(commands.is_application("Exec Playback x"))
+        for line in (*LASTING, *BRIEF):
+            self.assertFalse(commands.is_application(line), line)
 
     def test_minus_one(self) -> None:
         """A -1 may mean a hang-up after commands that take time, and after no others."""

@@ -131,6 +131,17 @@ class OpeningBlock(SynchronousTestCase):
         request = read(SimulatedCall("21", caller="5\udcff"))
         self.assertEqual(agi.encode(request.caller or ""), b"5\xff")
 
+    def test_longest_values(self) -> None:
+        """Values up to MAX_FIELD and arguments up to MAX_ARGUMENT are kept whole; longer ones are cut, and say so."""
+        longest = AGIRequest({"callerid": "3" * agi.MAX_FIELD}, ("secret=" + "s" * (agi.MAX_ARGUMENT - 7),))
+        self.assertEqual(longest.variables, {"callerid": "3" * agi.MAX_FIELD})
+        self.assertEqual(longest.secret, "s" * (agi.MAX_ARGUMENT - 7))
+        longer = AGIRequest(
+            {"callerid": "3" * (agi.MAX_FIELD + 1), "dnid": "21"}, ("a" * (agi.MAX_ARGUMENT + 1), "alive")
+        )
+        self.assertEqual(longer.variables, {"callerid": f"{'3' * 1024}… (cut, 1025 characters)", "dnid": "21"})
+        self.assertEqual(longer.arguments, (f"{'a' * 8192}… (cut, 8193 characters)", "alive"))
+
     @given(st.lists(TEXT), TEXT)
     def test_format_request(self, arguments: list[str], name: str) -> None:
         """What format_request writes is parsed to the same values."""
@@ -243,6 +254,27 @@ class Forgery(SynchronousTestCase):
         early = call.environment().partition(b"\n\n")[0]
         self.refused(early)
         self.assertIn("agi_rdnis", self.refused(block_of(SimulatedCall("21")).partition(b"\nagi_rdnis")[0]))
+
+    def test_genuine_start(self) -> None:
+        """Of a forged block channel and Uniqueid are known, as far as they stand in Asterisk's order before the number.
+
+        They are not taken from a block that begins otherwise, nor from lines behind the number.
+        """
+        whole = block_of(SimulatedCall("21", caller="33")).split(b"\n")
+        channel = {"channel": "PJSIP/33-00000001"}
+        both = {**channel, "uniqueid": "1795409729.6"}
+        for lines, known in (
+            (whole, both),
+            (whole[2:], both),
+            (whole[:7], both),
+            (whole[:5], channel),
+            (whole[:3], {}),
+            ([*whole[:4], b"agi_uniqueid: 1", *whole[4:]], channel),
+            ([*whole[:8], b"agi_callerid: 33", b"agi_uniqueid: 1"], both),
+            ([*whole[:3], *whole[8:10], whole[3]], {}),
+            ([b"x", *whole], {}),
+        ):
+            self.assertEqual(agi.genuine_start(b"\n".join(lines)), AGIRequest(known), lines)
 
     def test_arguments(self) -> None:
         """Lines put into an argument are refused: out of order, no argument, a known key."""

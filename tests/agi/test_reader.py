@@ -78,7 +78,8 @@ class Opening(SynchronousTestCase):
         for trailing in (b"200 result=1234\n", b"\n", b"x", b"HANGUPS", b"HANGUP\nHANGUP\nH"):
             reader = AGIReader()
             reader.feed(BLOCK + trailing)
-            self.assertRaises(ForgedRequest, reader.next_event)
+            error = self.assertRaises(ForgedRequest, reader.next_event)
+            self.assertEqual(str(error), "something follows that Asterisk was not asked")
 
     def test_what_is_known_of_a_forged_block(self) -> None:
         """Of a refused block channel and Uniqueid are known, which stand before all that a caller writes."""
@@ -88,6 +89,7 @@ class Opening(SynchronousTestCase):
         for block, variables in (
             (BLOCK.replace(b"agi_dnid", b"agi_callerid: 22\nagi_dnid"), known),
             (BLOCK.replace(b"agi_callerid: 33", b"agi_callerid: 33\nagi_channel: x\nagi_uniqueid: 1"), known),
+            (without_network.partition(b"\n")[2].replace(b"\n\n", b"\nagi_arg_1: x" * 9 + b"\n\n"), known),
             (without_network.partition(b"\n")[2].replace(b"agi_dnid", b"agi_x"), known),
             (b"agi_network: yes\n" + without_network.partition(b"\n")[2].replace(b"agi_dnid", b"agi_x"), known),
             (only_network, {}),
@@ -122,7 +124,8 @@ class Opening(SynchronousTestCase):
         reader.feed(b"agi_network: " + b"x" * (MAX_BUFFER - 13))
         self.assertIsNone(reader.next_event())
         reader.feed(b"x")
-        self.assertIn(str(MAX_BUFFER), str(self.assertRaises(ProtocolViolation, reader.next_event)))
+        error = self.assertRaises(ProtocolViolation, reader.next_event)
+        self.assertEqual(str(error), f"Asterisk's side sent more than {MAX_BUFFER} bytes without an end")
 
     def test_long_values(self) -> None:
         """A value of 100 kB is read; of it the beginning is kept, and that it was cut."""
@@ -174,7 +177,8 @@ class Floods(SynchronousTestCase):
         reader.feed(b"HANGUP\n" * (MAX_HANGUPS + 1))
         for _ in range(MAX_HANGUPS):
             self.assertIs(reader.next_event(), HangupLine.SEEN)
-        self.assertRaises(ProtocolViolation, reader.next_event)
+        error = self.assertRaises(ProtocolViolation, reader.next_event)
+        self.assertEqual(str(error), "a hang-up is told without end")
 
 
 class Replies(SynchronousTestCase):
@@ -290,7 +294,8 @@ class Replies(SynchronousTestCase):
     def test_nothing_asked(self) -> None:
         """A line that answers no command is refused, also right after a reply."""
         self.assertRaises(ProtocolViolation, answered, "", b"200 result=1\n")
-        self.assertRaises(ProtocolViolation, answered, "NOOP", b"200 result=1\n200 result=1\n")
+        error = self.assertRaises(ProtocolViolation, answered, "NOOP", b"200 result=1\n200 result=1\n")
+        self.assertEqual(str(error), "something follows that Asterisk was not asked")
         error = self.assertRaises(ProtocolViolation, answered, "", b"200 result=1\n")
         self.assertEqual(str(error), "a line came that answers no command")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionLost, ConnectionRefusedError
 from twisted.internet.interfaces import IAddress
@@ -269,6 +270,88 @@ class ConnectionTests(ManagerServiceTest):
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.assertEqual(self.told, ["up", "after"])
         self.assertTrue(self.manager.is_up)
+
+    def test_peer(self) -> None:
+        """The peer is the address of the connected Asterisk, while it is connected and has an IP address."""
+        self.assertEqual(self.manager.peer, "")
+        self.connects().logs_in()
+        self.assertEqual(self.manager.peer, "192.168.1.1")
+        self.end.transport.peerAddr = UNIXAddress("/run/asterisk")
+        self.assertEqual(self.manager.peer, "")
+        self.end.goes(ConnectionLost())
+        self.assertEqual(self.manager.peer, "")
+
+
+class ReconfigureTests(ManagerServiceTest):
+    """Another endpoint and another account, while the gateway runs."""
+
+    def reconfigure(self, secret: str = "another secret") -> None:
+        """Use another endpoint and account."""
+        self.manager.reconfigure(self.manager.endpoint("tcp:other.test:5039"), Account("other", lambda: secret, True))
+
+    def last_attempt(self) -> tuple[str, int]:
+        """Where the last attempt went."""
+        host, port, *_ = self.reactor.tcpClients[-1]
+        return str(host), int(port)
+
+    def test_at_once(self) -> None:
+        """Without a connection the wait for the next attempt is over at once; waits grow anew."""
+        for _ in range(8):
+            self.fails()
+            self.until_next_attempt()
+        self.fails()
+        attempts = self.attempts()
+        self.reconfigure()
+        self.assertEqual((self.attempts(), self.last_attempt()), (attempts + 1, ("other.test", 5039)))
+        self.fails()
+        self.assertLess(self.until_next_attempt(), 1)
+        self.connects().greets()
+        login = self.end.answers(to="Login")
+        self.assertEqual((login["Username"], login["Secret"]), ("other", "another secret"))
+        self.assertTrue(self.manager.is_up)
+
+    def test_refused_again(self) -> None:
+        """After a refused login the minute's wait is over at once; a refusal of the new account is logged, too."""
+        for count in (1, 2):
+            self.refuse()
+            self.assertEqual(len(self.said(LogLevel.error)), count)
+            attempts = self.attempts()
+            self.manager.reconfigure(self.manager.endpoint("tcp:other.test:5039"), Account("gateway", lambda: "x"))
+            self.assertEqual(self.attempts(), attempts + 1)
+
+    def test_connected(self) -> None:
+        """A connection stays; the next one is to the new endpoint with the new account."""
+        self.connects().logs_in()
+        self.reconfigure()
+        self.assertFalse(self.end.gone)
+        self.assertEqual((self.attempts(), self.last_attempt()), (1, ("pbx.test", 5038)))
+        self.end.goes(ConnectionLost())
+        self.until_next_attempt()
+        self.assertEqual(self.last_attempt(), ("other.test", 5039))
+        self.connects().greets()
+        self.assertEqual(self.end.answers(to="Login")["Username"], "other")
+
+    def test_while_it_connects(self) -> None:
+        """An attempt under way goes on, with the new account if it gets so far; a stop in the wait ends all."""
+        self.reconfigure()
+        self.assertEqual((self.attempts(), self.last_attempt()), (1, ("pbx.test", 5038)))
+        self.fails()
+        self.reconfigure()
+        self.assertEqual(self.last_attempt(), ("other.test", 5039))
+        self.fails()
+        self.successResultOf(self.manager.stopService())
+        self.reconfigure()
+        self.assertEqual((self.attempts(), self.reactor.getDelayedCalls()), (2, []))
+
+    def test_while_it_connects_after_many(self) -> None:
+        """An attempt under way that fails counts with those before it: the next wait is as long as before."""
+        for _ in range(8):
+            self.fails()
+            self.until_next_attempt()
+        self.reconfigure()
+        self.fails()
+        self.assertGreater(self.until_next_attempt(), SLOWEST_RETRY_S / 2 - 0.1)
+        self.assertEqual(self.last_attempt(), ("other.test", 5039))
 
 
 class BackOffTests(ManagerServiceTest):

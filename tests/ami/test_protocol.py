@@ -409,6 +409,19 @@ class ListTests(ManagerTest):
         self.complete(action_id)
         self.assertEqual([row.get("Channel") for row in self.successResultOf(answer)], ["a", "b"])
 
+    def test_any_number(self) -> None:
+        """Lists after lists, and two at the same time among other actions, each get their own items."""
+        for _ in range(4):
+            self.test_list()
+        answers = [self.ask_for_list() for _ in range(2)]
+        self.send()
+        for number, (_, action_id) in enumerate(answers):
+            self.start(action_id)
+            self.item(action_id, str(number))
+        for number, (answer, action_id) in enumerate(answers):
+            self.complete(action_id)
+            self.assertEqual([row.get("Channel") for row in self.successResultOf(answer)], [str(number)])
+
     def test_empty(self) -> None:
         """A list may have no items; a response without a list is an empty one, too."""
         answer, action_id = self.ask_for_list()

@@ -41,6 +41,9 @@ ASTERISK_ROOT = Path(os.environ.get("ASTERISK_ROOT", "/var/tmp/asterisk-lab"))
 LOOP = '[technologies]\nIAX2 = "IAX2/loop"\n'
 """Configuration that lets 3X reach this Asterisk again: it answers for two seconds."""
 
+TWISTD = "from twisted.scripts.twistd import run; run()"
+"""The program that runs a gateway."""
+
 SETTLE_S = 20.0
 """Seconds that a gateway has to connect to AMI before a test begins without."""
 LOG_LINES_SHOWN = 300
@@ -169,12 +172,15 @@ class Gateway:
         lab: whose Asterisk asks it.
         config: its configuration, with AMI_PORT for that Asterisk's, or RELAY_PORT for that of a relay to it; where
             it listens is added.
+        program: the Python program that runs it.
+        within: the folder that its own one is made in; the system's for temporary files by default.
     """
 
-    def __init__(self, lab: Lab, config: str = "") -> None:
+    def __init__(self, lab: Lab, config: str = "", program: str = TWISTD, within: Path | None = None) -> None:
         self._port = port = lab.agi_port
         self._wanted = config
-        self.folder = Path(tempfile.mkdtemp(prefix="pbxrouter-"))
+        self._program = program
+        self.folder = Path(tempfile.mkdtemp(prefix="pbxrouter-", dir=within))
         atexit.register(self.remove)
         self.config = self.folder / "pbxrouter.toml"
         if "[fastagi]" not in config:
@@ -205,17 +211,17 @@ class Gateway:
         assert done.returncode == 0, f"pbxrouter {name}: {done.stdout}{done.stderr}"
         return done.stdout
 
+    @property
+    def command_line(self) -> list[str]:
+        """What starts it."""
+        return [sys.executable, "-c", self._program, "-n", "--pidfile=", "pbxrouter", "--config", str(self.config)]
+
     def start(self) -> None:
         """Start it (again), and wait until it listens."""
-        twistd = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]
         with (self.folder / "log").open("ab") as log:
             self._started_at = log.tell()
             self.process = subprocess.Popen(
-                [*twistd, "-n", "--pidfile=", "pbxrouter", "--config", str(self.config)],
-                cwd=PROJECT,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
+                self.command_line, cwd=PROJECT, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
         wait_for(f"the gateway listens:\n{self.log()[-2000:]}", self._listens_or_died)
         assert self.process.poll() is None, self.log()

@@ -31,8 +31,8 @@ def _call(*lines: str) -> Call:
 class CallTest(unittest.TestCase):
     """One call, its lines, and what is made of them."""
 
-    def _silence(self, call: Call, until: float = 60) -> tuple[float, float]:
-        longest, begin = call.silence(AT_10, AT_10 + until, lambda name: 2.0)
+    def _silence(self, call: Call, until: float = 60, keys_count: bool = False) -> tuple[float, float]:
+        longest, begin = call.silence(AT_10, AT_10 + until, lambda name: 2.0, keys_count)
         return round(longest, 3), round(begin - AT_10, 3)
 
     def test_kinds(self) -> None:
@@ -53,6 +53,17 @@ class CallTest(unittest.TestCase):
         """The silence counts from the end of the sound to the end of the call."""
         sound = _line(11, f"<{CHANNEL}> Playing 'agent-pass.gsm' (language 'en')")
         self.assertEqual(self._silence(_call(sound, _line(20, _executing("h@pbxrouter-ask:1", "Verbose")))), (7, 3))
+
+    def test_asked(self) -> None:
+        """The time for keys after a prompt counts as silence if the gateway is gone."""
+        call = _call(
+            _line(11, f"<{CHANNEL}> Playing 'agent-pass.gsm' (language 'en')"),
+            _line(18, f"<{CHANNEL}>AGI Tx >> 200 result= (timeout)"),
+            _line(21, _executing("T@pbxrouter-ask:1", "Set")),
+            _line(22, _executing("h@pbxrouter-ask:1", "Verbose")),
+        )
+        self.assertEqual(self._silence(call), (9, 3))
+        self.assertEqual(self._silence(call, keys_count=True), (4, 8))
 
     def test_ringing_and_talk(self) -> None:
         """Ringing and talk are no silence, from the call of the phone to the end of the talk."""

@@ -315,6 +315,34 @@ class HeartbeatTest(DialplanTest):
             self.assertEqual(self._asked(), [])
             self.hang_up_all()
 
+    def test_async_in_a_flood(self) -> None:
+        """By agi:async, with a heartbeat that is old or not renewed, a call in a flood is refused for five minutes."""
+        self._set_global("PBXROUTER_URL", "agi:async")
+        for flood_s, beat_s, place in (
+            (30, 60, "CONGESTION@pbxrouter-outcome"),
+            (30, 0, "CONGESTION@pbxrouter-outcome"),
+            (90, 60, "999@pbxrouter-fallback"),
+            (30, 400, "999@pbxrouter-fallback"),
+        ):
+            self._mark = self.lab.log_size()
+            self._set_global("PBXROUTER_FLOOD", str(int(time.time()) - flood_s))
+            self._set_global("PBXROUTER_HEARTBEAT", str(int(time.time()) - beat_s))
+            self._originate("999@pbxrouter-phones")
+            wait_for(place, lambda: place in self._places())  # noqa: B023
+            self.hang_up_all()
+
+    def test_async_many_calls(self) -> None:
+        """As many calls within a second as PBXROUTER_FLOOD_CALLS says are a flood; after a stop they do not count."""
+        self._set_global("PBXROUTER_URL", "agi:async")
+        self._set_global("PBXROUTER_FLOOD", "")
+        self._set_global("PBXROUTER_FLOOD_CALLS", "2")
+        self._set_global("PBXROUTER_HEARTBEAT", "0")
+        for _ in range(12):
+            self._originate("999@pbxrouter-phones")
+        wait_for("the fallback", lambda: self._places().count("999@pbxrouter-fallback") == 12)
+        self.assertGreater(int(self.lab.ami.getvar("PBXROUTER_FLOOD")), time.time() - 60)
+        self.hang_up_all()
+
     def test_async_not_taken(self) -> None:
         """By agi:async a call that is not taken comes to the fallback, also while another gateway beats."""
         self._set_global("PBXROUTER_URL", "agi:async")

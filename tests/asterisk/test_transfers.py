@@ -124,11 +124,26 @@ class ForwardRefusedTest(ForwardedCallTest):
         self.assertEqual(self.dialled(), ["PJSIP/21"])
         self.assertIn("33 -> 21: BUSY", self.told("21"))
 
+    def test_forward_to_a_channel(self) -> None:
+        """The same with a channel in place of a number, which Dial() would call past the gateway."""
+        with self.phone(21, f"forward=Local/{OUTSIDE}%40localline"):
+            self.call("21", "-t", "500")
+        self.assertEqual(self.dialled(), ["PJSIP/21"])
+        self.assertNotIn(f"Executing [{OUTSIDE}@localline:", self.log())
+        self.assertIn("33 -> 21: BUSY", self.told("21"))
+
 
 class ForwardTest(ForwardedCallTest):
     """A called phone that forwards, with forwarding on."""
 
     config = "[dial]\nforwarding = true\n"
+
+    def test_forward_to_a_channel(self) -> None:
+        """A phone that names a channel in place of a number is put through past the gateway, as the doctor says."""
+        with self.phone(21, f"forward=Local/{OUTSIDE}%40localline"):
+            self.call_until(lambda: f"Executing [{OUTSIDE}@localline:" in self.log(), "21")
+        self.assertEqual(self.dialled(), ["PJSIP/21"])
+        self.assertFalse(self.asks_for_a_pin())
 
     def test_forward_without_a_grant(self) -> None:
         """33 calls 21, which forwards to 600: 33 may dial it and 21 may not, so a PIN is asked for."""

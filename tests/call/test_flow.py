@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
@@ -20,6 +21,8 @@ from pbxrouter.agi.messages import AGIReply
 from pbxrouter.agi.prompts import Prompts
 from pbxrouter.call.active_calls import ActiveCalls
 from pbxrouter.call.flow import CallFlow, cdr_text
+from pbxrouter.call.journal import CallJournal
+from pbxrouter.call.journal_file import Begun, journal_files, read_journal
 from pbxrouter.call.pin_guard import PinGuard
 from pbxrouter.config import schema
 from pbxrouter.drivers import Call, Driver, Outcome
@@ -785,6 +788,62 @@ class Running(FlowCase):
         self.assertIn("EXEC Dial PJSIP/88,60,i", self.run_call("88"))
 
 
+class Reconfigured(FlowCase):
+    """Settings that are replaced while the gateway runs."""
+
+    def test_reconfigured(self) -> None:
+        """Calls that begin afterwards have other drivers, prompts and trunks."""
+        before, after = FakeDriver(Outcome("FIRST")), FakeDriver(Outcome("SECOND"))
+        self.flow = self.flow_by(workshop_rules(), {"dial": before})
+        self.run_call("21")
+        self.ended("FIRST")
+        self.flow.reconfigure({"dial": after}, Prompts(ask_pin="which-pin"), ["PJSIP/33"])
+        asking = self.run_call("21", answers={"GET DATA": "200 result=123456"})
+        self.assertIn("GET DATA which-pin 5000 20", asking)
+        self.ended("SECOND")
+        self.assertEqual((len(before.calls), len(after.calls)), (1, 1))
+        self.flow.reconfigure({"dial": after}, Prompts(), [])
+        self.assertNotIn("GET DATA which-pin 5000 20", self.run_call("21"))
+        self.assertEqual(len(after.calls), 2)
+
+
+class Journalled(FlowCase):
+    """A flow with a call journal."""
+
+    def test_journal(self) -> None:
+        """A call is in the journal before its first command; with its decision while the application runs."""
+        path = Path(self.mktemp()).absolute()
+        journal = CallJournal(path, lambda: 1000.0, lambda work: succeed(work()))
+        journal.open()
+        self.addCleanup(lambda: self.successResultOf(Deferred.fromCoroutine(journal.close())))
+        file = journal_files(path)[0]
+        found: list[Begun] = []
+
+        class Looks(FakeDriver):
+            """A driver that reads the journal."""
+
+            async def run(self, call: Call) -> Outcome:
+                """Read what the journal has by now."""
+                await journal.sync()
+                found.extend(read_journal(file).begun.values())
+                return await super().run(call)
+
+        drivers = {"dial": Looks(Outcome("BUSY"))}
+        self.flow_by(workshop_rules(), drivers)
+        self.flow = CallFlow(self.engine, drivers, Prompts(), self.reports, self.active_calls, journal=journal)
+        channel = FakeChannel(SimulatedCall("21", caller="33"), {ORIGIN: None})
+        serving = Deferred.fromCoroutine(self.flow.serve(channel))
+        ((begun,), known) = read_journal(file).begun.values(), found
+        self.assertEqual((begun.number, begun.caller, begun.decided, known), ("21", "33", (), []))
+        channel.answer("200 result=1 (,,,,)")
+        self.successResultOf(serving)
+        (decided,) = found
+        self.assertEqual(decided.key, begun.key)
+        self.assertEqual(decided.decided, ("21", "allow", "2X", "dial", "SIP", "33", ""))
+        (record,) = self.reports.records
+        self.assertEqual((record.key, record.outcome.status), (begun.key, "BUSY"))
+
+
 class CallsAtOnce(FlowCase):
     """How many calls one PIN may have at a time."""
 
@@ -890,6 +949,17 @@ class Guarded(FlowCase):
             [f"the PIN was not checked: too many wrong PINs of {endpoint}", "that was the last of 3 PIN prompts"],
         )
         self.assertEqual(decision.trace_lines().count(f"the PIN was not checked: too many wrong PINs of {endpoint}"), 1)
+
+    def test_source(self) -> None:
+        """Locked-out calls are counted by what is locked, on a trunk by the trunk; a call with checked PINs is not."""
+        for _ in range(2):
+            self.run_call("34", answers={"GET DATA": "200 result=000000"})
+        endpoint = SimulatedCall("34").channel.rpartition("-")[0]
+        self.assertEqual([record.source for record in self.reports.records], ["", f"locked out endpoint {endpoint}"])
+        self.guard.set_trunks([endpoint])
+        for _ in range(2):
+            self.run_call("34", answers={"GET DATA": "200 result=000000"})
+        self.assertEqual(self.reports.records[-1].source, f"locked out trunk {endpoint}")
 
     def test_right_one_costs_nothing(self) -> None:
         """However often the right PIN is keyed, none of them waits."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import pathlib
 import sqlite3
 from collections.abc import Callable
@@ -10,7 +12,7 @@ from typing import Any, cast
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
-from twisted.logger import LogEvent, LogLevel, capturedLogs
+from twisted.logger import LogEvent, LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter import database
@@ -18,15 +20,17 @@ from pbxrouter.agi.messages import AGIRequest
 from pbxrouter.call import history_writer
 from pbxrouter.call.history_writer import (
     MAX_QUEUED,
+    MAX_TEXT,
     HistoryWriter,
     row_of,
 )
 from pbxrouter.call.record import CallRecord
 from pbxrouter.config import Zone
-from pbxrouter.database.calls.csv_rows import CallsCsv
+from pbxrouter.database.calls import CallsCsv
 from pbxrouter.database.calls.history import CallRow, Search, find_calls
 from pbxrouter.drivers import Outcome
 from pbxrouter.errors import StoreError
+from pbxrouter.net import QueueFigures
 from pbxrouter.rules.model import Decision, Mapping, Verdict
 from pbxrouter.text.sentences import sentence
 from tests.fakes import loud
@@ -140,6 +144,45 @@ class Writing(HistoryCase):
         self.history.report(record("22"))
         slow.callback(None)
         self.assertEqual(self.found(), ["22", "21"])
+
+    def test_figures(self) -> None:
+        """The queue's figures have what waits and what is being written, and the age of the oldest of them."""
+        self.assertEqual(self.history.figures, QueueFigures("history", 0))
+        slow: Deferred[None] = Deferred()
+        run = self.store.run
+        self.store.run = lambda work: slow.addCallback(lambda _: run(work))  # type: ignore[method-assign]
+        self.history.report(record("21", began=1900.0))
+        self.history.report(record("22", began=1910.0))
+        self.assertEqual(self.history.figures, QueueFigures("history", 2, 93.0))
+        self.clock.advance(1)
+        self.history.report(record("23", began=1920.0))
+        self.assertEqual(self.history.figures, QueueFigures("history", 3, 93.0))
+        self.now = 1000.0  # the clock was set back
+        self.assertEqual(self.history.figures, QueueFigures("history", 3, 0.0))
+        slow.callback(None)
+        self.assertEqual(self.history.figures, QueueFigures("history", 0))
+
+    def test_set_aside(self) -> None:
+        """A call that the database does not take is counted, and named in the log; the others are written."""
+        self.connection.execute(
+            "CREATE TRIGGER refuse BEFORE INSERT ON calls WHEN NEW.number IN ('22', '') "
+            "BEGIN SELECT RAISE(ABORT, 'no such call'); END"
+        )
+        odd = AGIRequest({"callerid": "x" * 300, "uniqueid": "", "extension": ""})
+        with capturedLogs() as logs:
+            for call in (record("21"), record("22"), CallRecord(odd, None, Outcome(), 1000.0, 1001.0)):
+                self.history.report(call)
+            self.clock.advance(1)
+        self.assertEqual((self.found(), self.history.set_aside, self.history.queued), (["21"], 2, 0))
+        self.assertEqual(self.history.figures.set_aside, 2)
+        first, second = [formatEvent(event) for event in loud(logs)]
+        file = database.set_aside_file(database.path_of(self.connection))
+        self.assertEqual(
+            first, f"history: call 1.2 from 33 to 22 cannot be written, it is set aside in {file}: no such call"
+        )
+        self.assertIn(f"history: call ? from {'x' * MAX_TEXT}", second)
+        self.assertIn(" to ? cannot be written", second)
+        self.assertNotIn("x" * (MAX_TEXT + 1), second)
 
     def test_any_fault(self) -> None:
         """An exception that is not the database's loses no call either."""
@@ -301,9 +344,9 @@ class Talk(SynchronousTestCase):
             outcome: replace(row, outcome=outcome).talk_s for outcome in ("ANSWER", "DONE", "LEFT", "BUSY", "DENIED")
         }
         self.assertEqual(said, {"ANSWER": None, "DONE": None, "LEFT": None, "BUSY": 0, "DENIED": 0})
-        csv = CallsCsv(Zone("UTC"))
-        place = csv.heading().split(",").index("answered_s")
-        cells = [csv.lines([replace(row, answered_s=seconds)]).split(",")[place] for seconds in (None, 0, 7)]
+        text = CallsCsv(Zone("UTC"))
+        rows = [replace(row, answered_s=seconds) for seconds in (None, 0, 7)]
+        cells = [read["answered_s"] for read in csv.DictReader(io.StringIO(text.heading() + text.lines(rows)))]
         self.assertEqual(cells, ["unknown", "0", "7"])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,7 +13,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
-from twisted.logger import capturedLogs
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter import database
@@ -127,22 +128,42 @@ class JournalCase(SynchronousTestCase):
         """End a run as a stop does."""
         return self.successResultOf(Deferred.fromCoroutine(journal.close()))
 
+    def other(self) -> Path:
+        """Another file."""
+        path = self.folder / "other"
+        path.write_bytes(b"other")
+        return path
+
+    def descriptors(self) -> int:
+        """How many descriptors this process has open."""
+        count = 0
+        for descriptor in range(1000):
+            with contextlib.suppress(OSError):
+                os.fstat(descriptor)
+                count += 1
+        return count
+
 
 class Disk:
     """The module ``os`` on a disk where a file has so much room.
 
     Args:
         room: bytes.
+
+    Attributes:
+        allocations: how often room was asked for.
     """
 
     def __init__(self, room: int) -> None:
         self.room = room
+        self.allocations = 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(os, name)
 
     def posix_fallocate(self, descriptor: int, offset: int, length: int) -> None:
         """Allocate room, as os.posix_fallocate does."""
+        self.allocations += 1
         if offset + length > self.room:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         os.posix_fallocate(descriptor, offset, length)
@@ -167,7 +188,11 @@ class TakingUpTests(JournalCase):
             (cut.began, cut.ended, cut.uniqueid, cut.caller, cut.caller_name), (NOW, NOW + 60, "1.2", "33", "Ana")
         )
         self.assertEqual((cut.number, cut.verdict, cut.outcome, cut.answered_s), ("21", "", "UNKNOWN", None))
-        self.assertEqual(cut.steps, [CUT])
+        self.assertEqual((cut.cause, cut.forwarded_by, cut.pattern, cut.application), ("", "", "", ""))
+        self.assertEqual((cut.data, cut.granted_by), ("", ""))
+        (step,) = cut.steps
+        self.assertEqual(step, CUT)
+        self.assertEqual(step.english, "cut: the gateway died during this call; what became of it is not known")
         self.assertEqual((taken.cut, taken.unreadable, taken.files), (1, 0, [self.path]))
 
     def test_decided(self) -> None:
@@ -184,6 +209,38 @@ class TakingUpTests(JournalCase):
         self.assertEqual(
             (cut.verdict, cut.pattern, cut.application, cut.data, cut.granted_by), ("allow", "2X", "dial", "SIP", "33")
         )
+
+    def test_clock_set_back(self) -> None:
+        """A call does not end before it began, whenever the journal was last written."""
+        journal, _ = self.opened()
+        self.begun(journal)
+        self.kill(journal)
+        os.utime(self.path, (NOW - 60, NOW - 60))
+        (cut,) = self.opened(1)[1].rows
+        self.assertEqual((cut.began, cut.ended), (NOW, NOW))
+
+    def test_decisions_are_written_once(self) -> None:
+        """A decision is one line; that of a call which is over by then, or is not known, is none."""
+        journal, _ = self.opened()
+        call, entry = self.begun(journal)
+        over_call, over_entry = self.begun(journal, "1.3")
+        decision = Decision(Verdict.ALLOW, "22", Mapping(2, "2X", "dial", "SIP"), "33", (), forwarded_by="44")
+        self.calls.set_decision(call, decision)
+        journal.decided(entry.key, call, "allow")
+        journal.decided(over_entry.key, over_call, "allow")
+        over = journal.finish(row(over_entry.key, "1.3"))
+        journal.decided("unknown", call, "allow")
+        journal.decided(over.call_key, over_call, "deny")
+        before = journal.size
+        self.sync(journal)
+        once = journal.size
+        self.assertGreater(once, before)
+        self.sync(journal)
+        self.assertEqual(journal.size, once)
+        self.kill(journal)
+        finished, cut = self.opened(2)[1].rows
+        self.assertEqual(finished, over)
+        self.assertEqual((cut.number, cut.verdict, cut.forwarded_by), ("22", "allow", "44"))
 
     def test_finished(self) -> None:
         """A call that was over is as it was; one that is in the history is not there."""
@@ -266,6 +323,20 @@ class TakingUpTests(JournalCase):
         self.kill(journal)
         self.assertEqual(self.opened(1)[1].rows, [over])
 
+    def test_magi_within_a_day(self) -> None:
+        """A call by MAGI goes on for a day after it began; it is counted once, and bounds how many are kept."""
+        self.patch(journal_module, "MAX_ORPHANS", 2)
+        journal, _ = self.opened()
+        first = [self.begun(journal, f"1.{number}", by_magi=True)[1] for number in range(3)]
+        self.kill(journal)
+        self.now += 86_400
+        journal, _ = self.opened(3)
+        self.assertEqual(journal.calls, 3)
+        again = [self.begun(journal, f"1.{number}", by_magi=True)[1] for number in range(3)]
+        self.assertEqual(again[:2], first[:2])
+        self.assertNotEqual(again[2].key, first[2].key)
+        self.assertEqual((again[2].began, journal.calls), (self.now, 4))
+
     def test_fastagi_is_no_continuation(self) -> None:
         """A FastAGI call with the Uniqueid of one that was left is another call, and so is one after a day."""
         journal, _ = self.opened()
@@ -308,6 +379,51 @@ class FileTests(JournalCase):
         self.assertEqual(taken.files, [first.path, second.path])
         self.assertEqual([path.name for path in self.folder.iterdir()], ["x.db.calls"])
 
+    def test_a_gateway_that_starts_meanwhile(self) -> None:
+        """While a gateway takes up journals they are locked: one that starts at the same time takes up nothing."""
+        for _ in range(2):
+            journal, _ = self.opened()
+            journal.finish(row())
+        for journal in self.running:
+            self.kill(journal)
+        others: list[TakenUp] = []
+
+        class Meanwhile(Disk):
+            """A disk on which another gateway starts when the first asks for room."""
+
+            def posix_fallocate(self, descriptor: int, offset: int, length: int) -> None:
+                """Start the other gateway, and allocate."""
+                if not self.allocations:
+                    self.allocations += 1
+                    others.append(other.open())
+                super().posix_fallocate(descriptor, offset, length)
+
+        other = self.made()
+        self.patch(journal_file, "os", Meanwhile(1 << 30))
+        journal, taken = self.opened(2)
+        self.assertEqual(taken.files, [self.path, self.folder / "x.db.calls.2"])
+        self.assertEqual([(found.rows, found.files) for found in others], [([], [])])
+        self.assertEqual(other.path, self.folder / "x.db.calls.3")
+        self.assertEqual(sorted(path.name for path in self.folder.iterdir()), ["x.db.calls", "x.db.calls.3"])
+
+    def test_first_line(self) -> None:
+        """The file begins with the version of its format, which the next version must know."""
+        journal, _ = self.opened()
+        self.assertEqual(self.path.read_bytes().rstrip(b"\0"), b"pbxrouter calls 1\n")
+        self.assertEqual(journal.size, len(b"pbxrouter calls 1\n"))
+
+    def test_before_it_is_open(self) -> None:
+        """A journal that is not open keeps calls, has no bytes, and is closed at once; opened, it writes them."""
+        journal = self.made()
+        self.begun(journal)
+        self.sync(journal)
+        self.assertEqual((journal.calls, journal.size, journal.path), (1, 0, None))
+        self.assertTrue(self.close(journal))
+        self.assertEqual(list(self.folder.iterdir()), [])
+        journal.open()
+        self.kill(journal)
+        self.opened(1)
+
     def test_too_many_gateways(self) -> None:
         """A gateway for which there is no file goes on without, and says so."""
         for _ in range(MAX_FILES):
@@ -316,8 +432,13 @@ class FileTests(JournalCase):
             journal, _ = self.opened()
             journal.finish(row())
             self.sync(journal)
-        self.assertEqual(len(loud(logs)), 1)
-        self.assertIsNone(journal.path)
+        (line,) = loud(logs)
+        self.assertEqual(
+            line["log_format"],
+            "journal: calls cannot be written to it, and a kill would lose those in progress: {error}",
+        )
+        self.assertEqual((line["error"], journal.path), (f"[Errno {errno.EEXIST}] {os.strerror(errno.EEXIST)}", None))
+        self.assertEqual(self.close(journal), False)
 
     def test_bounded(self) -> None:
         """The file is written anew when it is large; what is needed stays, and what comes meanwhile, too."""
@@ -351,14 +472,70 @@ class FileTests(JournalCase):
         journal, _ = self.opened()
         with capturedLogs() as logs:
             rows = [journal.finish(row()) for _ in range(20)]
-        self.assertEqual(len(loud(logs)), 1)
+        (line,) = loud(logs)
         kept = journal.calls
-        self.assertLess(kept, 20)
+        self.assertEqual(kept, 1000 // len(finished_line(rows[0])))
+        self.assertEqual(line["error"], f"it has {kept} calls already")
         journal.written(rows)
         self.assertEqual(journal.calls, 0)
         journal.finish(row())
         self.kill(journal)
         self.opened(1)
+
+    def test_what_is_no_longer_needed(self) -> None:
+        """Calls that are in the history take no room, nor do earlier lines of a call: any number can follow."""
+        self.patch(journal_module, "MAX_NEEDED", 1000)
+        journal, _ = self.opened()
+        for number in range(50):
+            call, entry = self.begun(journal, f"1.{number}")
+            journal.decided(entry.key, call, "allow")
+            self.sync(journal)
+            over = journal.finish(row(entry.key))
+            self.assertEqual(journal.calls, 1)
+            journal.written([over])
+        self.assertEqual((journal.calls, journal.outage.away_since), (0, None))
+        before = journal.size
+        journal.written([over, row("other")])
+        self.assertEqual(journal.size, before)
+
+    def test_name_that_another_gateway_took(self) -> None:
+        """A gateway whose file was deleted, and whose name another one uses now, writes its calls under the next."""
+        first, _ = self.opened()
+        over = first.finish(row())
+        self.path.unlink()
+        second, _ = self.opened()
+        self.assertEqual(second.path, self.path)
+        before = self.descriptors()
+        self.sync(first)
+        self.assertEqual(self.descriptors(), before)
+        self.assertEqual((first.path, first.outage.away_since), (self.folder / "x.db.calls.2", None))
+        self.assertEqual(list(read_journal(self.folder / "x.db.calls.2").finished), [over.call_key])
+        self.assertEqual(len(read_journal(self.path).finished), 0)
+
+    def test_name_that_is_no_file_any_more(self) -> None:
+        """A gateway in whose file's place there is a folder writes its calls under the next name."""
+        journal, _ = self.opened()
+        over = journal.finish(row())
+        self.path.unlink()
+        self.path.mkdir()
+        self.sync(journal)
+        self.assertEqual((journal.path, journal.outage.away_since), (self.folder / "x.db.calls.2", None))
+        self.assertEqual(list(read_journal(self.folder / "x.db.calls.2").finished), [over.call_key])
+
+    def test_no_name_is_left_any_more(self) -> None:
+        """A gateway whose file was deleted, and for which there is no name, says so, and goes on when there is one."""
+        journal, _ = self.opened()
+        over = journal.finish(row())
+        self.path.unlink()
+        others = [self.opened()[0] for _ in range(MAX_FILES)]
+        with capturedLogs() as logs:
+            self.sync(journal)
+        (line,) = loud(logs)
+        self.assertIn(os.strerror(errno.EEXIST), line["error"])
+        self.close(others[4])
+        self.sync(journal)
+        self.assertEqual((journal.path, journal.outage.away_since), (self.folder / "x.db.calls.5", None))
+        self.assertEqual(list(read_journal(self.folder / "x.db.calls.5").finished), [over.call_key])
 
     def test_taken_away(self) -> None:
         """A file that was deleted, replaced or emptied is written again with all that is needed."""
@@ -372,12 +549,6 @@ class FileTests(JournalCase):
             harm()
             self.sync(journal)
             self.assertEqual(list(read_journal(journal.path or self.path).finished), [over.call_key])
-
-    def other(self) -> Path:
-        """Another file."""
-        path = self.folder / "other"
-        path.write_bytes(b"other")
-        return path
 
     def test_full_disk(self) -> None:
         """With the disk full, what was allocated ahead takes thousands of calls; then the log says that there is no
@@ -401,6 +572,58 @@ class FileTests(JournalCase):
         self.kill(journal)
         self.opened(count)
 
+    def test_what_a_full_disk_has_left(self) -> None:
+        """On a full disk what is allocated is used up without asking for more each time, and no more is taken."""
+        journal, _ = self.opened()
+        disk = Disk(self.path.stat().st_size + 2000)
+        self.patch(journal_file, "os", disk)
+        line = len(finished_line(journal.finish(row())))
+        with capturedLogs() as logs:
+            while not loud(logs):
+                journal.finish(row())
+        self.assertEqual(disk.allocations, 2)
+        self.assertEqual(self.path.stat().st_size, disk.room - 2000)
+        self.assertLess(disk.room - 2000 - journal.size, line + 5)
+
+    def test_room_is_allocated_ahead(self) -> None:
+        """At least half of what is allocated at a time is left, so that a disk that becomes full stops no call."""
+        journal, _ = self.opened()
+        disk = Disk(1 << 40)
+        self.patch(journal_file, "os", disk)
+        large = row(data="x" * 30_000)
+        for _ in range(200):
+            journal.finish(large)
+            self.assertGreaterEqual(self.path.stat().st_size - journal.size, CHUNK // 2)
+        self.assertEqual(disk.allocations, (self.path.stat().st_size - CHUNK) // CHUNK)
+
+    def test_disk_that_fails_at_the_start(self) -> None:
+        """A file that cannot be put in its place is closed; what was taken up stays where it is, and is tried again."""
+        for _ in range(2):
+            journal, _ = self.opened()
+            journal.finish(row())
+        for journal in self.running:
+            self.kill(journal)
+        before = self.descriptors()
+
+        class Failing(Disk):
+            """A disk that cannot synchronise."""
+
+            def fsync(self, descriptor: int) -> None:
+                """Fail."""
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+        with capturedLogs() as logs:
+            self.patch(journal_module, "os", Failing(1 << 40))
+            journal, _ = self.opened(2)
+            self.patch(journal_module, "os", os)
+        self.assertEqual([event["error"] for event in loud(logs)], [f"[Errno {errno.EIO}] {os.strerror(errno.EIO)}"])
+        self.assertEqual((journal.size, self.descriptors()), (0, before))
+        for path in (self.path, self.folder / "x.db.calls.2"):
+            self.assertEqual(len(read_journal(path).finished), 1)
+        self.sync(journal)
+        self.assertEqual(len(read_journal(self.path).finished), 2)
+        self.assertIsNone(journal.outage.away_since)
+
     def test_no_room_at_the_start(self) -> None:
         """With no room for a file the calls of earlier runs are taken up all the same, and stay where they are."""
         journal, _ = self.opened()
@@ -412,6 +635,7 @@ class FileTests(JournalCase):
             journal, _ = self.opened(1)
         self.assertEqual(len(loud(logs)), 1)
         self.assertEqual(len(read_journal(self.path).finished), 1)
+        self.assertEqual([path.name for path in self.folder.iterdir()], ["x.db.calls"])
         disk.room = 1 << 30
         self.sync(journal)
         self.assertIsNone(journal.outage.away_since)
@@ -445,6 +669,77 @@ class FileTests(JournalCase):
         self.kill(journal)
         self.opened(2)
 
+    def rewriting(self) -> tuple[CallJournal, list[Deferred[None]], Deferred[None]]:
+        """A journal with a call that is being written anew, and what its disk has been asked to do."""
+        self.patch(journal_module, "REWRITE_AT", 1000)
+        waiting: list[Deferred[None]] = []
+
+        def aside(work: Callable[[], object]) -> Deferred[Any]:
+            waiting.append(Deferred())
+            return waiting[-1].addCallback(lambda _: work())
+
+        journal = self.made(aside)
+        journal.open()
+        journal.finish(row(uniqueid="first"))
+        while journal.size < 2000:
+            journal.written([journal.finish(row())])
+        syncing = Deferred.fromCoroutine(journal.sync())
+        self.assertTrue(Path(f"{self.path}.new").exists())
+        return journal, waiting, syncing
+
+    def test_disk_that_fails_while_it_is_written_anew(self) -> None:
+        """A new file that cannot be synchronised is deleted; calls go into the old one until the next attempt."""
+        journal, waiting, syncing = self.rewriting()
+        before = self.descriptors()
+        with capturedLogs() as logs:
+            waiting.pop().errback(OSError(errno.EIO, os.strerror(errno.EIO)))
+            self.successResultOf(syncing)
+        self.assertEqual(len(loud(logs)), 1)
+        self.assertEqual(self.descriptors(), before - 1)
+        self.assertEqual([path.name for path in self.folder.iterdir()], ["x.db.calls"])
+        journal.finish(row(uniqueid="second"))
+        again = Deferred.fromCoroutine(journal.sync())
+        while waiting:
+            waiting.pop().callback(None)
+        self.successResultOf(again)
+        self.assertIsNone(journal.outage.away_since)
+        self.kill(journal)
+        self.opened(2)
+
+    def test_full_disk_while_it_is_written_anew(self) -> None:
+        """A new file that lacks a call, since the disk became full meanwhile, does not take the old one's place."""
+        journal, waiting, syncing = self.rewriting()
+        disk = Disk(0)
+        self.patch(journal_file, "os", disk)
+        with capturedLogs() as logs:
+            journal.finish(row(uniqueid="second"))
+            waiting.pop().callback(None)
+            self.successResultOf(syncing)
+        self.assertEqual(len(loud(logs)), 1)
+        self.assertEqual(str(journal.outage.trouble), f"[Errno {errno.ENOSPC}] {os.strerror(errno.ENOSPC)}")
+        self.assertEqual([path.name for path in self.folder.iterdir()], ["x.db.calls"])
+        disk.room = 1 << 40
+        again = Deferred.fromCoroutine(journal.sync())
+        while waiting:
+            waiting.pop().callback(None)
+        self.successResultOf(again)
+        self.kill(journal)
+        self.assertEqual([taken.uniqueid for taken in self.opened(2)[1].rows], ["first", "second"])
+
+    def test_what_came_while_it_was_written_anew(self) -> None:
+        """What was appended while the file was written anew is synchronised by the next sync."""
+        journal, waiting, syncing = self.rewriting()
+        journal.finish(row(uniqueid="second"))
+        while waiting:
+            waiting.pop().callback(None)
+        self.successResultOf(syncing)
+        again = Deferred.fromCoroutine(journal.sync())
+        self.assertEqual(len(waiting), 1)
+        waiting.pop().callback(None)
+        self.successResultOf(again)
+        self.sync(journal)
+        self.assertEqual(waiting, [])
+
 
 class ContentTests(JournalCase):
     """What is read of a file."""
@@ -477,10 +772,43 @@ class ContentTests(JournalCase):
             b'["d", "k"]\n',
             b'["o", "k"]\n',
             b'["w", {}]\n',
+            lines[0].replace(b"5000.0", b"NaN"),
+            lines[0].replace(b"5007.0", b"Infinity"),
+            b'["b", "k", -Infinity, "1", "2", "3", "4", 0]\n',
+            b'["o", "k", "1.2", NaN]\n',
         )
         for line in spoilt:
             found = read_content(HEADER + lines[1] + line + bytes(4096) + lines[2] + bytes(4096))
             self.assertEqual((list(found.finished), found.unreadable), (["k-1", "k-2"], 1), line[:40])
+
+    def test_lines_of_other_versions(self) -> None:
+        """A call without the columns that a later version adds is read; one with more than are known is not."""
+        whole = json.loads(finished_line(row("k")))
+        found = read_content(HEADER + json.dumps(whole[:-1]).encode() + b"\n")
+        self.assertEqual((found.finished, found.unreadable), ({"k": row("k")}, 0))
+        for cells in (whole[:-2], [*whole, "more", "than", "known"]):
+            found = read_content(HEADER + json.dumps(cells).encode() + b"\n")
+            self.assertEqual((found.finished, found.unreadable), ({}, 1))
+
+    def test_decision_of_a_call_that_is_not_there(self) -> None:
+        """The decision of a call without a line of its beginning is passed over: that line may be lost."""
+        line = b'["d", "k", "21", "allow", "2X", "dial", "SIP", "33", ""]\n'
+        found = read_content(HEADER + line)
+        self.assertEqual((found.begun, found.finished, found.unreadable), ({}, {}, 0))
+
+    def test_no_regular_file(self) -> None:
+        """A named pipe is refused without waiting for a writer; so are what cannot be opened or read."""
+        os.mkfifo(self.path)
+        error = self.assertRaises(JournalUnreadable, read_journal, self.path)
+        self.assertEqual(str(error), "it is not a file")
+        loop = self.folder / "loop"
+        loop.symlink_to(loop)
+        error = self.assertRaises(JournalUnreadable, read_journal, loop)
+        self.assertEqual(str(error), os.strerror(errno.ELOOP))
+        unreadable = os.open(self.other(), os.O_WRONLY)
+        self.addCleanup(os.close, unreadable)
+        error = self.assertRaises(JournalUnreadable, journal_file.read_descriptor, unreadable)
+        self.assertEqual(str(error), os.strerror(errno.EBADF))
 
     def test_other_files(self) -> None:
         """A file of another kind or version is left as it is, and the next name is used; an empty one is replaced."""
@@ -578,6 +906,44 @@ class HistoryTests(JournalCase):
         (line,) = loud(logs)
         self.assertEqual((line["calls"], line["cut"], line["files"]), (2, 0, str(self.path)))
         self.assertEqual(sorted(self.found()), ["21", "22"])
+
+    def test_cut_and_unreadable(self) -> None:
+        """A start tells how many calls it took up, how many were cut, and how many lines could not be read."""
+        journal, _ = self.opened()
+        self.begun(journal)
+        journal.finish(row())
+        self.kill(journal)
+        self.path.write_bytes(self.path.read_bytes().rstrip(b"\0") + b"x\ny\n")
+        with capturedLogs() as logs:
+            self.history()
+        self.assertEqual(
+            [formatEvent(event) for event in loud(logs)],
+            [
+                f"history: took up 2 calls that an earlier run left in {self.path}; 1 of them were cut when the "
+                "gateway died",
+                f"history: 2 lines of {self.path} could not be read, and may have been calls",
+            ],
+        )
+
+    def test_nothing_to_take_up(self) -> None:
+        """A start with nothing to take up says nothing, and so does a stop with nothing left."""
+        with capturedLogs() as logs:
+            history = self.history()
+            history.report(record())
+            self.successResultOf(history.stopService())
+        self.assertEqual(loud(logs), [])
+        self.assertEqual(self.found(), ["21"])
+
+    def test_synchronised_each_second(self) -> None:
+        """The journal is synchronised while the history runs, without being asked."""
+        history = self.history()
+        journal = history.journal
+        assert journal is not None
+        call, entry = self.begun(journal)
+        journal.decided(entry.key, call, "allow")
+        before = journal.size
+        self.clock.advance(1)
+        self.assertGreater(journal.size, before)
 
     def test_neither(self) -> None:
         """Calls that can be written neither to the database nor to the journal are named as lost."""

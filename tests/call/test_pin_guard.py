@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pathlib
 import re
+from contextlib import closing
 from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.task import deferLater
 from twisted.logger import LogEvent, LogLevel, formatEventAsClassicLogText, globalLogPublisher
 from twisted.trial.unittest import TestCase
 
@@ -67,11 +69,76 @@ class GuardCase(TestCase):
 class PinGuardTests(GuardCase):
     """The PIN guard across calls, gateways and restarts."""
 
+    def keyed_at_once(self, guard: PinGuard, count: int = 40) -> tuple[list[PinAttempt], Deferred[list[PinAttempt]]]:
+        """Key so many PINs at once; returns those that were ruled on, which grow, and the result when all were."""
+        ruled: list[PinAttempt] = []
+
+        async def key() -> PinAttempt:
+            ruled.append(await guard.admit(self.request(), 1))
+            return ruled[-1]
+
+        return ruled, gatherResults([Deferred.fromCoroutine(key()) for _ in range(count)])
+
+    async def until(self, ruled: list[PinAttempt], count: int) -> None:
+        """Wait until so many PINs were ruled on."""
+        while len(ruled) < count:
+            await deferLater(reactor, 0.001)
+
     async def test_at_the_same_time(self) -> None:
-        """Forty calls at once share the guesses of their endpoint."""
+        """Forty calls at once share the guesses of their endpoint; those for which none is left know it at the end."""
         guard = self.guard()
-        admitted = await gatherResults([Deferred.fromCoroutine(guard.admit(self.request(), 1)) for _ in range(40)])
+        ruled, everything = self.keyed_at_once(guard)
+        await self.until(ruled, FREE_GUESSES)
+        for attempt in ruled[:]:
+            guard.wrong(attempt, self.request(), "192.0.2.1", "34")
+        admitted = await everything
         self.assertEqual(sum(attempt.is_checked for attempt in admitted), FREE_GUESSES)
+        self.assertFalse((await guard.admit(self.request(), 1)).is_checked)  # at once
+
+    async def test_right_at_the_same_time(self) -> None:
+        """Forty right PINs at once are all checked, without delay: none is locked out by another's that is checked."""
+        guard = self.guard()
+        ruled, everything = self.keyed_at_once(guard)
+        for place in range(40):
+            await self.until(ruled, place + 1)
+            await guard.right(ruled[place])
+        admitted = await everything
+        self.assertEqual([(attempt.is_checked, attempt.ruling.delay_s) for attempt in admitted], [(True, 0.0)] * 40)
+        self.assertEqual([row for row in await self.counted(guard) if row[2] or row[3]], [])
+
+    async def test_one_right_at_the_same_time(self) -> None:
+        """A right PIN among wrong ones at once leaves its guess to one that waits; the others are not checked."""
+        guard = self.guard()
+        ruled, everything = self.keyed_at_once(guard, 10)
+        await self.until(ruled, FREE_GUESSES)
+        await guard.right(ruled[0])
+        await self.until(ruled, FREE_GUESSES + 1)
+        for attempt in ruled[1:]:
+            guard.wrong(attempt, self.request(), "192.0.2.1", "34")
+        admitted = await everything
+        self.assertEqual(sum(attempt.is_checked for attempt in admitted), FREE_GUESSES + 1)
+        self.assertIn(("endpoint", "PJSIP/33", FREE_GUESSES, 4), await self.counted(guard))
+
+    async def test_given_up(self) -> None:
+        """A check that fails keeps its guess and holds up no other; to give it up twice changes nothing."""
+        guard = self.guard()
+        ruled, everything = self.keyed_at_once(guard, 7)
+        await self.until(ruled, FREE_GUESSES)
+        for attempt in ruled[:]:
+            guard.give_up(attempt)
+            guard.give_up(attempt)
+        admitted = await everything
+        self.assertEqual(sum(attempt.is_checked for attempt in admitted), FREE_GUESSES)
+        guard.give_up(admitted[0])
+        self.assertFalse((await guard.admit(self.request(), 1)).is_checked)
+
+    async def counted(self, guard: PinGuard) -> list[tuple[Any, ...]]:
+        """The rows of wrong PINs: scope, name, wrong and unchecked."""
+        store: Any = guard._store
+        rows: list[tuple[Any, ...]] = await store.run(
+            lambda connection: connection.execute("SELECT scope, name, wrong, unchecked FROM pin_guesses").fetchall()
+        )
+        return rows
 
     async def test_two_gateways_and_a_restart(self) -> None:
         """A wrong PIN counted by one gateway counts on another with the same database, and after a restart."""
@@ -207,6 +274,41 @@ class InMemoryTests(GuardCase):
             ),
         )
         self.assertEqual(self.key(self.request("PJSIP/provider")).keys[0], GuessKey("trunk", "PJSIP/provider 33"))
+
+    def test_trunks_replaced(self) -> None:
+        """Other endpoints can be made trunks while the gateway runs; those from before are none any more."""
+        self.memory.set_trunks(iter(["PJSIP/33"]))
+        self.assertEqual(self.key().keys[0], GuessKey("trunk", "PJSIP/33 33"))
+        self.assertEqual(self.key(self.request("PJSIP/provider")).keys[0], GuessKey("endpoint", "PJSIP/provider"))
+
+    def test_known_callers_are_bounded(self) -> None:
+        """Of the callers from whom a right PIN came the latest are known; each right PIN makes it late again."""
+        self.patch(pin_guard, "MAX_IN_MEMORY", 2)
+
+        def right(name: str) -> None:
+            admit = self.memory.admit(self.request(f"PJSIP/{name}", name), 1)
+            attempt = self.successResultOf(Deferred.fromCoroutine(admit))
+            self.successResultOf(Deferred.fromCoroutine(self.memory.right(attempt)))
+
+        for name in ("1", "2", "1", "3"):
+            right(name)
+        self.assertEqual(list(self.memory._known), [GuessKey("endpoint", f"PJSIP/{name}") for name in "13"])
+
+    def test_long_texts(self) -> None:
+        """Texts that a caller sends are cut in an alarm, and so is the name of what is locked out."""
+        guard = PinGuard(None, (), lambda: self.now, self.alarms.append, lambda: self.now)
+        request = AGIRequest({"channel": f"PJSIP/{'x' * 500}-0000001a", "callerid": "7" * 500})
+        for _ in range(FREE_GUESSES + 1):
+            attempt = self.successResultOf(Deferred.fromCoroutine(guard.admit(request, 1)))
+            guard.wrong(attempt, request, "192.0.2.1", "9" * 500)
+        (alarm,) = self.alarms
+        for name, kept in (
+            ("channel", f"PJSIP/{'x' * (pin_guard.MAX_SHOWN - 6)}…"),
+            ("caller", f"{'7' * pin_guard.MAX_SHOWN}…"),
+            ("number", f"{'9' * pin_guard.MAX_SHOWN}…"),
+        ):
+            self.assertTrue(alarm.details[name].startswith(kept), name)
+        self.assertNotIn("x" * (pin_guard.MAX_SHOWN + 1), alarm.text)
 
     def test_charged_to_each(self) -> None:
         """Guesses of an endpoint with varying caller numbers are counted together, and so are those of a number."""
@@ -346,8 +448,8 @@ class InMemoryTests(GuardCase):
     def test_lift_of_an_attack(self) -> None:
         """The alarm lasts until the attacked mapping or the gateway is forgiven, also if its callers are."""
         statistics = self.memory.statistics
-        for key, map_id in ((GuessKey("mapping", "1"), 1), (GuessKey("gateway", ""), None)):
-            for line in range(80):
+        for key, map_id, guesses in ((GuessKey("mapping", "1"), 1, 50), (GuessKey("gateway", ""), None, 80)):
+            for line in range(guesses):
                 request = self.request(f"PJSIP/{line % 35}", str(line % 35))
                 admitted = self.memory.admit(request, line if map_id is None else map_id)
                 self.memory.wrong(self.successResultOf(Deferred.fromCoroutine(admitted)), request, "", "34")
@@ -384,3 +486,40 @@ class AwayTests(GuardCase):
             await self.guess(guard)
         self.path.rename(f"{self.path}.away")
         self.assertEqual([(await self.guess(guard)).is_checked for _ in range(2)], [True, False])
+
+    async def test_old_ones_cannot_be_deleted(self) -> None:
+        """Rows that cannot be deleted now stay, without more than a line for the curious; later they are."""
+        guard = self.guard()
+        await self.guess(guard)
+        self.now += 10 * 86_400.0
+        away = self.path.rename(f"{self.path}.away")
+        await guard.forget()
+        self.assertEqual(len(self.said(LogLevel.debug)), 1)
+        self.assertIn("old wrong PINs cannot be deleted now: ", self.said(LogLevel.debug)[0])
+        self.assertEqual(self.said(LogLevel.warn), [])
+        away.rename(self.path)
+        self.assertGreater(self.rows(), 0)
+        await guard.forget()
+        self.assertEqual(self.rows(), 0)
+
+    async def test_forgotten_every_so_many(self) -> None:
+        """Rows are bounded each time that so many PINs were admitted, without waiting for the hour."""
+        self.patch(pin_guard, "FORGET_EVERY", 3)
+        guard = self.guard()
+        await self.guess(guard)
+        before = self.rows()
+        self.now += 10 * 86_400.0
+        await self.guess(guard, self.request("PJSIP/7", "7"))
+        self.assertGreater(self.rows(), before)
+        await self.guess(guard, self.request("PJSIP/7", "7"))
+        self.assertEqual(self.rows(), before)
+
+    async def test_without_a_database(self) -> None:
+        """A guard without a database has nothing to delete and says nothing."""
+        await PinGuard(None, (), lambda: self.now).forget()
+        self.assertEqual(self.said(LogLevel.debug), [])
+
+    def rows(self) -> int:
+        """How many keys the database has."""
+        with closing(database.connect(self.path)) as connection:
+            return int(connection.execute("SELECT count(*) FROM pin_guesses").fetchone()[0])

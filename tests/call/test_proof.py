@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, cast
@@ -13,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pbxrouter.agi import Prompts
 from pbxrouter.ami import AMIConnection, AMIMessage
 from pbxrouter.call import ActiveCalls, CallFlow, CallProofs, PinChanges, PinGuard, Reports
+from pbxrouter.call.flow import REFUSED_LINES
 from pbxrouter.call.pin_guard import PinSource
 from pbxrouter.call.proof import VARIABLE
 from pbxrouter.call.record import CallRecord
@@ -100,16 +102,33 @@ class StandingTests(ProofCase):
         self.assertIs(self.standing(proofs, self.channel(None)), Standing.FORGED)
 
     def test_unproven(self) -> None:
-        """Without AMI, and while one of the Asterisks cannot be asked, nothing is known."""
-        self.assertIs(self.standing(self.proofs(), self.channel(None)), Standing.UNPROVEN)
+        """Without AMI, and while one of the Asterisks cannot be asked, nothing is known of this machine's calls."""
+        self.assertIs(self.standing(self.proofs(), self.own_channel()), Standing.UNPROVEN)
         incomplete = self.proofs(self.one)
         incomplete.is_complete = False
-        self.assertIs(self.standing(incomplete, self.channel(None)), Standing.UNPROVEN)
+        self.assertIs(self.standing(incomplete, self.own_channel()), Standing.UNPROVEN)
         self.other.lists["Status"] = ActionTimeout("no answer")
         proofs = self.proofs(self.one, self.other)
-        self.assertIs(self.standing(proofs, self.channel(None)), Standing.UNPROVEN)
+        self.assertIs(self.standing(proofs, self.own_channel()), Standing.UNPROVEN)
         self.assertIs(self.standing(proofs, self.channel(self.one)), Standing.PROVEN)
         self.other.is_up = False
+        self.assertIs(self.standing(proofs, self.own_channel()), Standing.UNPROVEN)
+
+    def own_channel(self) -> PeerChannel:
+        """The channel of a call from this machine, which no Asterisk has."""
+        channel = self.channel(None)
+        channel.peer = "127.0.0.1"
+        return channel
+
+    def test_unproven_from_another_machine(self) -> None:
+        """What another machine tells while Asterisk cannot be asked is its own, unless AMI was connected to it."""
+        self.assertIs(self.standing(self.proofs(), self.channel(None)), Standing.FOREIGN)
+        proofs = self.proofs(self.one)
+        self.one.lists["Status"] = ActionTimeout("no answer")
+        self.assertIs(self.standing(proofs, self.channel(None)), Standing.FOREIGN)
+        self.one.peer = "192.0.2.1"
+        self.assertIs(self.standing(proofs, self.channel(None)), Standing.UNPROVEN)
+        self.one.peer = ""
         self.assertIs(self.standing(proofs, self.channel(None)), Standing.UNPROVEN)
 
     def test_proven_otherwise(self) -> None:
@@ -126,6 +145,53 @@ class StandingTests(ProofCase):
         for wrong in (mark[:-1], "é", "", call_mark(KEY, request.uniqueid, request.channel, "22")):
             forged = self.channel(None, arguments=(f"secret={wrong}",))
             self.assertIs(self.standing(self.proofs(self.one), forged), Standing.FORGED)
+
+    def test_reconfigured(self) -> None:
+        """Other settings count for the calls that begin afterwards."""
+        proofs = self.proofs(self.one)
+        self.assertIs(self.standing(proofs, self.channel(None)), Standing.FORGED)
+        proofs.reconfigure(has_secret=False, allows_others=True)
+        self.assertIs(self.standing(proofs, self.channel(None)), Standing.FOREIGN)
+        proofs.reconfigure(has_secret=True, allows_others=False)
+        self.assertIs(self.standing(proofs, self.channel(None)), Standing.PROVEN)
+        proofs.reconfigure(has_secret=False, allows_others=False)
+        self.assertIs(self.standing(proofs, self.channel(None)), Standing.FORGED)
+
+    def test_unexpected_failure(self) -> None:
+        """A fault in asking Asterisk neither proves a call nor refuses it, and is logged with its traceback."""
+
+        class Faulty(FakeAMIConnection):
+            """A connection with a fault."""
+
+            def action_list(self, *arguments: Any, **named: Any) -> Any:
+                """Fail."""
+                raise ZeroDivisionError
+
+            action = action_list
+
+        faulty = Faulty()
+        faulty.comes_up()
+        proofs = self.proofs(self.one, faulty)
+        for asterisk in (None, self.one):
+            with capturedLogs() as logs:
+                self.assertIs(self.standing(proofs, self.channel(asterisk)), Standing.FOREIGN)
+            (event,) = [event for event in logs if "PIN guard" in str(event["log_format"])]
+            self.assertIn("asking Asterisk for a channel failed unexpectedly", event["log_format"])
+            self.assertIn("log_failure", event)
+            gc.collect()
+            self.assertEqual(len(self.flushLoggedErrors()), 1)
+
+    def test_each_call_has_its_value(self) -> None:
+        """The value on a channel is drawn anew for each call, 32 hexadecimal digits that nobody can guess."""
+        proofs, values = self.proofs(self.one), set()
+        for _ in range(10):
+            channel = self.channel(self.one)
+            self.standing(proofs, channel)
+            ((_, _, name, value),) = [command.replace('"', "").split(" ") for command in channel.commands]
+            self.assertEqual(name, VARIABLE)
+            self.assertRegex(value, r"^[0-9a-f]{32}$")
+            values.add(value)
+        self.assertEqual(len(values), 10)
 
 
 class FlowTests(ProofCase):
@@ -145,11 +211,20 @@ class FlowTests(ProofCase):
         changes: PinChanges | None = None,
     ) -> Deferred[None]:
         """Serve a call."""
+        return Deferred.fromCoroutine(self.flow(proofs, drivers, changes).serve(channel))
+
+    def flow(
+        self,
+        proofs: CallProofs,
+        drivers: Mapping[str, Driver] = MappingProxyType({}),
+        changes: PinChanges | None = None,
+    ) -> CallFlow:
+        """A flow by the workshop's rules."""
         engine = RulesEngine(drivers.keys())
         engine.replace(workshop_rules())
         reports = Reports()
         reports.add(self.records.append)
-        flow = CallFlow(
+        return CallFlow(
             engine,
             drivers,
             Prompts(),
@@ -159,7 +234,6 @@ class FlowTests(ProofCase):
             proofs=proofs,
             pin_changes=changes,
         )
-        return Deferred.fromCoroutine(flow.serve(channel))
 
     def test_forged_call(self) -> None:
         """It is refused at its first PIN, right or wrong, and the peer is told of in log and note; none is charged."""
@@ -179,6 +253,17 @@ class FlowTests(ProofCase):
             self.assertIn("from 192.0.2.1, whose channel Asterisk does not have", line)
         self.assertEqual((self.guard.statistics.wrong, self.guard.statistics.unchecked), (0, 0))
         self.successResultOf(self.guard_admits())
+
+    def test_flood_of_forged_calls(self) -> None:
+        """Of very many calls of one peer that Asterisk does not have a few are named in the log; all have a source."""
+        proofs = self.proofs(self.one)
+        flow = self.flow(proofs)
+        with capturedLogs() as logs:
+            for _ in range(REFUSED_LINES + 20):
+                self.successResultOf(Deferred.fromCoroutine(flow.serve(self.channel(None, "123456"))))
+        self.assertEqual(len([log for log in logs if "refused a call" in log["log_format"]]), REFUSED_LINES)
+        self.assertEqual({record.source for record in self.records}, {"refused by 192.0.2.1"})
+        self.assertEqual(len(self.records), REFUSED_LINES + 20)
 
     def guard_admits(self) -> Deferred[None]:
         """Key a wrong PIN at the endpoint that was named: it waits for nothing."""
@@ -274,6 +359,15 @@ class SharedKeysTests(SynchronousTestCase):
         more = sum(self.key(f"PJSIP/v{name}", f"8{name}").is_checked for name in range(500))
         self.assertEqual(more, 60)
 
+    def test_lock_out_by_another_machine(self) -> None:
+        """One that claims to be PJSIP/33 of an Asterisk elsewhere locks out nobody there, nor is it known as that."""
+        for _ in range(8):
+            last = self.key("PJSIP/33", "33", standing=Standing.FOREIGN)
+        self.assertEqual(last.ruling.locked_by, GuessKey("endpoint", "PJSIP/33 at 192.0.2.1"))
+        for standing in (Standing.UNPROVEN, Standing.PROVEN):
+            honest = self.key("PJSIP/33", "33", right=True, standing=standing)
+            self.assertEqual((honest.is_checked, honest.ruling.delay_s), (True, 0.0))
+
     def test_known_callers_of_a_trunk(self) -> None:
         """Under attack unknown numbers of a trunk wait their turn, 20 s at most; a known one waits for nothing."""
         proven = Standing.PROVEN
@@ -302,7 +396,9 @@ class SharedKeysTests(SynchronousTestCase):
 
         def key(map_id: int, peer: str, endpoint: str = "") -> Any:
             admit = self.guard.admit(channel.request, map_id, PinSource(endpoint, peer))
-            return self.successResultOf(Deferred.fromCoroutine(admit))
+            attempt = self.successResultOf(Deferred.fromCoroutine(admit))
+            self.guard.give_up(attempt)
+            return attempt
 
         for _ in range(6):
             last = key(1, "192.0.2.1")

@@ -341,6 +341,28 @@ class RuleTests(TableCase):
         self.assertEqual(sorted(self.table.live), ["a"])
 
 
+class ClockTests(TableCase):
+    """A clock that is set."""
+
+    def test_times_move(self) -> None:
+        """All times that are kept move with the clock: of calls that talk, that ring, and that ended lately."""
+        for channel, linkedid in (("a", "a"), ("c", "a"), ("z", "z")):
+            self.event("Newchannel", channel, linkedid)
+        for channel in ("a", "c"):
+            self.enter(channel)
+        self.event("Newchannel", "g", "g")
+        self.event("Hangup", "g", "g")
+        before = {call.linkedid: (call.started, call.answered) for call in self.table.live.values()}
+        assert before["a"][1] is not None
+        self.table.clock_set(3600.0)
+        after = {call.linkedid: (call.started, call.answered) for call in self.table.live.values()}
+        self.assertEqual(after["a"], (before["a"][0] + 3600.0, before["a"][1] + 3600.0))
+        self.assertEqual(after["z"], (before["z"][0] + 3600.0, None))
+        self.now += 3600.0 + REMEMBER_HUNG_UP_S - 3
+        self.event("Newchannel", "g", "g")  # late: it has been hung up
+        self.assertNotIn("g", self.table.live)
+
+
 class ResyncTests(TableCase):
     """What the table does after a time without events."""
 

@@ -23,10 +23,11 @@ from pbxrouter.counter import storage
 from pbxrouter.counter.call_table import LiveCall
 from pbxrouter.counter.clock import AsteriskClock
 from pbxrouter.counter.counts import ALL, Counts
-from pbxrouter.counter.service import CONFIRM_S, POLL_S, RESYNC_S, CallCounter
+from pbxrouter.counter.service import CONFIRM_S, POLL_S, RESYNC_S, SLICE, CallCounter
 from pbxrouter.counter.storage import Batch
 from pbxrouter.drivers import Outcome
-from pbxrouter.errors import ActionFailed, ManagerError, StoreError
+from pbxrouter.errors import ActionFailed, ManagerError, ManagerUnavailable, StoreError
+from pbxrouter.net import QueueFigures
 from pbxrouter.rules.model import Facts
 from pbxrouter.simulator import SimulatedCall
 from tests.cli.test_app import CommandTestCase
@@ -357,6 +358,27 @@ class ServiceTests(ServiceCase):
         self.assertEqual(self.rows("SELECT * FROM counter_gaps"), [])
         self.assertEqual((self.counter.unknown_s, self.counter.in_sync), (0.0, True))
 
+    def test_clock_set_before_the_first_connection(self) -> None:
+        """A clock that is set before Asterisk was ever seen makes no gap."""
+        self.wait(3)
+        self.set_by_s = 3600.0
+        self.manager.up()
+        self.wait(3)
+        self.assertEqual((self.counter.gaps, self.counter.unknown_s, self.counter.in_sync), (0, 0.0, True))
+        self.assertEqual(self.rows("SELECT last_seen FROM counter_asterisks"), [(NOW + 6 + 3600,)])
+
+    def test_clock_set_while_asterisk_is_asked(self) -> None:
+        """A clock that is set between Ping and response tells nothing about Asterisk's, though it hides the wait."""
+        self.manager.up()
+        self.manager.hold.add("Ping")
+        self.manager.timestamp = f"{NOW + 2}"
+        self.clock.advance(2)
+        self.clock.advance(5)
+        self.set_by_s = -4.5
+        self.manager.held.pop().callback(None)
+        self.manager.says("Newchannel", Timestamp=f"{NOW - 20}")
+        self.assertEqual([call.started for call in self.counter.live], [NOW + 2.5])
+
     def test_clock_set_back_while_calls_go_on(self) -> None:
         """Asterisk is asked, and ``seen`` moves, while the clock is behind what it was."""
         self.manager.up()
@@ -467,6 +489,35 @@ class ServiceTests(ServiceCase):
         self.manager.channels = []
         self.wait(RESYNC_S)
         self.assertEqual((self.counter.active, self.total()), (0, (1, 0, 1)))
+
+    def test_hangup_while_the_connection_is_lost(self) -> None:
+        """A Hangup that cannot be asked about counts with its cause by the list of the next connection."""
+        self.manager.up()
+        self.call()
+        self.manager.says("Hangup", Cause="17")
+        self.manager.error = ManagerUnavailable("there is no connection now")
+        self.clock.advance(CONFIRM_S)
+        self.assertEqual(self.counter.active, 1)
+        self.manager.down()
+        self.manager.error = None
+        self.manager.up()
+        self.wait()
+        self.assertEqual((self.counter.active, self.total()), (0, (1, 0, 1)))
+        self.assertEqual(self.rows("SELECT reason, calls FROM counter_failures"), [("busy", 1)])
+
+    def test_queue(self) -> None:
+        """What waits to be written while the database is away is counted by its name, with its age."""
+        self.manager.up()
+        self.wait(2)
+        self.assertEqual(self.counter.queue, QueueFigures("counter x", 0))
+        self.store.away = True
+        self.call()
+        self.wait(3)
+        queue = self.counter.queue
+        self.assertEqual((queue.name, queue.length > 0, queue.oldest_s), ("counter x", True, 3.0))
+        self.store.away = False
+        self.wait(1)
+        self.assertEqual(self.counter.queue.length, 0)
 
     def test_hangup_on_its_way(self) -> None:
         """A channel that is still there for a moment after its Hangup is asked for again."""
@@ -684,6 +735,17 @@ class ServiceTests(ServiceCase):
             self.assertFalse(self.counter.in_sync)
             self.manager.channels = [self.listed("a")]
             self.manager.down()
+
+    def test_connection_lost_while_a_long_list_is_read(self) -> None:
+        """A long list is read in slices; one whose connection is lost between two of them is not believed."""
+        self.manager.channels = [self.listed(f"a{number}") for number in range(2 * SLICE + 1)]
+        self.manager.up()
+        self.manager.down()
+        self.clock.pump([0] * 5)
+        self.assertEqual((list(self.counter.live), self.counter.in_sync), ([], False))
+        self.manager.up()
+        self.clock.pump([0] * 5)
+        self.assertEqual((self.counter.active, self.counter.in_sync), (2 * SLICE + 1, True))
 
     def test_in_step_again_after_a_list_of_a_lost_connection(self) -> None:
         """After the connection is back, the new one is asked for its own list."""

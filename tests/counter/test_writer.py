@@ -16,6 +16,7 @@ from pbxrouter.counter.call_table import CallTable, ChannelSeen, LiveCall
 from pbxrouter.counter.counts import CallCounts
 from pbxrouter.counter.storage import Batch
 from pbxrouter.counter.writer import CounterWriter
+from pbxrouter.net import QueueFigures
 from pbxrouter.rules.model import Decision, Verdict
 from pbxrouter.rules.model import Mapping as Rule
 from tests.counter_fakes import NOW, DatabaseCase, FakeStore
@@ -75,6 +76,27 @@ class WriterTests(DatabaseCase):
         self.write()
         self.assertEqual(self.store.runs, runs + 1)
         self.assertEqual(self.rows("SELECT last_seen FROM counter_asterisks"), [(NOW + 2,)])
+
+    def test_figures(self) -> None:
+        """The figures have each minute and label with counts, and each gap, while they wait and are written."""
+        now = [float(NOW)]
+        writer = CounterWriter("x", self.table, self.counting, self.store, lambda: now[0])
+        self.assertEqual(writer.figures, QueueFigures("counter x", 0))
+        self.event("Newchannel", "a")
+        writer.gaps += [(1.0, 2.0), (3.0, 4.0)]
+        now[0] += 7.0
+        self.assertEqual(writer.figures, QueueFigures("counter x", 3, 7.0))
+        self.store.slow = True
+        writing = Deferred.fromCoroutine(writer.write())
+        writer.gaps.append((5.0, 6.0))
+        now[0] += 1.0
+        self.assertEqual(writer.figures, QueueFigures("counter x", 4, 8.0))
+        self.store.held.pop().callback(None)
+        self.successResultOf(writing)
+        now[0] += 2.0
+        self.assertEqual(writer.figures, QueueFigures("counter x", 1, 2.0))
+        now[0] -= 60.0
+        self.assertEqual(writer.figures, QueueFigures("counter x", 1, 0.0))
 
     def test_each_kind_of_change(self) -> None:
         """A count, a new call, a changed call and a call that ended are each written."""

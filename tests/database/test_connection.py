@@ -9,9 +9,11 @@ import stat
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -606,6 +608,41 @@ class UpgradeTests(DatabaseCase):
         taken = [step for process in running for step in process.communicate(timeout=PATIENCE_S)[0].split()]
         self.assertEqual(sorted(map(int, taken)), [FIRST, SECOND])
         self.assertEqual([process.returncode for process in running], [0] * 4)
+
+    def test_another_process_was_faster(self) -> None:
+        """A step that another process has done since is not done again; no backup is made, and nothing is told."""
+        connection, other = self.made(), self.opened()
+        steps = self.steps
+        lines: list[str] = []
+
+        class Slow:
+            """The steps' directory, in which another process finds them first."""
+
+            name = "steps"
+
+            def iterdir(self) -> Iterator[Path]:
+                """The steps."""
+                upgrade(other, SECOND, steps)
+                yield from steps.iterdir()
+
+        found: Any = Slow()
+        self.assertEqual(upgrade(connection, SECOND, found, lines.append), [])
+        self.assertEqual((version_of(connection), len(self.backups()), lines), (SECOND, 1, []))
+        self.assertFalse(connection.in_transaction)
+        self.assertEqual(connection.execute("PRAGMA foreign_keys").fetchone(), (1,))
+
+    def test_version_that_is_no_number(self) -> None:
+        """A database whose version is no number is not upgraded; the error names the file, and what to do."""
+        connection = self.made()
+        connection.executescript(
+            "DROP TABLE schema_version; CREATE TABLE schema_version (version);INSERT INTO schema_version VALUES ('x')"
+        )
+        for ask in (version_of, upgrade):
+            error = self.assertRaises(StoreError, ask, connection)
+            self.assertEqual(
+                str(error),
+                f"database {self.path.absolute()} has no version in its table schema_version: restore a backup",
+            )
 
     def test_the_packages_own_steps(self) -> None:
         """The package's steps lead from version 1 to the newest without a gap."""

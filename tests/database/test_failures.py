@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import sqlite3
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter import database
 from pbxrouter.database.audit import Actor
-from pbxrouter.database.failures import store_error
+from pbxrouter.database.failures import refuse_no_file, store_error
 from pbxrouter.database.rules.holder_edits import set_pin
 from pbxrouter.errors import (
     DatabaseForeign,
@@ -84,6 +87,100 @@ class ExplainTests(SynchronousTestCase):
         ):
             self.assertEqual(self.said(code), (kind, words), code)
         self.assertEqual(str(store_error(sqlite3.ProgrammingError("closed"), self.path)), f"{name}: closed")
+
+    def test_damage(self) -> None:
+        """A schema that cannot be read, and a message with a damaged name in it, are damage, whatever the code."""
+        damaged = f"database {self.path} is damaged: restore a backup, or see .recover of sqlite3"
+        schema = sqlite3.DatabaseError("malformed database schema (users)")
+        schema.sqlite_errorcode = sqlite3.SQLITE_ERROR
+        for error in (schema, UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")):
+            self.assertEqual(str(store_error(error, self.path)), damaged)
+
+    def test_read_only_file_system(self) -> None:
+        """A file system that is mounted read-only is named, whichever code SQLite has for it."""
+        self.path.touch()
+        flags = [os.ST_RDONLY | os.ST_NOSUID]
+        self.patch(os, "statvfs", lambda path: SimpleNamespace(f_flag=flags[0]))
+        words = (
+            f"database {self.path} cannot be written: the file system of {self.directory} is mounted read-only; mount "
+            "it writable"
+        )
+        for code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN):
+            self.assertEqual(self.said(code), (StoreError, words))
+        flags[0] = os.ST_NOSUID
+        self.assertNotIn("mounted", self.said(sqlite3.SQLITE_READONLY)[1])
+
+    def test_file_system_that_cannot_be_looked_at(self) -> None:
+        """Where the file system tells nothing of itself, it is taken for neither full nor read-only."""
+        self.path.touch()
+
+        def refuse(path: object) -> Any:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+        self.patch(os, "statvfs", refuse)
+        self.patch(shutil, "disk_usage", refuse)
+        for code, said in (
+            (sqlite3.SQLITE_READONLY, "cannot be written: its file or directory is read-only for this user"),
+            (sqlite3.SQLITE_IOERR, "cannot be read or written: the disk reports an error"),
+            (sqlite3.SQLITE_CANTOPEN, "cannot be opened: this user may not read and write it"),
+        ):
+            self.assertEqual(self.said(code), (StoreError, f"database {self.path} {said}"))
+
+    def test_full_disk(self) -> None:
+        """With less room than a -shm file needs, a file that cannot be opened or read is one on a full disk."""
+        self.path.touch()
+        free = [64 * 1024 - 1]
+        self.patch(shutil, "disk_usage", lambda path: SimpleNamespace(free=free[0]))
+        codes = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
+        for code in codes:
+            words = f"database {self.path} cannot be written: the disk is full"
+            self.assertEqual(self.said(code), (DatabaseFull, words))
+        free[0] = 64 * 1024
+        self.assertEqual([self.said(code)[0] for code in codes], [StoreError, StoreError])
+
+    def test_files_beside_it(self) -> None:
+        """Of the files that SQLite opens, the one that cannot be opened is named, and what to do."""
+        self.path.touch()
+        shut: list[str] = []
+        self.patch(os, "access", lambda path, mode, **_: str(path) not in shut)
+        rights = "make it the user's own (chown), with mode 0600"
+        for suffix in ("-wal", "-shm", "-journal", ""):
+            beside = Path(f"{self.path}{suffix}")
+            beside.touch()
+            shut[:] = [str(beside)]
+            named = str(beside) if suffix else "it"
+            self.assertEqual(
+                self.said(sqlite3.SQLITE_CANTOPEN)[1],
+                f"database {self.path} cannot be opened: this user may not read and write {named}; {rights}",
+            )
+            if suffix:
+                beside.unlink()
+                beside.mkdir()
+                self.assertEqual(
+                    self.said(sqlite3.SQLITE_CANTOPEN)[1],
+                    f"database {self.path} cannot be opened: {beside} is a directory; remove it",
+                )
+                beside.rmdir()
+        shut[:] = [str(self.directory), f"{self.path}-wal"]  # of which the second is not there
+        self.assertEqual(
+            self.said(sqlite3.SQLITE_CANTOPEN)[1],
+            f"database {self.path} cannot be opened: this user may not make files in {self.directory}, where SQLite "
+            "keeps a -wal and a -shm file; make the directory the user's own (chown)",
+        )
+
+    def test_no_file(self) -> None:
+        """A named pipe and a device are not opened; a directory, and what is not there, are left to SQLite."""
+        os.mkfifo(self.path)
+        for path in (self.path, Path(os.devnull)):
+            error = self.assertRaises(NotADatabase, refuse_no_file, path)
+            self.assertEqual(str(error), f"database {path} is not a file; accepted is a file")
+        for path in (self.directory, self.directory / "away"):
+            refuse_no_file(path)
+
+    def test_no_database_that_cannot_be_read(self) -> None:
+        """A file that is no database, and cannot be read any more, is not taken for one of SQLite 2."""
+        words = f"{self.path} is not a database; accepted is one that `pbxrouter init` creates"
+        self.assertEqual(self.said(sqlite3.SQLITE_NOTADB), (NotADatabase, words))
 
     def test_not_opened(self) -> None:
         """A file that cannot be opened is explained by what is at its path."""

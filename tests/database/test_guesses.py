@@ -144,6 +144,12 @@ class ListingTests(GuessCase):
         )
         self.assertEqual([row.key for row in list_guesses(self.connection, NOW + 2 * INTERVAL_S + 10)], [NUMBER])
 
+    def test_written_by_hand(self) -> None:
+        """A row of a scope that this version does not know is not listed."""
+        self.guess(NUMBER, PHONE)
+        self.connection.execute("UPDATE pin_guesses SET scope = 'planet' WHERE scope = 'number'")
+        self.assertEqual([row.key for row in list_guesses(self.connection, NOW)], [PHONE])
+
     def test_bounded(self) -> None:
         """The list has the latest MAX_LISTED keys."""
         for number in range(MAX_LISTED + 1):

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
@@ -11,6 +14,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from pbxrouter.database import LimitedDatabase
 from pbxrouter.errors import StoreError
 from tests.counter_fakes import FakeStore
+
+T = TypeVar("T")
 
 
 class Waiting(SynchronousTestCase):
@@ -55,3 +60,26 @@ class Waiting(SynchronousTestCase):
         self.assertEqual(self.done, [])
         self.store.slow = False
         self.assertEqual(self.successResultOf(self.ask()), 1)
+
+    def test_its_turn_comes_too_late(self) -> None:
+        """Work whose turn comes after its time is not done, and says why; work that has begun in time is done."""
+        turns: list[Callable[[], object]] = []
+
+        class Queue(FakeStore):
+            """A store whose thread takes work when the test says so."""
+
+            def run(self, work: Callable[[sqlite3.Connection], T]) -> Deferred[T]:
+                """Put work into the queue."""
+                turns.append(partial(work, connection))
+                return Deferred()
+
+        connection = self.connection
+        self.limited = LimitedDatabase(Queue(connection), 3, self.clock)
+        late, early = self.ask("1"), self.ask("2")
+        turns[1]()
+        self.clock.advance(3)
+        for waiting in (late, early):
+            self.failureResultOf(waiting, StoreError)
+        error = self.assertRaises(StoreError, turns[0])
+        self.assertEqual(str(error), "the database did not answer within 3 s")
+        self.assertEqual(self.done, ["2"])

@@ -103,6 +103,17 @@ class SetAsideTests(SynchronousTestCase):
         self.assertEqual(self.numbers(), [])
         self.assertFalse(set_aside_file(self.path).exists())
 
+    def test_full_after_a_row_that_is_refused(self) -> None:
+        """A database that turns out to be full while rows are written one by one is no fault of the rows."""
+        nothing: Any = None
+        (pages,) = self.connection.execute("PRAGMA page_count").fetchone()
+        self.connection.execute(f"PRAGMA max_page_count = {pages}")
+        rows = (a_call(0, caller=nothing), *(a_call(place, caller_name="x" * 50_000) for place in range(1, 5)))
+        error = self.assertRaises(StoreError, self.add, *rows)
+        self.assertIn("the disk is full", str(error))
+        self.assertEqual(self.numbers(), [])
+        self.assertFalse(set_aside_file(self.path).exists())
+
     def test_full_file(self) -> None:
         """A file that is full, or cannot be written, keeps no more; the queue goes on all the same."""
         nothing: Any = None

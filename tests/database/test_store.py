@@ -451,6 +451,42 @@ class StoreTests(TestCase):
         self.assertFalse(self.path.exists())
         await self.assertFailure(self.store.version(), DatabaseMissing)
 
+    async def test_a_wal_that_goes_away_meanwhile(self) -> None:
+        """If the -wal disappears during a load, the rules are returned; the next use opens the database again."""
+
+        def gone(statement: str) -> None:
+            wal = Path(f"{self.path}-wal")
+            if "applications_mappings" in statement and wal.exists():
+                wal.unlink()
+
+        before = await self.store.version()
+        await self.store.run(lambda connection: connection.set_trace_callback(gone))
+        self.assertEqual(verdict(await self.store.load_rules(), "21"), "allow")
+        self.assertFalse(os.path.exists(f"{self.path}-wal"))
+        self.assertNotEqual(await self.store.version(), before)
+        self.assertTrue(os.path.exists(f"{self.path}-wal"))
+
+    async def test_locked_when_it_is_opened(self) -> None:
+        """A database that another program has for itself is locked; the next work waits briefly, until one writes."""
+
+        def patience(connection: sqlite3.Connection) -> int:
+            return int(connection.execute("PRAGMA busy_timeout").fetchone()[0])
+
+        with closing(sqlite3.connect(self.path)) as other:
+            other.execute("PRAGMA locking_mode = EXCLUSIVE")
+            other.execute("BEGIN IMMEDIATE")
+            await self.assertFailure(self.store.run(patience), DatabaseLocked)
+        self.assertEqual(await self.store.run(patience), 50)
+        await self.busy(self.store)
+        self.assertEqual(await self.store.run(patience), 100)
+
+    async def test_closed_after_the_reactor(self) -> None:
+        """A store whose thread the reactor's end has stopped is closed without a wait, and does no more work."""
+        await self.store.run(str)
+        self.store._pool.close()
+        self.failureResultOf(self.store.run(str), StoreError)
+        self.assertIsNone(self.successResultOf(self.store.close()))
+
     async def test_errors_name_the_file(self) -> None:
         """Errors of SQLite, and of a closed store, name the file."""
         error = await self.assertFailure(self.store.run(lambda connection: connection.execute("nonsense")), StoreError)

@@ -74,12 +74,14 @@ READERS: dict[str, Work] = {
     "the matrix of grants": lambda db: rules.matrix(db, "user"),
     "orphaned grants": rules.find_orphans,
     "totals": totals,
+    "calls that went on": lambda db: calls.left_calls(db, 1.0),
     "names": lambda db: rules.names_of(db, "user", [1]),
     "grants": lambda db: rules.granted_among(db, "user", [1], [1]),
 }
 
 WRITERS: dict[str, Work] = {
     "add calls": lambda db: calls.add_calls(db, []),
+    "complete calls": lambda db: calls.complete_calls(db, []),
     "forget calls": lambda db: calls.forget_calls(db, 9.0),
     "undo": lambda db: audit.undo(db, ANA, 9.0, 3),
     "add a dial link": lambda db: click_to_dial.add_dial_link(db, ANA, 9.0, LINK, PLACES),

@@ -372,10 +372,10 @@ class LockoutFindingTests(FindingCase):
     """Checks of wrong PINs."""
 
     def guess(self, count: int, line: int, map_id: int = 1) -> None:
-        """Count wrong PINs on a line."""
+        """Count wrong PINs of a number."""
         with contextlib.closing(database.connect(Path(self.config.database))) as connection:
             for _ in range(count):
-                keys = keys_of(f"PJSIP/{line}-0000001a", None, map_id, frozenset())
+                keys = keys_of(f"Local/34@x-{line:08x};2", str(line), map_id, frozenset())
                 database.admit_guess(connection, keys, time.time())
 
     def found(self) -> list[str]:

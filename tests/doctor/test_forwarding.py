@@ -31,7 +31,8 @@ class FakeProbe:
     def __init__(self, *lines: AMIMessage) -> None:
         self.lines: list[AMIMessage] | ActionFailed = list(lines)
         self.endpoints: dict[str, dict[str, str]] = {}
-        self.listed: list[str] | None = None
+        self.listed: list[str] | None = None  # by default those of which it tells
+        self.listing = "PJSIPShowEndpoints"
         self.protocol = self
         self.asked: list[str] = []
 
@@ -42,13 +43,16 @@ class FakeProbe:
         return self.endpoints.get(endpoint, {}).get(setting, "")
 
     def action_list(self, name: str, headers: object = ()) -> Deferred[list[AMIMessage]]:
-        """Answer ShowDialPlan and PJSIPShowEndpoints."""
+        """Answer ShowDialPlan, and the action by which endpoints may be listed."""
         if name == "ShowDialPlan":
             return fail(self.lines) if isinstance(self.lines, ActionFailed) else succeed(self.lines)
-        if self.listed is None:
+        if name != self.listing:
             return fail(ActionFailed(f"{name}: Permission denied"))
-        items = [f"Event: EndpointList\r\nObjectName: {endpoint}" for endpoint in self.listed]
-        return succeed([AMIMessage(item.encode()) for item in items])
+        names = list(self.endpoints) if self.listed is None else self.listed
+        header = "ObjectName: " if name == "PJSIPShowEndpoints" else "Device: PJSIP/"
+        other = ["Event: DeviceStateChange\r\nDevice: Custom:lamp", "Event: EndpointList"]
+        items = [f"Event: Item\r\n{header}{endpoint}" for endpoint in names]
+        return succeed([AMIMessage(item.encode()) for item in (*items, *other)])
 
 
 class ForwardingTests(SynchronousTestCase):
@@ -133,6 +137,22 @@ class ForwardingTests(SynchronousTestCase):
         ((state, _),) = self.told(probe)
         self.assertEqual(state, "wrong")
 
+    def test_listed_by_their_states(self) -> None:
+        """Without the class system the endpoints are those of DeviceStateList."""
+        probe = FakeProbe()
+        probe.listing = "DeviceStateList"
+        probe.endpoints = {"40": USUAL, "41": {**USUAL, "redirect_method": "uri_pjsip"}}
+        ((state, what),) = self.told(probe)
+        self.assertEqual((state, "PJSIP/41" in what), ("wrong", True))
+
+    def test_not_listed(self) -> None:
+        """Where endpoints cannot be listed, it is said how many were looked at."""
+        probe = FakeProbe()
+        probe.listing = ""
+        probe.endpoints = {"40": {**USUAL, "redirect_method": "uri_pjsip"}, "33": USUAL}
+        ((state, what),) = self.told(probe, "PJSIP/33")
+        self.assertEqual((state, "only the 1 PJSIP endpoints" in what), ("unknown", True))
+
     def test_what_is_asked(self) -> None:
         """No text that is no endpoint's name gets into a question."""
         probe = FakeProbe(line("PJSIP/21,9,i"), line("PJSIP/a@b&PJSIP/${X}&PJSIP/x/y&IAX2/loop,9,i"))
@@ -175,3 +195,9 @@ class OptionsTests(SynchronousTestCase):
             self.assertIn(
                 f"dial.options has {named}:" if named else "", "".join(str(finding.what) for finding in found)
             )
+
+    def test_forwarding(self) -> None:
+        """That called phones may forward is named, since they can name a channel past the dialplan."""
+        config = msgspec.toml.decode(b"[dial]\nforwarding = true", type=Config)
+        (found,) = check_options(config, AREA)
+        self.assertEqual((found.state, "can name a channel" in str(found.what)), ("unknown", True))

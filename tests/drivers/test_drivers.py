@@ -12,7 +12,7 @@ from pbxrouter.config import schema
 from pbxrouter.config.schema import Config
 from pbxrouter.drivers import GROUP, Call, Driver, Outcome, load_drivers
 from pbxrouter.drivers.conference import Conference
-from pbxrouter.drivers.dial import Dial, dial_options, dial_string
+from pbxrouter.drivers.dial import Dial, dial_options, dial_string, goes_outside
 from pbxrouter.drivers.hangup import Hangup
 from pbxrouter.drivers.playback import Playback
 from pbxrouter.drivers.saydigits import SayDigits
@@ -121,6 +121,22 @@ class Dialling(DriverCase):
             ("i", True, "i"),
         ):
             self.assertEqual(dial_options(options, forwarding), expected)
+
+    def test_forwarding_outside(self) -> None:
+        """Who is called outside cannot forward the call, also where phones may."""
+        settings = schema.Config(trunks=("PJSIP/Provider",), dial=schema.DialSettings(forwarding=True))
+        for data, expected in (
+            ("PJSIP", "PJSIP/21,60"),
+            ("Local/{number}@phones", "Local/21@phones,60"),
+            ("PJSIP/33&PJSIP/{number}", "PJSIP/33/21&PJSIP/21,60,i"),
+            ("PJSIP/{number}@Provider", "PJSIP/21@Provider,60,i"),
+            ("IAX2/provider/{number}", "IAX2/provider/21,60,i"),
+            ("DAHDI/g1", "DAHDI/g1/21,60,i"),
+        ):
+            _, commands = self.run_driver(Dial(settings), data)
+            self.assertIn(f"EXEC Dial {expected}", commands)
+        self.assertTrue(goes_outside("PJSIP/provider", {"pjsip/provider"}))
+        self.assertFalse(goes_outside("PJSIP/provider", ()))
 
     def test_answered(self) -> None:
         """The outcome has the seconds of talk, if Asterisk counts only those and no prompt may have answered."""

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import socket
+import sys
 from collections.abc import Iterable
+from typing import cast
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
+from twisted.internet.tcp import Connection
+from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import LogEvent, LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -14,7 +20,7 @@ from pbxrouter.agi.channel import Channel
 from pbxrouter.agi.dialogue_watch import DialogueWatch
 from pbxrouter.agi.messages import AGIRequest, parse_request
 from pbxrouter.errors import ConnectionClosed
-from pbxrouter.fastagi.admission import LATE_S, LOG_EVERY_S, MAX_PEERS, REASONS, Admission, bounds_of
+from pbxrouter.fastagi.admission import FORGED_LINES, LOG_EVERY_S, MAX_PEERS, REASONS, Admission, bounds_of
 from pbxrouter.fastagi.protocol import ENDING_TIMEOUT_S, OPENING_TIMEOUT_S
 from pbxrouter.fastagi.refusal import DRAIN_S, STEP_S
 from pbxrouter.fastagi.server import FastAGIFactory
@@ -32,6 +38,24 @@ def peer(host: str) -> IPv4Address | IPv6Address:
 def lines(events: Iterable[LogEvent]) -> list[str]:
     """The log lines of warnings."""
     return [event["log_format"].format(**event) for event in loud(events)]
+
+
+class WaitedSocket:
+    """A socket whose peer last sent data some milliseconds ago, as Linux tells it in struct tcp_info."""
+
+    def __init__(self, milliseconds: int) -> None:
+        self._info = bytes(52) + milliseconds.to_bytes(4, sys.byteorder)
+
+    def setblocking(self, blocks: bool) -> None:
+        """Do nothing."""
+
+    def fileno(self) -> int:
+        """It has no file descriptor."""
+        return -1
+
+    def getsockopt(self, level: int, option: int, size: int) -> bytes:
+        """The structure, as much of it as is asked for."""
+        return self._info[:size]
 
 
 class AdmissionCase(SynchronousTestCase):
@@ -280,12 +304,12 @@ class PlaceTests(AdmissionCase):
         self.assertNotIn(None, [unbounded.enter(peer("192.0.2.7")) for _ in range(2000)])
 
     def test_late(self) -> None:
-        """While the gateway is behind with its work, further connections are told that it is busy."""
-        behind = [LATE_S]
+        """While the gateway is behind by more than three seconds, further connections are told that it is busy."""
+        behind = [3.0]
         admission = Admission(self.clock, lateness=lambda: behind[0])
         self.factory = FastAGIFactory(self.serve, self.clock, DialogueWatch(), admission)
         self.call("192.0.2.1")
-        behind[0] = LATE_S + 0.1
+        behind[0] = 3.1
         with capturedLogs() as events:
             for _ in range(2):
                 self.assert_busy(self.connect("192.0.2.1"))
@@ -296,6 +320,20 @@ class PlaceTests(AdmissionCase):
         self.assertEqual(admission.refused["late"], 2)
         behind[0] = 0.0
         self.call("192.0.2.1")
+
+    def test_waited(self) -> None:
+        """A new connection may have waited a second; one that waited longer is refused, counted and logged."""
+        admission = Admission(self.clock)
+        for milliseconds, too_long in ((0, False), (1000, False), (1001, True), (60_000, True)):
+            fake = cast(socket.socket, WaitedSocket(milliseconds))
+            with capturedLogs() as events:
+                transport = Connection(fake, Protocol(), MemoryReactorClock())
+                transport.getPeer = lambda: peer("192.0.2.1")  # type: ignore[method-assign]
+                self.assertEqual(admission.has_waited_too_long(transport), too_long)
+            self.clock.advance(LOG_EVERY_S)
+            line = "fastagi: refused a connection from 192.0.2.1: the gateway is behind with its work"
+            self.assertEqual(lines(events), [line] * too_long)
+        self.assertEqual(admission.refused["late"], 2)
 
     def test_waited_too_long(self) -> None:
         """A connection that waited for longer than a second to be accepted is told that the gateway is busy."""
@@ -446,6 +484,19 @@ class PlaceTests(AdmissionCase):
         self.assertEqual((first.is_closed, first.is_aborted), (True, False))
         self.assertEqual(lines(events), [])
 
+    def test_turned_away_while_closing(self) -> None:
+        """A connection that is being closed, and whose slot is given to another, is told nothing more."""
+        first = self.connect("192.0.2.7")
+        self.clock.advance(OPENING_TIMEOUT_S)
+        self.assertTrue(first.is_closed)
+        for _ in range(3):
+            self.connect("192.0.2.7")
+        self.assertEqual((self.factory.admission.refused["half-open"], self.factory.open_calls), (1, 3))
+        self.clock.advance(STEP_S)
+        self.assertEqual((first.hears(), first.is_aborted), (b"", False))
+        first.goes()
+        self.assertEqual(self.factory.open_calls, 3)
+
     def test_stop(self) -> None:
         """When the server stops, connections that are being told that there is no slot are closed at once."""
         calls = [self.call("192.0.2.1") for _ in range(6)]
@@ -494,6 +545,24 @@ class PlaceTests(AdmissionCase):
         self.assertEqual(flood(), [])
         self.clock.advance(LOG_EVERY_S)
         self.assertEqual(len(flood()), 3)
+
+    def test_few_lines_about_forged_calls(self) -> None:
+        """Of forged calls of one peer the first are logged each, and one a minute after those; all are counted."""
+        block = SimulatedCall("21", caller="33", uniqueid="1795.7").environment()
+        block = block.replace(b"agi_dnid", b"agi_callerid: 22\nagi_dnid")
+
+        def flood(calls: int) -> int:
+            """Send so many; returns the number of log lines."""
+            with capturedLogs() as events:
+                for _ in range(calls):
+                    forged = self.connect("192.0.2.7")
+                    forged.says(block)
+                    forged.goes()
+            return len([event for event in events if "refused: " in str(event["log_format"])])
+
+        self.assertEqual(flood(FORGED_LINES + 20), FORGED_LINES)
+        self.clock.advance(LOG_EVERY_S)
+        self.assertEqual(flood(20), 1)
 
 
 class LogTests(AdmissionCase):

@@ -29,6 +29,7 @@ from pbxrouter.errors import (
 from pbxrouter.fastagi import protocol as fastagi
 from pbxrouter.fastagi import refusal
 from pbxrouter.fastagi.protocol import FastAGIProtocol
+from pbxrouter.fastagi.states import IllegalTransition
 from pbxrouter.net import GRACE_S
 from pbxrouter.simulator import SimulatedCall
 from tests.fakes import AsteriskEnd, FakeOwner, byte_by_byte, failure_of, in_one, loud, request_of
@@ -179,6 +180,28 @@ class Opening(ProtocolCase):
         self.call.close()
         self.assertEqual(self.owner.events, ["opened"])
         self.assertOver()
+
+    def test_closed_while_asked(self) -> None:
+        """When the owner closes, the command that waits fails, and all later ones; that is no stop of the gateway."""
+        self.begin()
+        waiting = self.ask("GET DATA x")
+        self.call.close()
+        for asked in (waiting, self.call.execute("NOOP")):
+            self.assertIs(type(self.failureResultOf(asked, ConnectionClosed).value), ConnectionClosed)
+        self.assertOver()
+
+    def test_turned_away_while_served(self) -> None:
+        """A served call is not told that the gateway is busy: the fault is logged, and the connection aborted."""
+        self.begin()
+        waiting = self.ask("GET DATA x")
+        self.call.turn_away()
+        self.failureResultOf(waiting, ConnectionClosed)
+        self.assertEqual((self.asterisk.hears(), self.asterisk.is_aborted), (b"", True))
+        self.assertNotIn("turned away", self.owner.events)
+        (failure,) = self.flushLoggedErrors(IllegalTransition)
+        self.assertIn("TURNED_AWAY is impossible in the state ASKED", failure.getErrorMessage())
+        self.asterisk.goes()
+        self.assertEqual(self.owner.time.getDelayedCalls(), [])
 
     def test_keep_alive(self) -> None:
         """A TCP connection has keep-alive, so that a vanished peer is noticed."""

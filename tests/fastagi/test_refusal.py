@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter.fastagi.refusal import DRAIN_S, STEP_S, ForgedCallEnding
+from pbxrouter.fastagi.refusal import DRAIN_S, MAX_REST, STEP_S, ForgedCallEnding
 
 WORDS = [b"SET VARIABLE PBXROUTER refused\n", b"HANGUP\n"]
 
@@ -56,6 +56,15 @@ class LastWords(SynchronousTestCase):
         for data in (b"HANGUP\n", b"agi_x: 200 result=1\n", b"x\n", b"2000\n", b""):
             refusal.data_received(data)
         self.assertEqual(self.said, WORDS[:1])
+
+    def test_endless(self) -> None:
+        """A peer that sends without end is closed at once."""
+        refusal = self.begin()
+        for _ in range(MAX_REST // 65536 - 1):
+            refusal.data_received(b"a" * 65536)
+        self.assertEqual((self.said, self.ends), (WORDS[:1], 0))
+        refusal.data_received(b"a" * 65536)
+        self.assertEqual((self.said, self.ends, self.clock.getDelayedCalls()), (WORDS[:1], 1, []))
 
     def test_silence(self) -> None:
         """Each reply is waited for a second."""

@@ -10,12 +10,30 @@ from twisted.trial.unittest import SynchronousTestCase
 from pbxrouter.agi.channel import Channel
 from pbxrouter.agi.dialogue_watch import DialogueWatch
 from pbxrouter.errors import ChannelHungUp, GatewayStopping
-from pbxrouter.fastagi.protocol import SETTLE_S
-from pbxrouter.fastagi.server import FastAGIFactory
+from pbxrouter.fastagi.admission import Admission
+from pbxrouter.fastagi.protocol import SETTLE_S, FastAGIProtocol
+from pbxrouter.fastagi.server import MAX_OPENINGS, FastAGIFactory
+from pbxrouter.fastagi.standstill import StandstillGuard
 from pbxrouter.simulator import SimulatedCall
 from tests.fakes import AsteriskEnd, loud
 
 BLOCK = SimulatedCall("21", caller="33").environment()
+
+
+class RecordingGuard(StandstillGuard):
+    """Records which calls' connections it holds."""
+
+    def __init__(self) -> None:
+        super().__init__(Clock())
+        self.held: dict[object, object] = {}
+
+    def hold(self, call: object, transport: object) -> None:
+        """Record a call's connection."""
+        self.held[call] = transport
+
+    def drop(self, call: object) -> None:
+        """Forget it."""
+        self.held.pop(call, None)
 
 
 class FactoryCase(SynchronousTestCase):
@@ -82,8 +100,13 @@ class Serving(FactoryCase):
 
     def test_probe(self) -> None:
         """A dialplan that asks whether the gateway is alive gets its id; no call is served or counted."""
-        for gateway, told in (("a1b2", b"a1b2"), ("", b"00000000")):
-            self.factory = FastAGIFactory(self.serve, self.clock, DialogueWatch(), gateway=gateway)
+        unnamed = self.factory
+        for factory, told in (
+            (FastAGIFactory(self.serve, self.clock, DialogueWatch(), gateway="a1b2"), b"a1b2"),
+            (FastAGIFactory(self.serve, self.clock, DialogueWatch(), gateway=""), b"00000000"),
+            (unnamed, b"00000000"),
+        ):
+            self.factory = factory
             asterisk = self.connect()
             asterisk.says(SimulatedCall("21", caller="33", arguments=("alive",)).environment())
             self.assertEqual(asterisk.hears(), b"SET VARIABLE PBXROUTER_ID " + told + b"\n")
@@ -116,6 +139,29 @@ class Serving(FactoryCase):
         self.assertEqual(self.factory.open_calls, 0)
         self.assertEqual(self.ended, ["hung up"] * 50)
 
+    def test_guard(self) -> None:
+        """Each connection is passed to the guard when it is opened, and dropped when it ends.
+
+        A call that came another way than by buildProtocol, as through StarPy, is served in the same way.
+        """
+        guard = RecordingGuard()
+        admission = Admission(self.clock, secret="secret of the test")
+        self.factory = FastAGIFactory(self.serve, self.clock, DialogueWatch(), admission, guard=guard)
+        for arguments in ((), ("alive", "secret=secret of the test")):
+            asterisk = self.connect()
+            with capturedLogs():
+                asterisk.says(SimulatedCall("21", caller="33", arguments=arguments).environment())
+            asterisk.goes()
+            self.assertEqual(guard.held, {})
+        for call in (self.factory.buildProtocol(None), FastAGIProtocol(self.factory)):
+            assert call is not None
+            asterisk = AsteriskEnd(call)
+            self.assertEqual(guard.held, {call: asterisk.transport})
+            asterisk.says(SimulatedCall("21", arguments=("secret=secret of the test",)).environment())
+            self.assertEqual((guard.held, asterisk.hears()), ({call: asterisk.transport}, b"ANSWER\n"))
+            asterisk.goes()
+            self.assertEqual((guard.held, self.factory.open_calls), ({}, 0))
+
     def test_conversation_breaks(self) -> None:
         """An exception is logged, and the connection is closed."""
 
@@ -138,6 +184,24 @@ class Serving(FactoryCase):
         self.assertFalse(asterisk.is_closed)
         something.callback(None)
         self.assertTrue(asterisk.is_closed)
+
+    def test_long_openings(self) -> None:
+        """Long opening blocks share a bound, beyond which the one that grows is told that the gateway is busy."""
+        begin = b"agi_network: yes\nagi_network_script: " + b"x" * 1_000_000
+        with capturedLogs() as events:
+            ends = [self.connect() for _ in range(MAX_OPENINGS // 1_000_000 + 3)]
+            for asterisk in ends:
+                asterisk.says(begin)
+        self.assertEqual(
+            [end.hears() for end in ends], [b""] * (len(ends) - 3) + [b"SET VARIABLE PBXROUTER busy\n"] * 3
+        )
+        self.assertEqual(len(loud(events)), 1)
+        self.assertEqual(self.call().hears(), b"ANSWER\n")
+        for asterisk in (*ends[:1], *ends[-3:]):
+            asterisk.goes()
+        late = self.connect()
+        late.says(begin)
+        self.assertEqual(late.hears(), b"")
 
     def test_quiet(self) -> None:
         """Starting and stopping to listen is not logged by the factory."""

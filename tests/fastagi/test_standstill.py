@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import socket
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor as global_reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ProcessDone, ProcessTerminated
+from twisted.internet.interfaces import IReactorProcess
+from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.task import Clock, deferLater
+from twisted.internet.testing import StringTransport
+from twisted.logger import capturedLogs, formatEvent
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
+from zope.interface import directlyProvides
 
-from pbxrouter.fastagi.standstill import StandstillGuard
-from pbxrouter.fastagi.standstill_process import LOOK_EVERY_S, STILL_S, Watch
+from pbxrouter.fastagi import standstill_process
+from pbxrouter.fastagi.standstill import BEAT_EVERY_S, RESTART_S, StandstillGuard
+from pbxrouter.fastagi.standstill_process import LOOK_EVERY_S, MOST_OPENING, STILL_S, Watch
 from tests.needs import PATIENCE_S
 
 reactor: Any = global_reactor
@@ -33,6 +44,8 @@ def is_open(end: socket.socket) -> bool:
         return end.recv(1) != b""
     except BlockingIOError:
         return True
+    except ConnectionResetError:
+        return False
 
 
 class WatchTests(SynchronousTestCase):
@@ -41,10 +54,10 @@ class WatchTests(SynchronousTestCase):
     def setUp(self) -> None:
         """The gateway's socket, and a process that is given its time."""
         self.clock = Clock()
-        self.gateway, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.watch = Watch(theirs, self.clock.seconds)
+        self.gateway, self.theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.watch = Watch(self.theirs, self.clock.seconds)
         self.addCleanup(self.gateway.close)
-        self.addCleanup(theirs.close)
+        self.addCleanup(self.theirs.close)
 
     def hold(self, number: int) -> tuple[socket.socket, socket.socket]:
         """Pass a connection."""
@@ -91,6 +104,93 @@ class WatchTests(SynchronousTestCase):
         self.assertTrue(is_open(theirs))
         self.assertGreater(self.looks_until_shut(theirs), STILL_S)
 
+    def port(self) -> tuple[socket.socket, tuple[str, int]]:
+        """Pass a port; returns the gateway's side of it and its address."""
+        port = socket.create_server(("127.0.0.1", 0))
+        port.setblocking(False)
+        self.addCleanup(port.close)
+        socket.send_fds(self.gateway, [b"listen"], [port.fileno()])
+        self.assertTrue(self.watch.look())
+        return port, port.getsockname()
+
+    def connect(self, address: tuple[str, int], data: bytes) -> socket.socket:
+        """Connect as Asterisk does."""
+        asterisk = socket.create_connection(address)
+        self.addCleanup(asterisk.close)
+        asterisk.sendall(data)
+        asterisk.setblocking(False)
+        return asterisk
+
+    def stand_still(self) -> None:
+        """Let time pass without a beat."""
+        for _ in range(int(STILL_S / LOOK_EVERY_S) + 2):
+            self.clock.advance(LOOK_EVERY_S)
+            self.assertTrue(self.watch.look())
+
+    def test_accepted_by_the_kernel(self) -> None:
+        """A call that the gateway has not accepted is closed while it stands still; one that only asks is left."""
+        _, address = self.port()
+        begin = b"agi_network: yes\nagi_threadid: 1\n"
+        call, probe, later = (
+            self.connect(address, begin + rest) for rest in (b"\n", b"agi_arg_1: alive\n\n", b"agi_arg_1: x\n")
+        )
+        self.assertTrue(is_open(call))
+        self.stand_still()
+        self.assertEqual([is_open(end) for end in (call, probe, later)], [False, True, True])
+        later.sendall(b"\n")
+        second = self.connect(address, begin + b"\n")
+        self.stand_still()
+        self.assertEqual([is_open(end) for end in (probe, later, second)], [True, False, False])
+        probe.close()
+        self.gateway.send(b".")
+        self.assertTrue(self.watch.look())
+        self.assertEqual(self.watch.waiting, 0)
+
+    def test_accepted_while_it_stood_still(self) -> None:
+        """What is left when the gateway goes on is closed; new connections are the gateway's."""
+        port, address = self.port()
+        probe = self.connect(address, b"agi_network: yes\nagi_arg_1: alive\n\n")
+        self.stand_still()
+        self.gateway.send(b".")
+        self.assertTrue(self.watch.look())
+        self.assertFalse(is_open(probe))
+        new = self.connect(address, b"agi_network: yes\n\n")
+        self.assertTrue(self.watch.look())
+        accepted, _ = port.accept()
+        self.addCleanup(accepted.close)
+        self.assertTrue(is_open(new))
+
+    def test_too_many_or_too_long(self) -> None:
+        """Connections that tell of no call are kept up to a number, and up to a length."""
+        _, address = self.port()
+        ends = [self.connect(address, b"") for _ in range(60)]
+        long = self.connect(address, b"agi_network: yes\nagi_x: " + b"x" * MOST_OPENING)
+        self.watch.most_waiting = 50
+        self.stand_still()
+        self.assertFalse(is_open(long))
+        self.assertEqual([is_open(end) for end in ends], [False] * 10 + [True] * 50)
+
+    def test_port_closed(self) -> None:
+        """When the gateway closes its port it is closed here, too: else calls would wait at it."""
+        port, address = self.port()
+        port.close()
+        self.connect(address, b"")
+        self.gateway.send(b"deaf")
+        self.assertTrue(self.watch.look())
+        self.assertRaises(ConnectionRefusedError, socket.create_connection, address)
+
+    def test_late_look(self) -> None:
+        """Looks that are late by 0.6 s are those of a busy machine, and no stop of the process itself."""
+        _, theirs = self.hold(1)
+        self.assertTrue(self.watch.read())
+        for seconds in (LOOK_EVERY_S + 0.6, LOOK_EVERY_S + 0.6, 0.2):
+            self.clock.advance(seconds)
+            self.assertTrue(self.watch.look())
+            self.assertTrue(is_open(theirs))
+        self.clock.advance(0.01)
+        self.assertTrue(self.watch.look())
+        self.assertFalse(is_open(theirs))
+
     def test_dropped(self) -> None:
         """A connection that the gateway has closed is closed here, too; one that is not held is no error."""
         ours, theirs = self.hold(1)
@@ -106,6 +206,218 @@ class WatchTests(SynchronousTestCase):
         """The end of the gateway ends the process."""
         self.gateway.close()
         self.assertFalse(self.watch.read())
+
+    def test_gateway_broken(self) -> None:
+        """So does a connection that breaks."""
+        self.theirs.send(b"not for the gateway")
+        self.gateway.close()  # what it leaves unread is told to the other side as an error
+        self.assertFalse(self.watch.look())
+
+    def test_run(self) -> None:
+        """The process looks until the gateway is gone, and ends then."""
+        self.looks = 0
+
+        def now() -> float:
+            self.looks += 1
+            if self.looks == 3:
+                self.gateway.close()
+            return self.clock.seconds()
+
+        Watch(self.theirs, now).run()
+        self.assertEqual(self.looks, 3)
+
+
+class ProcessClock(Clock):
+    """A clock that starts no process, but keeps what one would get.
+
+    Attributes:
+        started: the protocol of each process, and its end of the socket.
+        commands: its command line.
+        environments: its environment.
+        error: what starting a process fails with; None: it does not.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        directlyProvides(self, IReactorProcess)
+        self.started: list[tuple[ProcessProtocol, socket.socket]] = []
+        self.commands: list[Sequence[str]] = []
+        self.environments: list[Mapping[str, str]] = []
+        self.error: OSError | None = None
+
+    def spawnProcess(
+        self,
+        protocol: ProcessProtocol,
+        executable: str,
+        command: Sequence[str],
+        env: Mapping[str, str],
+        childFDs: Mapping[int, int],
+    ) -> None:
+        """Keep what the process would get."""
+        if self.error is not None:
+            raise self.error
+        end = socket.socket(fileno=os.dup(childFDs[int(command[-1])]))
+        end.setblocking(False)
+        self.started.append((protocol, end))
+        self.commands.append([executable, *command])
+        self.environments.append(env)
+
+
+class GuardOfFakeTests(SynchronousTestCase):
+    """The guard with a process that the test plays."""
+
+    def setUp(self) -> None:
+        """A guard whose process has started."""
+        self.clock = ProcessClock()
+        self.guard = StandstillGuard(self.clock)
+        ours, theirs = pair()
+        self.addCleanup(ours.close)
+        self.addCleanup(theirs.close)
+        self.transport = StringTransport()
+        self.transport.getHandle = lambda: ours  # type: ignore[attr-defined]
+
+    def process(self) -> socket.socket:
+        """The socket of the process that was started last."""
+        end = self.clock.started[-1][1]
+        self.addCleanup(end.close)
+        return end
+
+    def ends(self, reason: Exception) -> None:
+        """The process ends."""
+        protocol, end = self.clock.started[-1]
+        end.close()
+        protocol.processEnded(Failure(reason))
+
+    def packets(self) -> list[bytes]:
+        """What the process has been sent since the last time, without the numbers of what is passed."""
+        found: list[bytes] = []
+        while True:
+            try:
+                packet, descriptors, _, _ = socket.recv_fds(self.process(), 64, 1)
+            except BlockingIOError:
+                return found
+            for descriptor in descriptors:
+                os.close(descriptor)
+            found.append(b"hold" if descriptors else packet)
+
+    def test_command(self) -> None:
+        """The process is Python without any packages or environment, with the file's name and the socket's number."""
+        self.guard.startService()
+        self.addCleanup(self.process().close)
+        self.assertEqual(
+            self.clock.commands, [[sys.executable, sys.executable, "-I", "-S", standstill_process.__file__, "3"]]
+        )
+        self.assertEqual(self.clock.environments, [{}])
+
+    def test_beats(self) -> None:
+        """There is a sign of life every 0.3 s, also while nothing else happens."""
+        self.guard.startService()
+        self.assertEqual(self.packets(), [])
+        for _ in range(3):
+            self.clock.advance(0.29)
+            self.assertEqual(self.packets(), [])
+            self.clock.advance(0.01)
+            self.assertEqual(self.packets(), [b"."])
+
+    def test_slow(self) -> None:
+        """A process that does not read gets, when it does, first what is closed, then one beat, then what is open."""
+        self.guard.startService()
+        for number in itertools.count(1):
+            self.guard.hold(number, self.transport)
+            if self.guard.unheld:
+                break
+        for _ in range(3):
+            self.clock.advance(BEAT_EVERY_S)
+        self.guard.drop(2)
+        self.guard.drop(1)
+        self.assertEqual(self.packets(), [b"hold"] * (number - 1))
+        self.assertEqual(self.guard.unheld, 1)
+        self.clock.advance(BEAT_EVERY_S)
+        self.assertEqual(self.packets(), [b"drop 2", b"drop 1", b".", b"hold"])
+        self.assertEqual(self.guard.unheld, 0)
+
+    def test_dropped_while_slow(self) -> None:
+        """A call that ends before the process has its connection is forgotten."""
+        self.guard.hold("a", self.transport)
+        self.assertEqual(self.guard.unheld, 1)
+        self.guard.drop("a")
+        self.assertEqual(self.guard.unheld, 0)
+        self.guard.startService()
+        self.clock.advance(BEAT_EVERY_S)
+        self.assertEqual(self.packets(), [b"."])
+
+    def test_no_socket(self) -> None:
+        """A transport that is no socket's is left alone."""
+        self.guard.startService()
+        self.guard.hold("a", StringTransport())
+        self.assertEqual((self.guard.unheld, self.packets()), (0, []))
+
+    def test_not_started(self) -> None:
+        """Where no process can be started the log says so, and it is tried again after five seconds."""
+        self.clock.error = BlockingIOError(11, "Resource temporarily unavailable")
+        with capturedLogs() as logs:
+            self.guard.startService()
+        self.assertEqual(
+            [formatEvent(event) for event in logs],
+            [
+                "FastAGI: no process beside the gateway: [Errno 11] Resource temporarily unavailable; "
+                "if the gateway stands still, its calls wait"
+            ],
+        )
+        self.guard.hold("a", self.transport)
+        self.assertFalse(self.guard.is_active)
+        self.clock.error = None
+        self.clock.advance(RESTART_S - 0.01)
+        self.assertEqual(self.clock.started, [])
+        self.clock.advance(0.01)
+        self.assertTrue(self.guard.is_active)
+        self.clock.advance(BEAT_EVERY_S)
+        self.assertEqual(self.packets(), [b".", b"hold"])
+
+    def test_ended(self) -> None:
+        """A process that ends is started again after five seconds, with the calls that there are.
+
+        The log says so, unless it ended in order.
+        """
+        for reason, said in (
+            (ProcessDone(0), []),
+            (
+                ProcessTerminated(signal=9),
+                [
+                    "FastAGI: the process beside the gateway has ended: "
+                    "A process has ended with a probable error condition: process ended by signal 9."
+                ],
+            ),
+        ):
+            self.setUp()
+            self.guard.startService()
+            self.guard.hold("a", self.transport)
+            self.assertEqual(self.packets(), [b"hold"])
+            with capturedLogs() as logs:
+                self.ends(reason)
+            self.assertEqual([formatEvent(event) for event in logs], said)
+            self.assertEqual((self.guard.is_active, self.guard.unheld), (False, 1))
+            self.clock.advance(RESTART_S - 0.01)
+            self.assertEqual(len(self.clock.started), 1)
+            self.clock.advance(0.01)
+            self.assertEqual(len(self.clock.started), 2)
+            self.clock.advance(BEAT_EVERY_S)
+            self.assertEqual(self.packets()[-2:], [b".", b"hold"])
+
+    def test_stopped(self) -> None:
+        """A stop ends the process's socket, waits for its end and starts it no more; what was to be started is not."""
+        self.guard.startService()
+        stopped = self.guard.stopService()
+        self.assertNoResult(stopped)
+        self.assertEqual(self.process().recv(64), b"")
+        self.ends(ProcessDone(0))
+        self.successResultOf(stopped)
+        self.guard.startService()
+        self.ends(ProcessDone(0))
+        self.successResultOf(self.guard.stopService())
+        self.clock.advance(2 * RESTART_S)
+        self.assertEqual(len(self.clock.started), 2)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
 
 class GuardTests(TestCase):
@@ -167,6 +479,30 @@ class GuardTests(TestCase):
         guard.drop("a")
         await self.until("the copy is closed", lambda: not is_open(theirs))
 
+    async def test_port(self) -> None:
+        """The process gets the port, also the one that is started anew; once it is closed, it is closed there, too."""
+        guard = await self.started()
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(listener.close)
+        listener.setblocking(False)
+        address = listener.getsockname()
+        guard.listen(listener)
+        (child,) = children()
+        os.kill(child, signal.SIGKILL)
+        await self.until("its end is seen", lambda: not guard.is_active)
+        await self.until("it is started again", lambda: guard.is_active)
+        (beats,) = list(guard)
+        await self.until("it has the port", lambda: guard.has_port)
+        await beats.stopService()
+        asterisk = socket.create_connection(address)
+        self.addCleanup(asterisk.close)
+        asterisk.sendall(b"agi_network: yes\n\n")
+        asterisk.setblocking(False)
+        await self.until("the call is turned away", lambda: not is_open(asterisk))
+        listener.close()
+        guard.deaf()
+        await self.until("nothing listens", lambda: refuses(address))
+
     async def test_process_that_ends(self) -> None:
         """A process that is killed is started again, with the calls that there are; the log says so."""
         guard = await self.started()
@@ -215,6 +551,15 @@ class GuardTests(TestCase):
         guard.drop("a")
         self.assertFalse(guard.is_active)
         self.successResultOf(Deferred.fromCoroutine(stopped(guard)))
+
+
+def refuses(address: tuple[str, int]) -> bool:
+    """Whether nothing listens at an address."""
+    try:
+        socket.create_connection(address).close()
+    except OSError:
+        return True
+    return False
 
 
 async def stopped(guard: StandstillGuard) -> None:

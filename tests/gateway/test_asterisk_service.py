@@ -249,6 +249,23 @@ class StopTests(AsteriskServiceTest):
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
 
+class RefusingTests(AsteriskServiceTest):
+    """A service that takes no new calls, since the gateway stops."""
+
+    def test_nothing_to_refuse(self) -> None:
+        """Without a connection, or a heartbeat, there is nothing that must tell the dialplan."""
+        with capturedLogs():
+            service = self.make(secret_file="")
+        service.startService()
+        service.refuse_new()
+        self.successResultOf(service.stopService())
+        service = self.make(heartbeat=False)
+        service.startService()
+        service.refuse_new()
+        self.assertTrue(service.running)
+        service.stopService()
+
+
 class SecretTests(AsteriskServiceTest):
     """The secret of the AMI user."""
 

@@ -72,3 +72,9 @@ class LogFileTests(SynchronousTestCase):
         """Without a log file of twistd's there is nothing to open."""
         for handler in (None, signal.SIG_DFL, signal.SIG_IGN, signal.default_int_handler, handler_of(object()), print):
             self.assertIsNone(TwistdLog(handler).reopen())
+
+    def test_of_process(self) -> None:
+        """The file is that of the handler which twistd has installed for SIGUSR1."""
+        handlers = {signal.SIGUSR1: handler_of(self.file)}
+        self.patch(signal, "getsignal", handlers.__getitem__)
+        self.assertEqual(TwistdLog.of_process().reopen(), str(self.path))

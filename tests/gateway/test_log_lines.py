@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 
 from twisted.logger import Logger, LogPublisher, textFileLogObserver
 from twisted.python.failure import Failure
@@ -74,3 +75,29 @@ class LineTests(SynchronousTestCase):
         """Line ends and tabs of a message stay; all other controls are escaped."""
         self.assertEqual(clean("a\n\tb\r\x1b", 99), "a\n\tb\\r\\x1b")
         self.assertEqual(clean("x" * 20, 10), "x" * 10 + "… (cut, 20 characters)")
+
+    def test_traceback_that_cannot_be_made(self) -> None:
+        """An event whose traceback fails when it is made is written all the same, with the exception's type."""
+
+        class Broken(Failure):
+            """A failure without a traceback."""
+
+            def getTraceback(self, *arguments: object, **named: object) -> str:
+                """Fail."""
+                raise RuntimeError("no traceback")
+
+        self.log.failure("it failed", Broken(ValueError("why")))
+        written = self.written()
+        self.assertIn("it failed", written)
+        self.assertIn("(a traceback that cannot be shown, of <class 'ValueError'>)", written)
+
+    def test_streams(self) -> None:
+        """What the terminal's encoding lacks is escaped; a stream that has no encoding to set is left as it is."""
+        raw = io.BytesIO()
+        terminal = io.TextIOWrapper(raw, "ascii")
+        self.patch(sys, "stdout", io.StringIO())
+        self.patch(sys, "stderr", terminal)
+        clean_log(LogPublisher())
+        terminal.write("Núñez\n")
+        terminal.flush()
+        self.assertEqual(raw.getvalue(), b"N\\xfa\\xf1ez\n")

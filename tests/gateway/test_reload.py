@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from pbxrouter.gateway.reload import (
     Prepared,
     Reload,
     changes,
+    demand_file,
     with_settled,
 )
 from tests.paths import ROOT
@@ -244,3 +246,22 @@ class ReloadTests(SynchronousTestCase):
         self.assertIn("a part could not take its new settings: see the gateway's log", self.reload.run()[-1])
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
         self.assertEqual(self.applied, [("b", 5)])
+
+
+class FileTests(SynchronousTestCase):
+    """demand_file refuses what could hold up the gateway."""
+
+    def test_demanded(self) -> None:
+        """A file, and a path where nothing is, are accepted; a named pipe, a device and a folder are not."""
+        folder = Path(self.mktemp()).absolute()
+        folder.mkdir()
+        (folder / "file").touch()
+        os.mkfifo(folder / "pipe")
+        for path in (folder / "file", folder / "nothing", folder / "file" / "below"):
+            demand_file(path, "alarm.secret_file")
+        for path in (folder / "pipe", folder, Path(os.devnull)):
+            error = self.assertRaises(ConfigError, demand_file, path, "alarm.secret_file")
+            self.assertEqual(
+                str(error),
+                f"alarm.secret_file: {path} is not a file, so it is not read again; accepted is the path of a file",
+            )

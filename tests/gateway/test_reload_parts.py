@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import datetime
 import ssl
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from twisted.internet import reactor
 from twisted.internet.endpoints import clientFromString, connectProtocol
 from twisted.internet.threads import deferToThread
 from twisted.logger import capturedLogs
+from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.config import parsing
 from pbxrouter.config.schema import Config
@@ -26,22 +23,9 @@ from pbxrouter.gateway.service import GatewayService
 from pbxrouter.security import Role, keyfile
 from pbxrouter.security.guess_limits import FREE_GUESSES
 from pbxrouter.simulator import SimulatedCall
+from tests.certificates import write_certificate
 from tests.gateway.test_composition import SOCKET, CompositionCase, Page
 from tests.held_time import until
-
-
-def write_certificate(name: str, key_file: str = "key.pem", certificate_file: str = "cert.pem") -> None:
-    """Write a self-signed certificate for a name, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = datetime.datetime.now(datetime.UTC)
-    builder = x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
-    builder = builder.not_valid_before(now).not_valid_after(now + datetime.timedelta(days=1))
-    certificate = builder.sign(key, hashes.SHA256())
-    pem = serialization.Encoding.PEM
-    clear = serialization.NoEncryption()
-    Path(key_file).write_bytes(key.private_bytes(pem, serialization.PrivateFormat.TraditionalOpenSSL, clear))
-    Path(certificate_file).write_bytes(certificate.public_bytes(pem))
 
 
 class PartsTests(CompositionCase):
@@ -199,3 +183,50 @@ class PartsTests(CompositionCase):
         Path("cert.pem").unlink()
         self.assertRaises(ConfigError, self.reload, gateway, settings)
         self.assertEqual(await deferToThread(name), second)
+
+
+class SinglePartTests(SynchronousTestCase):
+    """Parts of the test's, which take their settings when all have been checked."""
+
+    def config(self, text: str = "") -> Config:
+        """Settings."""
+        return parsing.parse(f'database = "x.db"\n{text}', "x", Path.cwd())
+
+    def test_days(self) -> None:
+        """The days for which history and each counter keep rows are taken over."""
+        history, counters = SimpleNamespace(keep_days=1), [SimpleNamespace(keep_days=2) for _ in range(2)]
+        new = self.config("[history]\nkeep_days = 7\n[counter]\nkeep_days = 9\n")
+        prepared = reload_parts.days(history, counters)(self.config(), new)  # type: ignore[arg-type]
+        self.assertEqual([part.keep_days for part in (history, *counters)], [1, 2, 2])
+        prepared.apply()
+        self.assertEqual(([part.keep_days for part in (history, *counters)], list(prepared.news)), ([7, 9, 9], []))
+
+    def test_fastagi_certificates(self) -> None:
+        """The certificates of FastAGI's port are loaded before anything changes, and used when all does."""
+        done: list[str] = []
+        port = SimpleNamespace(prepare_certificates=lambda: lambda: done.append("renewed"))
+        admission = SimpleNamespace(reconfigure=lambda *_: done.append("admission"))
+        proofs = SimpleNamespace(reconfigure=lambda **named: done.append(str(sorted(named.items()))))
+        prepare = reload_parts.fastagi(admission, proofs, port, lambda config: (None, 0), "")  # type: ignore[arg-type, return-value]
+        prepared = prepare(self.config(), self.config('[fastagi]\nallow = ["192.0.2.1"]\n'))
+        self.assertEqual((done, list(prepared.news)), ([], ["fastagi.listen: the certificate is loaded again"]))
+        prepared.apply()
+        self.assertEqual(done, ["admission", "[('allows_others', True), ('has_secret', False)]", "renewed"])
+
+    def test_asterisks(self) -> None:
+        """Each Asterisk is checked with its own settings, and takes them when all are."""
+        taken: list[tuple[str, object]] = []
+
+        def service_of(name: str) -> Any:
+            def prepare_reload(config: Any, technologies: object) -> Any:
+                return lambda: taken.append((config.name, technologies)), [f"news of {config.name}"]
+
+            return SimpleNamespace(name=name, prepare_reload=prepare_reload)
+
+        text = '[[asterisk]]\nname = "a"\n[[asterisk]]\nname = "b"\n[technologies]\nSIP = "PJSIP"\n'
+        prepared = reload_parts.asterisks([service_of("b"), service_of("a")])(self.config(), self.config(text))
+        self.assertEqual((taken, list(prepared.news)), ([], ["news of b", "news of a"]))
+        prepared.apply()
+        technologies = self.config(text).technologies
+        self.assertEqual(technologies["SIP"], "PJSIP")
+        self.assertEqual(taken, [("b", technologies), ("a", technologies)])

@@ -34,6 +34,7 @@ from pbxrouter.database.rules.sample import add_sample
 from pbxrouter.drivers import Outcome
 from pbxrouter.errors import ConfigError, ConnectionClosed, ForgedRequest, KeyFileError
 from pbxrouter.fastagi.server import FastAGIFactory
+from pbxrouter.fastagi.standstill import StandstillGuard
 from pbxrouter.gateway import service
 from pbxrouter.gateway.call_log import CallLog, DialogueLog
 from pbxrouter.gateway.service import FORGET_EVERY_S, Banner, FastAGIService
@@ -220,7 +221,7 @@ class Parts(SynchronousTestCase):
             """Serve a call; none comes."""
 
         factory = FastAGIFactory(serve, Clock(), DialogueWatch())
-        fastagi = FastAGIService("tcp:4573", factory, Refusing())
+        fastagi = FastAGIService("tcp:4573", factory, Refusing(), StandstillGuard(Clock()))
         line = str(self.assertRaises(ConfigError, fastagi.privilegedStartService))
         self.assertEqual(line, "fastagi.listen: cannot listen at tcp:4573: in use")
 
@@ -232,7 +233,7 @@ class Parts(SynchronousTestCase):
                 await channel.execute("EXEC Dial x")
 
         factory = FastAGIFactory(serve, Clock(), DialogueWatch())
-        fastagi = FastAGIService("tcp:4573", factory, MemoryReactor())
+        fastagi = FastAGIService("tcp:4573", factory, MemoryReactor(), StandstillGuard(Clock()))
         fastagi.privilegedStartService()
         fastagi.startService()
         protocol = factory.buildProtocol(None)

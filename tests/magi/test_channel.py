@@ -619,10 +619,32 @@ class TimeLimitTests(MagiChannelTest):
         for command in ("GET DATA agent-pass 5000 20", "EXEC Wait 8"):
             told = self.parallel()
             self.call.execute(command)
-            self.assertEqual(self.sent(), [f"{self.SET}3", command, f"{self.SET}3"])
+            self.assertEqual(self.sent(), [f"{self.SET}3", command, f"{self.SET}2"])
             self.clock.pump([RENEW_S] * 200)
             self.assertEqual(told, [("1795.7", 3)] * 177 + [("1795.7", 2), ("1795.7", 1)])
             self.assertEqual(self.sent(), [])
+
+    def test_not_past_the_queue_without_answer(self) -> None:
+        """While Asterisk does not answer that the limit is set, it is not set again: the reply would not come."""
+        answers: list[Deferred[None]] = []
+
+        def set_limit(address: str, seconds: int) -> Deferred[None]:
+            answers.append(Deferred())
+            return answers[-1]
+
+        self.call = MagiChannel(
+            self.call.request, "1795.7", self.queue.send, lambda: "id", self.clock, self.watch, False, set_limit
+        )
+        self.call.keep_time_limit()
+        self.call.execute("GET DATA agent-pass 5000 20")
+        self.clock.pump([RENEW_S] * 5)
+        self.assertEqual(len(answers), 1)
+        answers[0].callback(None)
+        self.clock.pump([RENEW_S] * 5)
+        self.assertEqual(len(answers), 2)
+        answers[1].errback(ActionTimeout("AbsoluteTimeout: no answer"))
+        self.clock.pump([RENEW_S])
+        self.assertEqual(len(answers), 3)
 
     def test_application_past_the_queue(self) -> None:
         """An application has no limit, and none is set while it runs."""

@@ -26,9 +26,11 @@ from pbxrouter.errors import (
     ChannelHungUp,
     ConnectionClosed,
     GatewayStopping,
+    ManagerUnavailable,
     ProtocolViolation,
     ReplyTimeout,
 )
+from pbxrouter.magi.channel import RENEW_S
 from pbxrouter.magi.service import LOOK_AGAIN_S, MAX_UNSERVED, RELEASED_S, UNSERVED_S, MagiService
 from pbxrouter.simulator import SimulatedCall
 from tests.ami_fakes import FakeAMIConnection, lines
@@ -1019,6 +1021,43 @@ class LossTests(MagiServiceTest):
         self.assertIn("CoreShowChannels", [name for name, _ in self.manager.sent])
         self.start(uniqueid="1795.9")
         self.assertEqual(len(self.served), 2)
+
+    def test_contexts_without_a_connection(self) -> None:
+        """Contexts that are set while AMI is away count when it is back."""
+        self.magi.set_contexts([])
+        self.manager.goes_down()
+        self.manager.sent.clear()
+        self.magi.set_contexts([CONTEXT])
+        self.clock.advance(10 * LOOK_AGAIN_S)
+        self.assertEqual(self.manager.sent, [])
+        self.manager.comes_up()
+        self.assertIn("CoreShowChannels", [name for name, _ in self.manager.sent])
+        self.start()
+        self.assertEqual(len(self.served), 1)
+
+    def test_lost_while_an_end_is_checked(self) -> None:
+        """If the connection is lost while an end is checked, the call is lost with it; nothing is logged above info."""
+        self.start()
+        asked: Deferred[list[AMIMessage]] = Deferred()
+        self.manager.action_list = lambda *_: asked  # type: ignore[method-assign]
+        self.forged_end()
+        asked.errback(ManagerUnavailable("the connection to Asterisk was lost"))
+        self.assertEqual((self.outcomes, self.magi.open_calls), ([], 1))
+        self.manager.goes_down()
+        self.assertEqual((self.outcomes, self.magi.open_calls), ([ConnectionClosed], 0))
+        self.assertEqual((self.loud(), self.flushLoggedErrors()), ([], []))
+
+    def test_time_limit_while_a_prompt_plays(self) -> None:
+        """While the caller's keys are waited for the call's time limit is renewed by an action of its own."""
+
+        async def asks(channel: Channel) -> None:
+            await channel.execute("GET DATA agent-pass 5000 20")
+
+        self.conversation = asks
+        self.start(block(arguments=("bounded=180",)))
+        self.assertEqual(self.manager.heard("AbsoluteTimeout"), [])
+        self.clock.pump([RENEW_S] * 2)
+        self.assertEqual(self.manager.heard("AbsoluteTimeout"), [{"Channel": UNIQUEID, "Timeout": "3"}] * 2)
 
     def test_no_new_calls(self) -> None:
         """Before a stop no new call is taken, whichever way it comes; those in progress go on."""

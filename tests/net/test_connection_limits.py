@@ -121,6 +121,17 @@ class Entering(LimitsCase):
         self.assertIsNone(self.limits.acquire("d"))
         self.assertEqual(self.closed, [])
 
+    def test_other_bounds(self) -> None:
+        """Other bounds count for the connections that come from now on; those that are open stay."""
+        self.make(1, 1, 1, 1)
+        self.come("a", busy=True)
+        self.limits.set_bounds(Bounds(2, 2, 2, 2))
+        self.come("a", busy=True)
+        self.assertIsNone(self.limits.acquire("b"))
+        self.limits.set_bounds(Bounds(1, 1, 1, 1))
+        self.assertIsNone(self.limits.acquire("b"))
+        self.assertEqual((self.closed, self.refused), ([], [("full", "b")] * 2))
+
     def test_of_network(self) -> None:
         """A network that has its share gets no more; another does."""
         self.make(9, 2, 9, 9)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
+from pathlib import Path
 
 from twisted.internet.task import Clock
 from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter.net.descriptors import LOOK_EVERY_S, DescriptorWatch
+from pbxrouter.net.descriptors import LOOK_EVERY_S, DescriptorWatch, free_descriptors
 from tests import needs
 
 COUNTING = """
@@ -39,6 +41,22 @@ class Counting(SynchronousTestCase):
         needs.proc()
         done = subprocess.run([sys.executable, "-c", COUNTING], capture_output=True, text=True, check=True)
         self.assertEqual(done.stdout.split(), ["10", "0", "5"])
+
+    def test_listed(self) -> None:
+        """It is the limit without what the system lists, but for the listing itself; where it lists nothing, all."""
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        for number in range(5):
+            (folder / str(number)).touch()
+        self.assertEqual(free_descriptors(str(folder)), soft - 4)
+        self.assertEqual(free_descriptors(str(folder / "missing")), soft)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+        try:
+            free = free_descriptors(str(folder))
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        self.assertEqual(free, 0)
 
 
 class Watching(SynchronousTestCase):

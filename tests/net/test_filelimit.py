@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.net import call_connections, web_connections
+from pbxrouter.net.filelimit import raise_file_limit
 
 PROGRAM = """
 import resource
@@ -24,6 +26,23 @@ class FileLimitTests(SynchronousTestCase):
         """The soft limit becomes the hard one."""
         done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
         self.assertEqual(done.stdout, "300 (300, 300) 300\n")
+
+    def test_raised(self) -> None:
+        """The soft and hard limits are set to the hard one, which is returned."""
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        limits: list[object] = []
+        self.assertEqual(raise_file_limit(lambda *limit: limits.append(limit)), hard)
+        self.assertEqual(limits, [(resource.RLIMIT_NOFILE, (hard, hard))])
+
+    def test_refused(self) -> None:
+        """A system that refuses its own hard limit keeps the soft one."""
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        for error in (ValueError("current limit exceeds maximum limit"), PermissionError(1, "not permitted")):
+
+            def refuse(which: int, limits: tuple[int, int], error: Exception = error) -> None:
+                raise error
+
+            self.assertEqual(raise_file_limit(refuse), soft)
 
 
 class SharesTests(SynchronousTestCase):

@@ -95,8 +95,15 @@ class OtherTransports(SynchronousTestCase):
     """Transports that are not TCP."""
 
     def test_none(self) -> None:
-        """A transport without a socket is left alone."""
+        """A transport without a socket is left alone, be it one that claims to be TCP."""
         keep_alive(StringTransport())
+        transport: Any = StringTransport()
+        asked: list[bool] = []
+        transport.getHandle = object
+        transport.setTcpKeepAlive = asked.append
+        directlyProvides(transport, ITCPTransport)
+        keep_alive(transport)
+        self.assertEqual(asked, [True])
 
     def test_unix(self) -> None:
         """A Unix socket is left alone, though Twisted's transport of it claims to be TCP."""

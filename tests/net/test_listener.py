@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
+from OpenSSL import SSL
+from twisted.internet.interfaces import IOpenSSLContextFactory
 from twisted.internet.protocol import Factory
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
 
 from pbxrouter.errors import ConfigError
-from pbxrouter.net.listener import Listener, with_backlog
+from pbxrouter.net.listener import Listener, _why, with_backlog
+from tests.certificates import write_certificate
 
 
 class ListenerTests(SynchronousTestCase):
@@ -45,6 +52,67 @@ class ListenerTests(SynchronousTestCase):
         BrokenReactor(self.reactor)
         error = self.assertRaises(ConfigError, listener.privilegedStartService)
         self.assertIn("web.listen: cannot listen at unix:/nonexistent/socket: ", str(error))
+
+
+class CertificateTests(SynchronousTestCase):
+    """The certificate of an ``ssl:`` endpoint, which is loaded again."""
+
+    def setUp(self) -> None:
+        """A listener with a certificate."""
+        self.folder = Path(self.mktemp()).resolve()
+        self.folder.mkdir()
+        self.key, self.certificate = str(self.folder / "key.pem"), str(self.folder / "cert.pem")
+        write_certificate("one", self.key, self.certificate)
+        self.reactor = MemoryReactorClock()
+        description = f"ssl:8443:privateKey={self.key}:certKey={self.certificate}"
+        self.listener = Listener("web.listen", description, "tcp:8080", Factory(), self.reactor)
+        self.listener.privilegedStartService()
+        ((_, _, self.context, _, _),) = self.reactor.sslServers
+
+    def test_loaded_again(self) -> None:
+        """The new certificate counts for connections that come after it is put to use, not before."""
+        first: Any = self.context.getContext()
+        write_certificate("two", self.key, self.certificate)
+        use = self.listener.prepare_certificates()
+        assert use is not None
+        self.assertIs(self.context.getContext(), first)
+        use()
+        second = self.context.getContext()
+        self.assertIsNot(second, first)
+        write_certificate("three", self.key, self.certificate)
+        self.assertIs(self.context.getContext(), second)
+        self.assertTrue(verifyObject(IOpenSSLContextFactory, self.context))
+
+    def test_refused(self) -> None:
+        """A key of another certificate, and a missing file, are named with the setting; the old certificate stays."""
+        first: Any = self.context.getContext()
+        write_certificate("two", str(self.folder / "other.pem"), self.certificate)
+        error = self.assertRaises(ConfigError, self.listener.prepare_certificates)
+        self.assertRegex(str(error), r"^web\.listen: the certificate cannot be loaded again: .+$")
+        Path(self.certificate).unlink()
+        error = self.assertRaises(ConfigError, self.listener.prepare_certificates)
+        self.assertEqual(
+            str(error),
+            "web.listen: the certificate cannot be loaded again: "
+            f"[Errno 2] No such file or directory: {self.certificate!r}",
+        )
+        self.assertIs(self.context.getContext(), first)
+
+    def test_other_endpoints(self) -> None:
+        """Other endpoints have no certificate that is loaded again."""
+        listener = Listener("web.listen", "tcp:8080", "tcp:8080", Factory(), self.reactor)
+        self.assertIsNone(listener.prepare_certificates())
+
+    def test_why(self) -> None:
+        """OpenSSL's lists of errors are told by their reasons; an error that says nothing is named by its kind."""
+        mismatch = [("x509", "", "key values mismatch"), ("x509", "", "no start line")]
+        for error, told in (
+            (SSL.Error(mismatch), "key values mismatch, no start line"),
+            (SSL.Error([]), "[]"),
+            (OSError(2, "No such file"), "[Errno 2] No such file"),
+            (ValueError(), "ValueError"),
+        ):
+            self.assertEqual(_why(error), told)
 
 
 class BrokenReactor:

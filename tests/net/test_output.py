@@ -78,12 +78,14 @@ class Piped(SynchronousTestCase):
 
     def test_close(self) -> None:
         """Closing waits for the thread: what was queued is in the pipe then, and later lines too."""
+        os.set_blocking(self.end, False)
         output = UnblockedOutput(self.stream)
-        output.write("last\n")
+        for _ in range(500):
+            output.write("last\n")
         output.close(PATIENCE_S)
-        self.assertEqual(os.read(self.end, 100), b"last\n")
+        self.assertEqual(os.read(self.end, 65536), b"last\n" * 500)
         output.write("Server Shut Down.\n")
-        self.assertEqual(os.read(self.end, 100), b"Server Shut Down.\n")
+        self.assertEqual(os.read(self.end, 65536), b"Server Shut Down.\n")
 
     def test_close_of_a_full_pipe(self) -> None:
         """Closing does not wait for a pipe that is not read."""

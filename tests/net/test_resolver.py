@@ -19,7 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from pbxrouter.net.resolver import LOOKUP_S, MAX_LOOKUPS, LimitedResolver
+from pbxrouter.net.resolver import LOOKUP_S, MAX_LOOKUPS, LimitedResolver, limit_threads
 from pbxrouter.net.threads import LeavableThread, make_leavable
 from tests.needs import PATIENCE_S
 
@@ -135,6 +135,14 @@ class LookUps(SynchronousTestCase):
             self.clock.run_one()
             self.assertEqual(self.names.asked[-1], ("pbx.test", 5038, family, kind))
 
+    def test_no_port(self) -> None:
+        """Without a port the addresses have port 0."""
+        self.names.may_answer.set()
+        receiver = Receiver()
+        self.resolver.resolveHostName(receiver, "pbx.test")
+        self.clock.run_one()
+        self.assertEqual(self.names.asked, [("pbx.test", 0, socket.AF_UNSPEC, socket.SOCK_STREAM)])
+
     def test_not_found(self) -> None:
         """A name that does not exist, or cannot be one, is not found."""
         self.names.may_answer.set()
@@ -143,6 +151,14 @@ class LookUps(SynchronousTestCase):
             receiver = self.look_up()
             self.clock.run_one()
             self.assertEqual((receiver.found, receiver.complete), ([], True))
+
+    def test_other_families(self) -> None:
+        """Addresses of other families than IPv4 and IPv6 are passed over."""
+        self.names.may_answer.set()
+        self.names.answer = [(socket.AF_UNIX, socket.SOCK_STREAM, 0, "", "/run/x"), V4]
+        receiver = self.look_up()
+        self.clock.run_one()
+        self.assertEqual((receiver.found, receiver.complete), ([IPv4Address("TCP", "192.0.2.1", 5038)], True))
 
     def test_silent(self) -> None:
         """A name server that does not answer is waited for LOOKUP_S, and the log says so once until it answers."""
@@ -183,9 +199,14 @@ class LookUps(SynchronousTestCase):
         """No more than MAX_LOOKUPS hang at a time; further ones fail at once."""
         for number in range(MAX_LOOKUPS):
             self.assertFalse(self.look_up(f"pbx{number}.test").complete)
-        with capturedLogs():
-            receiver = self.look_up("one-more.test")
-        self.assertEqual((receiver.found, receiver.complete), ([], True))
+        with capturedLogs() as logs:
+            for _ in range(2):
+                receiver = self.look_up("one-more.test")
+                self.assertEqual((receiver.found, receiver.complete), ([], True))
+        self.assertEqual(
+            [formatEvent(event) for event in logs],
+            ["resolver: one-more.test is not looked up: too many look-ups are without an answer already"],
+        )
         self.names.may_answer.set()
         self.clock.run_one()
         self.assertFalse(self.look_up("one-more.test").complete)
@@ -219,6 +240,33 @@ class Threads(SynchronousTestCase):
         thread.join()
         thread.join(0.1)
         self.assertFalse(thread.is_alive())
+
+
+class LimitedReactor:
+    """Has what limit_threads changes."""
+
+    def __init__(self) -> None:
+        self.resolver: object = None
+        self.pool = ThreadPool(0, 1)
+
+    def installNameResolver(self, resolver: object) -> None:
+        """Use another resolver."""
+        self.resolver = resolver
+
+    def getThreadPool(self) -> ThreadPool:
+        """The reactor's threads."""
+        return self.pool
+
+
+class Limited(SynchronousTestCase):
+    """limit_threads changes a reactor."""
+
+    def test_limited(self) -> None:
+        """Names are looked up within the limit, and the pool's threads are those that may be left."""
+        reactor = LimitedReactor()
+        limit_threads(reactor)
+        self.assertIsInstance(reactor.resolver, LimitedResolver)
+        self.assertIs(reactor.pool.threadFactory, LeavableThread)
 
 
 HANGING = """

@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter.net.timers import GRACE_S, LATE_S, Deadline, Timer, at_most, every, in_slices
+from pbxrouter.net.timers import Deadline, Timer, at_most, every, in_slices
 
 
 class EveryTests(SynchronousTestCase):
@@ -135,10 +135,11 @@ class StoodStillTests(SynchronousTestCase):
         self.deadline.set(1, lambda: self.done.append("deadline"))
 
     def test_put_off(self) -> None:
-        """They are put off once, by GRACE_S."""
+        """They are put off once, by half a second."""
         self.clock.advance(30)
+        self.clock.advance(0.45)
         self.assertEqual(self.done, [])
-        self.clock.advance(GRACE_S)
+        self.clock.advance(0.05)
         self.assertEqual(self.done, ["timer", "deadline"])
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
@@ -158,9 +159,14 @@ class StoodStillTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_a_little_late(self) -> None:
-        """A timer of a busy process fires late, and at once."""
-        self.clock.advance(1 + LATE_S)
+        """A timer of a busy process fires late, by up to a second and a half, and at once."""
+        self.clock.advance(1 + 1.5)
         self.assertEqual(self.done, ["timer", "deadline"])
+
+    def test_too_late(self) -> None:
+        """One that is later than that is put off."""
+        self.clock.advance(1 + 1.55)
+        self.assertEqual(self.done, [])
 
 
 class Deadlines(SynchronousTestCase):

@@ -10,7 +10,7 @@ from pbxrouter.rules.explanation import (
     headline,
     runners_up,
 )
-from pbxrouter.rules.model import Facts, Mapping
+from pbxrouter.rules.model import Facts, Forwarder, Mapping
 from pbxrouter.rules.ruleset import RuleSet
 from pbxrouter.text import sentence
 
@@ -52,6 +52,16 @@ class ExplainedTests(SynchronousTestCase):
             (Facts("33", "31", "1"), "denied: 33 dials 31"),
         ):
             self.assertEqual(headline(rules.decide(facts), facts.caller).english, said)
+
+    def test_headline_of_a_forwarded_call(self) -> None:
+        """The headline of a forwarded call names who forwarded it."""
+        rules = rules_of("2X", "3X")
+        for number, said in (
+            ("21", "allowed: 44, forwarded by 33, dials 21, which runs dial SIP"),
+            ("31", "a PIN is needed: 44, forwarded by 33, dials 31"),
+        ):
+            decision = rules.decide(Facts("44", number, forwarders=(Forwarder(number="33"),)))
+            self.assertEqual(headline(decision, "44").english, said)
 
     def test_the_less_exact_ones(self) -> None:
         """Less exact patterns are listed in Asterisk's order."""

@@ -549,3 +549,20 @@ class Phones(SynchronousTestCase):
         )
         for endpoint, caller in others:
             self.assertFalse(self.rules.has_phone(endpoint, caller), endpoint)
+
+    def test_tied_to(self) -> None:
+        """The extensions tied to a phone, whichever case its technology has; that with its name comes first."""
+        rules = RuleSet.build(
+            [],
+            [(number, frozenset()) for number in ("33", "44", "55", "66")],
+            [],
+            hash_pin,
+            endpoints={"33": "PJSIP/44", "44": "PJSIP/44", "55": "SIP/44", "66": "PJSIP/4"},
+        )
+        both = [("44", "PJSIP/44"), ("33", "PJSIP/44")]
+        for phone in ("PJSIP/44", "pjsip/44"):
+            self.assertEqual(rules.tied_to(phone), both, phone)
+        self.assertEqual(rules.tied_to("sip/44"), [("55", "SIP/44")])
+        for phone in ("PJSIP/55", "PJSIP", "IAX2/44", ""):
+            self.assertEqual(rules.tied_to(phone), [], phone)
+        self.assertEqual(self.rules.tied_to("PJSIP/desk"), [])

@@ -194,6 +194,14 @@ class OfHolders(SynchronousTestCase):
         self.assertEqual(warnings.of_extension("34"), ())
         self.assertEqual(warnings_of(rule(1, "2X")).of_extension("33"), ())
 
+    def test_repeated(self) -> None:
+        """A row of the extensions that is ignored has a warning, by its number in the table; others have none."""
+        why = sentence("{number} is there twice", number="33")
+        rules = RuleSet.build([], [("33", frozenset())], [], hash_pin, repeated_extensions={7: (2, why)})
+        warnings = RuleWarnings(rules, DRIVERS)
+        self.assertEqual(told(warnings.of_repeated(7)), [("problem", "33 is there twice")])
+        self.assertEqual(warnings.of_repeated(2), ())
+
     def test_users(self) -> None:
         """A user without a PIN or without a grant has a warning."""
         warnings = warnings_of(rule(1, "2X"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter.security import GuessKey, charged, endpoint_of, guesses, keys_of, refunded, rule
+from pbxrouter.security import GuessKey, Standing, charged, endpoint_of, guesses, keys_of, refunded, rule
 from pbxrouter.security.guess_limits import (
     FREE_GUESSES,
     GATEWAY_GUESSES,
@@ -62,6 +62,18 @@ class KeyTests(SynchronousTestCase):
         outside = keys_of("PJSIP/provider-0000001a", "555", 7, TRUNKS)
         self.assertEqual([key.scope for key in outside], ["trunk", "queue", "mapping", "gateway"])
         self.assertEqual(outside[0].name, "PJSIP/provider 555")
+
+    def test_machine_with_many_addresses(self) -> None:
+        """A machine that speaks from all addresses of its IPv6 network is one peer, with one set of names."""
+        keys = [
+            keys_of("PJSIP/33-0000001a", "33", 7, TRUNKS, peer=f"2001:db8::{place:x}", standing=Standing.FOREIGN)
+            for place in range(3)
+        ]
+        self.assertEqual(len(set(keys)), 1)
+        self.assertEqual(
+            [key.name for key in keys[0][:3]],
+            ["PJSIP/33 at 2001:db8::/64", "33 at 2001:db8::/64", "2001:db8::/64"],
+        )
 
     def test_every_call_has_a_caller_key(self) -> None:
         """A call without endpoint and number has a caller key too."""
@@ -139,19 +151,33 @@ class RuleTests(SynchronousTestCase):
     def test_many_places(self) -> None:
         """An attack from many endpoints limits those who have guessed wrong; others are not affected."""
         attack = Attack()
+        attack.guess("Local/34@x-00000001;2", "555")
+        attack.guess("PJSIP/provider-00000001", "556")
         for line in range(MAPPING_GUESSES):
             self.assertTrue(attack.guess(f"PJSIP/{line}-00000001"))
-        self.assertFalse(attack.guess("PJSIP/0-00000001"))
+        self.assertFalse(attack.guess("Local/34@x-00000001;2", "555"))
+        self.assertFalse(attack.guess("PJSIP/provider-00000001", "556"))
+        self.assertEqual([attack.guess("PJSIP/0-00000001") for _ in range(3)], [True, True, False])
         self.assertEqual(attack.alarmed, GuessKey("mapping", "1"))
         self.assertTrue(attack.guess("PJSIP/honest-00000001"))
         self.assertEqual(attack.delay_s, 0.0)
+
+    def test_mistypes_during_an_attack(self) -> None:
+        """An endpoint that no right PIN has made known mistypes twice during an attack and notices nothing."""
+        attack = Attack()
+        for line in range(2 * GATEWAY_GUESSES):
+            attack.guess(f"PJSIP/{line}-00000001", str(line))
+        for _ in range(3):
+            self.assertTrue(attack.guess("PJSIP/honest-00000001", "36"))
+            self.assertEqual(attack.delay_s, 0.0)
+        self.assertFalse(attack.guess("PJSIP/honest-00000001", "36"))
 
     def test_many_mappings(self) -> None:
         """Guesses spread over mappings raise the gateway's alarm."""
         attack = Attack()
         for line in range(GATEWAY_GUESSES):
             attack.guess(f"PJSIP/{line}-00000001", map_id=line)
-        self.assertFalse(attack.guess("PJSIP/0-00000001", map_id=1000))
+        self.assertEqual([attack.guess("PJSIP/0-00000001", map_id=1000) for _ in range(3)], [True, True, False])
         self.assertEqual(attack.alarmed, GuessKey("gateway", ""))
         self.assertTrue(attack.guess("PJSIP/honest-00000001", map_id=1000))
 

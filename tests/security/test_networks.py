@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter.security.networks import is_within, network_of, parse_network
+from pbxrouter.security.networks import is_loopback, is_within, network_of, parse_network
 
 
 class NetworkTests(SynchronousTestCase):
@@ -20,6 +20,13 @@ class NetworkTests(SynchronousTestCase):
             ("unix", "unix"),
         ):
             self.assertEqual(network_of(address), network)
+
+    def test_loopback(self) -> None:
+        """Loopback is each address that stays on this machine, and what is no address."""
+        for address in ("127.0.0.1", "127.8.8.8", "::1", "::ffff:127.0.0.1", "", "/run/pbxrouter.sock"):
+            self.assertTrue(is_loopback(address), address)
+        for address in ("192.0.2.7", "::ffff:192.0.2.7", "2001:db8::1", "::"):
+            self.assertFalse(is_loopback(address), address)
 
     def test_parse(self) -> None:
         """Addresses and networks are parsed; IPv4-mapped ones become IPv4."""

@@ -54,13 +54,15 @@ class CheckTests(SynchronousTestCase):
         for pin in (
             "111111 123456 987654 121212 123123 112233 111222 332211 123321 654456 1234321 198401 001984 011984"
             " 198499 1984000 19842006 20061231 31122006"
+            " 654321 202020 199019 112211 100001 789456 456123 147258 159753 963852 123654 258000 102030 010203 101112"
+            " 142536 192837 445566 12345678 147258369 1020304 24681357"
         ).split():
             error = self.assertRaises(PinError, check_pin, pin)
             self.assertEqual(str(error), "this PIN cannot be used; choose another one")
 
     def test_others(self) -> None:
         """Digits that only resemble a run or a year are accepted."""
-        for pin in "112243 124421 135790 201900731 180012 704915".split():
+        for pin in "112243 124421 135790 201900731 180012 704915 240512 271828 159754 1472583 12345670".split():
             self.assertEqual(check_pin(pin), pin)
 
     def test_old_ones(self) -> None:

@@ -10,13 +10,14 @@ from urllib.parse import quote, quote_from_bytes
 
 import msgspec
 from twisted.logger import capturedLogs
+from twisted.web.client import HTTPConnectionPool
 
 from pbxrouter.web.api.endpoint import FORM, JSON, Endpoint
 from pbxrouter.web.api.resources.endpoints import ENDPOINTS
 from pbxrouter.web.api.token_auth import LIMITS
 from tests.api_fakes import ApiCase
 from tests.hostile_text import LONG, TEXTS, fill
-from tests.web_fakes import ConsoleCase, WebClient
+from tests.web_fakes import ConsoleCase, WebClient, reactor
 
 _NUMBER: Final = re.compile(r"<int:\w+>|\{\w+\}")
 
@@ -72,7 +73,9 @@ class ApiTests(ApiCase):
         await super().start()
         await self.web.write(lambda connection: fill(connection, "h"))
         self.serve(self.web, dict.fromkeys(LIMITS, (1e9, 10**9)))
-        self.person = WebClient(self.url)
+        pool = HTTPConnectionPool(reactor)
+        self.addCleanup(pool.closeCachedConnections)
+        self.person = WebClient(self.url, pool)
 
     def endpoints(self, has_body: bool) -> Iterator[Endpoint]:
         """The endpoints, without those that ask other hosts or revoke what the test needs."""
@@ -127,6 +130,8 @@ class ApiTests(ApiCase):
 
 class ConsoleTests(ConsoleCase):
     """The console, as an admin."""
+
+    keeps_connections = True
 
     async def start(self) -> None:
         """Fill the database."""

@@ -18,6 +18,8 @@ from tests.web_fakes import ConsoleCase
 class HostileRows(ConsoleCase):
     """A console whose database was edited."""
 
+    keeps_connections = True
+
     SKIPPED: ClassVar = {"/now/events", "/api/doctor"}
     """What does not end, and what asks other hosts."""
     MORE: ClassVar = [

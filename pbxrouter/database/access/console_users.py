@@ -6,7 +6,7 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pbxrouter.database.audit import Actor, changing
+from pbxrouter.database.audit import Actor, Change, changing
 from pbxrouter.database.connection import read_row, reading
 from pbxrouter.database.values import bounded, read_as
 from pbxrouter.errors import EditConflict, EditRefused, NotThere
@@ -93,7 +93,18 @@ def add_console_user(
         EditRefused: the login or the phone is not valid.
         EditConflict: the login is in use.
     """
-    login = check_login(login)
+    with changing(connection, actor, now, "create", "console_user") as change:
+        return insert_console_user(change, now, login, password_hash, role, phone, language)
+
+
+def insert_console_user(
+    change: Change, now: float, login: str, password_hash: str, role: Role, phone: str = "", language: str = ""
+) -> int:
+    """Add a user as a part of a change, which gets the user's login as its name; returns the console_user_id.
+
+    Raises: as add_console_user.
+    """
+    change.name = login = check_login(login)
     values = {
         "login": login,
         "password_hash": password_hash,
@@ -102,10 +113,9 @@ def add_console_user(
         "language": language,
         "created_at": now,
     }
-    with changing(connection, actor, now, "create", "console_user", login) as change:
-        if credentials(connection, login) is not None:
-            raise EditConflict(sentence("the login {login} is already taken", login=login), "login")
-        return change.insert(_TABLE, values)
+    if credentials(change.connection, login) is not None:
+        raise EditConflict(sentence("the login {login} is already taken", login=login), "login")
+    return change.insert(_TABLE, values)
 
 
 def update_console_user(

@@ -10,11 +10,11 @@ from typing import Final
 
 from pbxrouter.database.access.console_users import (
     ConsoleUser,
-    add_console_user,
     any_console_user,
+    insert_console_user,
     user_of_row,
 )
-from pbxrouter.database.audit import Actor
+from pbxrouter.database.audit import Actor, changing
 from pbxrouter.database.connection import reading, transaction
 from pbxrouter.errors import EditRefused
 from pbxrouter.security import Role
@@ -134,17 +134,16 @@ def use_setup_link(
     """Create an admin by the set-up link, which is then void; returns the console_user_id.
 
     Raises:
-        EditRefused: the link was used, was replaced or has expired; or the login is not valid.
+        EditRefused: the link was used, was replaced or has expired; or the login is not valid, and the link stays.
+        EditConflict: the login is in use, and the link stays.
     """
-    if not is_setup_link(connection, link_hash, now):
-        raise EditRefused(sentence("this set-up link has been used or has expired"))
-    number = add_console_user(connection, actor, now, login, password_hash, Role.ADMIN)
-    with transaction(connection):
-        used = connection.execute("DELETE FROM console_setup WHERE link_hash = :hash", {"hash": link_hash})
-        if used.rowcount == 0:  # another request was faster
-            connection.execute("DELETE FROM console_users WHERE console_user_id = :id", {"id": number})
+    with changing(connection, actor, now, "create", "console_user") as change:
+        used = connection.execute(
+            "DELETE FROM console_setup WHERE link_hash = :hash AND expires_at > :now", {"hash": link_hash, "now": now}
+        )
+        if used.rowcount == 0:
             raise EditRefused(sentence("this set-up link has been used or has expired"))
-    return number
+        return insert_console_user(change, now, login, password_hash, Role.ADMIN)
 
 
 def needs_setup(connection: sqlite3.Connection) -> bool:

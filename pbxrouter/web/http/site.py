@@ -85,6 +85,7 @@ class BoundedRequest(TwistedRequest):
     told the content type.
     """
 
+    channel: BoundedChannel
     _received = 0
     _content_types: Sequence[bytes] | None = None
 
@@ -108,10 +109,11 @@ class BoundedRequest(TwistedRequest):
         """Keep a chunk of the body, up to the bound."""
         assert self.content is not None  # gotLength made it
         room = max(0, MAX_FORM + 1 - self._received)
+        was_too_long = self._received > CUT_OFF
         self._received += len(data)
         self.content.write(data[:room])
-        if self._received > CUT_OFF:
-            self.channel.loseConnection()
+        if self._received > CUT_OFF and not was_too_long:
+            self.channel.refuse(b"413 Content Too Large")
 
 
 class BoundedChannel(HTTPChannel):
@@ -141,6 +143,18 @@ class BoundedChannel(HTTPChannel):
         """Close the connection at once: it is too slow, or must make room for another."""
         transport: Any = self.transport
         transport.abortConnection()
+
+    def refuse(self, status: bytes) -> None:
+        """Close the connection with an answer that says why; what the peer still sends is not read."""
+        transport: Any = self.transport
+        transport.write(
+            b"HTTP/1.1 " + status + b"\r\nCache-Control: no-store\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+        )
+        self.loseConnection()
+
+    def lineLengthExceeded(self, line: bytes) -> None:
+        """Refuse a line of a request that is too long."""
+        self.refuse(b"431 Request Header Fields Too Large")
 
     def allContentReceived(self) -> None:
         """Stop the timeout: the request is complete."""

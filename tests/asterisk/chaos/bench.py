@@ -12,11 +12,12 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from tests.asterisk.ami import Ami
 from tests.asterisk.chaos.calls import NEW_CALL_S, SILENCE_S, TOLERANCE_S, Call, read_calls, sounds
 from tests.asterisk.chaos.proxy import Proxy
-from tests.asterisk.harness import ASTERISK_ROOT, LAB, LOOP, Gateway, Lab
+from tests.asterisk.harness import ASTERISK_ROOT, LAB, LOOP, TWISTD, Gateway, Lab
 from tests.waiting import wait_for
 
 WAYS = ("fastagi", "magi")
@@ -32,6 +33,8 @@ ami = "tcp:127.0.0.1:%d"
 username = "gateway"
 secret_file = "ami.secret"
 magi = ["pbxrouter-ask"]
+[web]
+listen = "tcp:%d:interface=127.0.0.1"
 """
 )
 
@@ -46,6 +49,8 @@ class Result:
     name: str
     kinds: Counter[str] = field(default_factory=Counter)
     lost: list[str] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+    """Asterisk's log of the lost calls."""
     history: Counter[str] = field(default_factory=Counter)
 
     def __str__(self) -> str:
@@ -62,9 +67,25 @@ class Bench:
         lab: the Asterisk.
         way: one of WAYS.
         seed: of what is random in faults.
+        program: the Python program that runs the gateway.
+        within: the folder for its files.
+        clock: the file by which its clock is set.
+
+    Attributes:
+        wrong: what else is wrong with the gateway, a line each.
+        marked: where the gateway's log was when the fault began.
     """
 
-    def __init__(self, lab: Lab, way: str, seed: int) -> None:
+    def __init__(
+        self,
+        lab: Lab,
+        way: str,
+        seed: int,
+        program: str = TWISTD,
+        within: Path | None = None,
+        clock: Path | None = None,
+    ) -> None:
+        self.clock = clock
         self.lab = lab
         self.way = way
         self.random = random.Random(seed)
@@ -72,7 +93,9 @@ class Bench:
         self._callers: list[subprocess.Popen[bytes]] = []
         self._length = sounds(str(ASTERISK_ROOT / "usr/share/asterisk/sounds"))
         self._uniqueids: dict[str, set[str]] = {}
-        self.gateway = Gateway(lab, CONFIG % self.proxy.port)
+        self.wrong: list[str] = []
+        self.web_port = lab.base + 81
+        self.gateway = Gateway(lab, CONFIG % (self.proxy.port, self.web_port), program, within)
         self.gateway.change_rules(
             "INSERT INTO extensions (extension_number) VALUES ('36')",
             "INSERT INTO extensions_mappings (extension_id, map_id)"
@@ -82,6 +105,7 @@ class Bench:
         self.set_url()
         self.until_connected()
         self.mark = lab.log_size()
+        self.marked = 0
 
     def set_url(self) -> None:
         """Set the dialplan's way to the gateway."""
@@ -102,6 +126,24 @@ class Bench:
     def signal(self, number: int) -> None:
         """Send the gateway a signal."""
         os.kill(self.pid, number)
+
+    def memory_kb(self, what: str) -> int:
+        """What /proc says of the gateway's memory, such as its peak, VmHWM."""
+        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
+            if line.startswith(f"{what}:"):
+                return int(line.split()[1])
+        raise AssertionError(f"/proc says nothing of {what}")
+
+    def said(self) -> str:
+        """The gateway's log since the fault began."""
+        return self.gateway.log(self.marked)
+
+    def reload(self, before: str, after: str) -> None:
+        """Have the gateway read changed settings."""
+        since = self.gateway.log_size()
+        self.gateway.config.write_text(self.gateway.config.read_text().replace(before, after))
+        self.signal(signal.SIGHUP)
+        wait_for("the changed settings", lambda: "reload: " in self.gateway.log(since))
 
     def restart(self) -> None:
         """Start the gateway again, after it has been ended."""
@@ -194,7 +236,7 @@ class Bench:
             gone: from when to when there was no gateway.
             died_at: when Asterisk itself was killed: the calls of then have ended.
         """
-        result = Result(name)
+        result = Result(name, lost=list(self.wrong))
         now = time.time()
         left = set(self.note_channels())
         for call in self.calls():
@@ -205,8 +247,10 @@ class Bench:
             since, limit = fault_at, SILENCE_S
             if gone and gone[0] <= call.began <= gone[1]:
                 since, limit = call.began, NEW_CALL_S
-            silent, began = call.silence(since, cut or now, self._length)
+            # While the gateway lives it is Asterisk that waits for the caller's keys, as in any prompt.
+            silent, began = call.silence(since, cut or now, self._length, gone is None)
             where = f"{call.call_id} to {call.number}"
+            already = len(result.lost)
             if call.channel in left and cut is None and call.ended is None:
                 result.lost.append(f"{where}: still there {now - fault_at:.0f} s after the fault")
             elif silent > limit + TOLERANCE_S:
@@ -216,7 +260,13 @@ class Bench:
             if recorded.endswith("rows for one call"):
                 result.lost.append(f"{where}: {recorded}")
             result.history[recorded] += 1
+            if len(result.lost) > already:
+                result.lines += [f"{call.call_id} {at - fault_at:+7.2f} {text}" for at, text in call.lines]
         return result
+
+    def history_of_all(self) -> list[str]:
+        """What the history says of each call."""
+        return [self._in_history(call) for call in self.calls()]
 
     def _in_history(self, call: Call) -> str:
         # A restarted Asterisk gives the names of channels again; a Uniqueid begins with the second of its channel.

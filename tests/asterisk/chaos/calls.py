@@ -68,18 +68,20 @@ class Call:
             return "routed"
         return "ended"
 
-    def heard(self, length: Callable[[str], float]) -> list[tuple[float, float]]:
+    def heard(self, length: Callable[[str], float], keys_count: bool) -> list[tuple[float, float]]:
         """The times in which its caller heard a sound, ringing, a talk or a tone, each with its end.
 
         Args:
             length: how long a sound of this name is, in seconds.
+            keys_count: whether the time for keys after a prompt counts, too.
         """
         heard = []
         dialling: float | None = None
         for at, text in self.lines:
             if match := _PLAYING.match(text):
                 if match[1] == self.channel:
-                    heard.append((at, at + length(match[2])))
+                    end = at + length(match[2])
+                    heard.append((at, max(end, self._asked_until(at)) if keys_count else end))
             elif (match := _EXECUTING.match(text)) and match[3] in _TONES and match[4] == self.channel:
                 heard.append((at, at + 10.0))
             elif text.startswith("Called ") or " is ringing" in text or f"Channel {self.channel} joined" in text:
@@ -93,12 +95,18 @@ class Call:
             heard.append((dialling, self.ended or float("inf")))
         return heard
 
-    def silence(self, since: float, until: float, length: Callable[[str], float]) -> tuple[float, float]:
+    def _asked_until(self, since: float) -> float:
+        """When the command that plays a prompt ended, with the time for keys."""
+        return next((at for at, text in self.lines if at > since and "AGI Tx >> 200 result" in text), since)
+
+    def silence(
+        self, since: float, until: float, length: Callable[[str], float], keys_count: bool
+    ) -> tuple[float, float]:
         """The longest time from ``since`` to ``until`` in which its caller heard nothing: how long, and its begin."""
         at = max(since, self.began)
         until = min(until, self.ended or until)
         longest, begin = 0.0, at
-        for start, end in [*sorted(self.heard(length)), (until, until)]:
+        for start, end in [*sorted(self.heard(length, keys_count)), (until, until)]:
             if min(start, until) - at > longest:
                 longest, begin = min(start, until) - at, at
             at = max(at, end)

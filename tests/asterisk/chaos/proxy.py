@@ -6,10 +6,12 @@ import contextlib
 import random
 import select
 import socket
+import ssl
 import threading
 import time
 
 _EVENT = b"Event: UserEvent\r\nPrivilege: user,all\r\nUserEvent: Flood\r\nText: %s\r\n\r\n"
+GIGABYTE = 1 << 30
 
 
 class Proxy:
@@ -17,13 +19,17 @@ class Proxy:
 
     ``manner`` is what it does with what Asterisk sends: "pass", "hold" (nothing passes, either way, and nothing is
     closed), "slow" (200 bytes each tenth of a second), "flood" (two thousand events a second between
-    Asterisk's own), "garbage" (random bytes between messages). ``refuse`` closes each connection.
+    Asterisk's own), "garbage" (random bytes between messages), "endless" (a gigabyte without a line end after a
+    message, as far as it is taken; ``taken`` says how much was). ``refuse`` closes each connection. With ``tls`` it
+    shows a certificate to what connects from then on.
     """
 
     def __init__(self, target: int, seed: int) -> None:
         self._target = target
         self._random = random.Random(seed)
         self.manner = "pass"
+        self.tls: ssl.SSLContext | None = None
+        self.taken: list[int] = []
         self._refusing = False
         self._server = socket.create_server(("127.0.0.1", 0))
         self.port = self._server.getsockname()[1]
@@ -38,7 +44,7 @@ class Proxy:
     def restore(self) -> None:
         """Behave as a wire again; what was held up is cut."""
         manner, self.manner, self._refusing = self.manner, "pass", False
-        if manner in ("hold", "garbage"):
+        if manner in ("hold", "garbage", "endless"):
             self.cut()
 
     def cut(self) -> None:
@@ -70,8 +76,20 @@ class Proxy:
             except OSError:
                 client.close()
                 continue
-            self._pairs.append((client, server))
-            threading.Thread(target=self._carry, args=(client, server), daemon=True).start()
+            threading.Thread(target=self._serve, args=(client, server), daemon=True).start()
+
+    def _serve(self, client: socket.socket, server: socket.socket) -> None:
+        if self.tls is not None:
+            try:
+                client.settimeout(5)
+                client = self.tls.wrap_socket(client, server_side=True)
+                client.settimeout(None)
+            except OSError:  # it does not like the certificate
+                client.close()
+                server.close()
+                return
+        self._pairs.append((client, server))
+        self._carry(client, server)
 
     def _carry(self, client: socket.socket, server: socket.socket) -> None:
         with client, server, contextlib.suppress(OSError):
@@ -92,6 +110,15 @@ class Proxy:
                     time.sleep(0.1)
                 elif self.manner == "flood" and whole:
                     client.sendall(40 * (_EVENT % b"x"))
+                elif self.manner == "endless" and whole:
+                    self._send_endless(client)
                 elif self.manner == "garbage" and whole:
                     client.sendall(self._random.randbytes(self._random.randrange(1, 400)))
                     time.sleep(0.1)
+
+    def _send_endless(self, client: socket.socket) -> None:
+        self.taken.append(0)
+        client.sendall(b"Event: ")
+        while self.taken[-1] < GIGABYTE and self.manner == "endless":
+            client.sendall(b"a" * 65536)
+            self.taken[-1] += 65536

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -47,9 +48,9 @@ class ConsoleUserCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         """Create the database and connect to it."""
-        path = Path(self.mktemp()).absolute()
-        database.create(path)
-        self.connection: sqlite3.Connection = database.connect(path)
+        self.path = Path(self.mktemp()).absolute()
+        database.create(self.path)
+        self.connection: sqlite3.Connection = database.connect(self.path)
         self.addCleanup(self.connection.close)
 
     def add(self, login: str, role: Role = Role.VIEWER) -> int:
@@ -378,3 +379,27 @@ class SetupLinks(ConsoleUserCase):
         self.assertFalse(is_setup_link(self.connection, "new", 10.0 + SETUP_S))
         self.assertRaises(EditRefused, self.use, "new", 10.0 + SETUP_S)
         self.assertTrue(needs_setup(self.connection))
+
+    def test_login_that_is_taken(self) -> None:
+        """A login that is taken leaves the link valid."""
+        self.add("ana")
+        put_setup_link(self.connection, "h", 10.0)
+        self.assertRaises(EditConflict, self.use, "h")
+        self.assertTrue(is_setup_link(self.connection, "h", 20.0))
+
+    def test_two_at_once(self) -> None:
+        """Of two visitors who use a link at the same moment, one becomes an admin; the other leaves no trace."""
+        put_setup_link(self.connection, "h", 10.0)
+        before = self.actions()
+
+        def faster(statement: str) -> None:
+            if statement == "BEGIN IMMEDIATE":
+                self.connection.set_trace_callback(None)
+                use_setup_link(other, "h", 20.0, "eva", "hash", Actor("eva", "console"))
+
+        with closing(database.connect(self.path)) as other:
+            self.connection.set_trace_callback(faster)
+            error = self.assertRaises(EditRefused, self.use, "h")
+        self.assertEqual(str(error), "this set-up link has been used or has expired")
+        self.assertEqual([user.login for user in list_console_users(self.connection)], ["eva"])
+        self.assertEqual(self.actions(), [*before, ("create", "eva")])

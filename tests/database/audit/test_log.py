@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -287,6 +288,16 @@ class UndoTests(AuditCase):
             self.connection.commit()
             self.conflict(1)
             self.assertLessEqual(entry(self.connection, 1).rows, 1)
+
+    def test_an_entry_without_a_change(self) -> None:
+        """An entry by hand whose row is the same before and after is refused: there is nothing to undo."""
+        self.insert()
+        ((text,),) = self.rows("SELECT changes FROM audit_log")
+        (change,) = json.loads(text)
+        change["before"] = change["after"]
+        self.connection.execute("UPDATE audit_log SET changes = :text", {"text": json.dumps([change])})
+        self.connection.commit()
+        self.assertIn("cannot be read", self.conflict(1))
 
 
 class ShownTests(AuditCase):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import secrets
 import sqlite3
 from pathlib import Path
 
@@ -365,6 +366,13 @@ class RowsTests(SynchronousTestCase):
         update_dial_link(self.connection, ANA, NOW, self.number, {"name": "x"}, PLACES)
         with self.assertRaises(EditConflict):
             undo(self.connection, ANA, NOW, 1)
+
+    def test_the_same_generation_is_drawn(self) -> None:
+        """A generation that happens to be the present one is drawn again: the URLs are void in any case."""
+        drawn = [0, 0, 41]
+        self.patch(secrets, "randbelow", lambda bound: drawn.pop(0))
+        void_dial_link(self.connection, ANA, NOW, self.number)
+        self.assertEqual((self.link().generation, drawn), (42, []))
 
     def test_void_is_for_good(self) -> None:
         """URLs signed between a void and its undo stay void after the next one: no generation is used twice."""

@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter import database
 from pbxrouter.database.paging import MAX_LIMIT, Page
+from pbxrouter.database.rules import lists
 from pbxrouter.database.rules.grant_lists import (
     OrphanGrant,
     Totals,
@@ -227,6 +228,22 @@ class HolderListTests(ListCase):
         self.assertEqual(found, [("+5233", ""), ("100", "PJSIP/desk"), ("33", "PJSIP/33"), ("34", ""), ("alice", "")])
         self.assertEqual(self.names("extension", "pjsip/d"), ["100"])
         self.assertEqual(holder(self.connection, "extension", 2).endpoint, "PJSIP/desk")
+
+    def test_all_extensions(self) -> None:
+        """All extensions are found, by number, also those behind the first page."""
+        self.patch(lists, "MAX_LIMIT", 2)
+        found = [row.name for row in lists.find_extensions(self.connection)]
+        self.assertEqual(found, ["+5233", "100", "33", "34", "alice"])
+
+    def test_by_number(self) -> None:
+        """The row of a number is found as a call shows the number; of two such rows the first counts."""
+        self.add("extensions", "extension_number", [("3 3",), ("\uff15\uff15",)])
+        for number, row_id in (("33", 4), (" 3 3 ", 4), ("alice", 3), ("+5233", 5), ("55", 7)):
+            self.assertEqual(lists.extension_numbered(self.connection, number).holder_id, row_id, number)
+        for number in ("3", "ALICE", "5233", "99"):
+            error = self.assertRaises(NotThere, lists.extension_numbered, self.connection, number)
+            self.assertEqual(error.field, "number")
+            self.assertEqual(str(error), f"{number} is not among the extensions; accepted is the number of one")
 
     def test_one(self) -> None:
         """A holder is found by kind and number."""

@@ -106,10 +106,10 @@ class NowTests(LockoutCase):
         self.assertNotIn("Attack", page.text)
 
     async def test_attack(self) -> None:
-        """An attack under way is told, and callers who guessed wrong once count as locked then."""
+        """An attack under way is told, and numbers that guessed wrong once count as locked then."""
         self.me = await self.viewer()
         for line in range(GATEWAY_GUESSES):
             await self.guess(1, f"PJSIP/{line}", f"{line}", map_id=line)
         page = await self.get("/")
-        self.assertIn("Attack on PINs: wrong PINs come from many places. 120 callers are locked out.", page.text)
+        self.assertIn("Attack on PINs: wrong PINs come from many places. 60 callers are locked out.", page.text)
         self.assertIn("Attack on PINs", (await self.get("/lockouts")).text)

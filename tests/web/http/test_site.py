@@ -225,6 +225,26 @@ class BoundsTests(SynchronousTestCase):
             self.assertFalse(transport.disconnected)
         self.assertEqual(transport.value().count(b"HTTP/1.1 200"), 3)
 
+    def test_without_end(self) -> None:
+        """A line or a body that is too long is refused with a status that says so, and nothing more is read."""
+        post = b"POST / HTTP/1.1\r\nHost: x\r\n"
+        for request, status in (
+            (b"GET /" + b"a" * 20_000, b"431 "),
+            (b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 20_000, b"431 "),
+            (post + b"Content-Length: 2000000\r\n\r\n" + b"a" * 1_100_000, b"413 "),
+            (post + b"Transfer-Encoding: chunked\r\n\r\n200000\r\n" + b"a" * 1_100_000, b"413 "),
+            (post + b"Transfer-Encoding: chunked\r\n\r\n" + b"a" * 20_000, b"400 "),
+        ):
+            channel, transport = self.connect()
+            for start in range(0, len(request), 65536):
+                channel.dataReceived(request[start : start + 65536])
+                if transport.disconnecting:
+                    break
+            self.assertTrue(transport.value().startswith(b"HTTP/1.1 " + status), (request[:60], transport.value()))
+            self.assertEqual(transport.value().count(b"HTTP/1.1"), 1)
+            self.assertTrue(transport.disconnecting)
+            channel.connectionLost(Failure(connectionDone.value))
+
     def test_forms_are_read_by_no_one_but_us(self) -> None:
         """Twisted does not parse the body, not even multipart; the routes see its content type."""
         seen: list[Any] = []
