@@ -4,8 +4,9 @@ A page is Markdown. What its fenced blocks mean:
 
 * ``console``: lines with ``$ `` are run by bash, the lines beneath are what must come of it, with ``…`` for
   any text; a line that is ``…`` alone stands for any number of lines. A command that goes on
-  (the gateway, ``pbxrouter debug``) runs until the page's end, and what it wrote is looked at then. The first
-  ``pbxrouter`` of a page is a program of its own; those that follow run in this process, which is quicker.
+  (the gateway, ``pbxrouter debug``) runs until the page's end, and what it wrote is looked at then. On a page that
+  begins with ``pbxrouter init`` this is a program of its own; other commands of that name run in this process, which
+  is quicker.
 * ``sql``: run on the page's database. ``toml``: must be accepted as settings. ``python``: run.
 * ``sql FILE``, ``toml FILE``, ``python FILE``: put into that file instead.
 * ``text`` and ``ini``: for people only, since it needs a PBX or would last too long.
@@ -137,7 +138,8 @@ class Page:
             (self.directory / name).symlink_to(target)
         (self.directory / "workshop.sql").write_text(WORKSHOP, encoding="utf-8")
         if not re.search(r"^\$ (?:pbxrouter init(?: --sample)?|make run)$", self._text, re.MULTILINE):
-            self._run("pbxrouter init --sample")
+            self._run_here(["init", "--sample"], "")
+            self._was_started = True
 
     def run(self) -> None:
         """Run the page from top to bottom.

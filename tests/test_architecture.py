@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import re
 import tomllib
@@ -36,6 +37,7 @@ HANDED_ON = "{line}"
 """A log line whose text, with its part, was made elsewhere."""
 
 
+@functools.cache
 def modules() -> list[Path]:
     """Every source file of the package, except an ``__init__`` that has only a docstring."""
     return [path for path in sorted(PACKAGE.rglob("*.py")) if path.name != "__init__.py" or len(tree_of(path).body) > 1]
@@ -74,6 +76,11 @@ def names_imported(path: Path) -> Iterator[tuple[str, str]]:
     for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("pbxrouter."):
             yield from ((node.module, alias.name) for alias in node.names)
+
+
+def is_logger(called: ast.expr) -> bool:
+    """Whether a method that is called is one of a logger."""
+    return ast.unparse(called).lower().endswith(("log", "logger"))
 
 
 class ImportTests(SynchronousTestCase):
@@ -188,7 +195,9 @@ class HabitTests(SynchronousTestCase):
         for path in (*sorted(PACKAGE.rglob("*.py")), *sorted(TESTS.rglob("*.py"))):
             for node in ast.walk(tree_of(path)):
                 if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef | ast.Module):
-                    said = (ast.get_docstring(node) or "not documented").partition("\n")[0]
+                    said = (
+                        (ast.get_docstring(node, clean=False) or "not documented").lstrip().partition("\n")[0].rstrip()
+                    )
                     riddles += [f"{path.relative_to(ROOT)}: {said}"] if riddle.match(said) else []
         self.assertEqual(riddles, [])
 
@@ -200,7 +209,7 @@ class HabitTests(SynchronousTestCase):
             for node in ast.walk(tree_of(path)):
                 match node:
                     case ast.Call(func=ast.Attribute(value=logger, attr=level), args=[ast.JoinedStr(), *_]):
-                        if level in levels and ast.unparse(logger).lower().endswith(("log", "logger")):
+                        if level in levels and is_logger(logger):
                             formatted.append(f"{path.relative_to(ROOT)}:{node.lineno}")
                     case _:
                         pass
@@ -216,8 +225,7 @@ class HabitTests(SynchronousTestCase):
             for node in ast.walk(tree_of(path)):
                 match node:
                     case ast.Call(func=ast.Attribute(value=logger, attr=level), args=[ast.Constant(str(line)), *_]):
-                        is_logger = ast.unparse(logger).lower().endswith(("log", "logger"))
-                        if level in levels and is_logger and line != HANDED_ON and not PARTS.match(line):
+                        if level in levels and is_logger(logger) and line != HANDED_ON and not PARTS.match(line):
                             nameless.append(f"{path.relative_to(ROOT)}:{node.lineno}: {line}")
                     case _:
                         pass
@@ -228,6 +236,7 @@ class HabitTests(SynchronousTestCase):
         patching = [
             path.name
             for path in sorted((ROOT / "tests").rglob("*.py"))
-            if any(name.startswith(("unittest.mock", "mock")) for name in imported(path))
+            if "mock" in path.read_text(encoding="utf-8")
+            and any(name.startswith(("unittest.mock", "mock")) for name in imported(path))
         ]
         self.assertEqual(patching, [])

@@ -62,12 +62,25 @@ REFUSED_LINES: Final = 60
 """Log lines about calls of one peer that Asterisk does not have, and REFUSED_LINES_A_MINUTE after those."""
 REFUSED_LINES_A_MINUTE: Final = 1.0
 
+_OF_A_DIALLED_PHONE: Final = "DIALEDPEERNUMBER"
+"""A variable that Dial() sets on each channel that it makes."""
 _DIALPLAN_NAME: Final = re.compile(r"[A-Za-z][\w.-]*", re.ASCII)
 """An extension that is no number, such as ``s``."""
 
 
+CDR_FIELDS: Final = {"userfield": "CDR(userfield)", "accountcode": "CHANNEL(accountcode)"}
+"""What sets each field of Asterisk's CDR that may get the user, the mapping and the call's key."""
+MAX_CDR_PART: Final = 26
+"""Characters of each of these: Asterisk cuts an accountcode at 79 bytes."""
+_NOT_IN_CDR: Final = re.compile(r'[;,"\\|$]|[^ -~]')
+
+
 class _TalkTooLong(Exception):
     """A caller has used up TALK_S."""
+
+
+class _NoCall(Exception):
+    """AGI() runs where there is no caller who could be asked: a hang-up handler, or Dial's ``U()``."""
 
 
 class _Conversation:
@@ -137,6 +150,7 @@ class CallFlow:
         journal: where calls are written before they are in the history; by default nowhere.
         proofs: proves calls that key a PIN to be Asterisk's; by default they are taken to be.
         talks: tells of the talk of channels; by default only Asterisk's variables do.
+        cdr_field: the field of Asterisk's CDR that gets the user, the mapping and the call's key; ``""``: none.
     """
 
     log = Logger()
@@ -157,7 +171,9 @@ class CallFlow:
         proofs: CallProofs | None = None,
         seconds: Callable[[], float] = time.monotonic,
         talks: Talks | None = None,
+        cdr_field: str = "",
     ) -> None:
+        self._cdr_field = cdr_field
         self._journal = journal
         self._talks = talks
         self._proofs = proofs
@@ -175,8 +191,11 @@ class CallFlow:
         self._conversations: set[_Conversation] = set()
         self._refused_lines = RateLimit(REFUSED_LINES_A_MINUTE, REFUSED_LINES)
 
-    def reconfigure(self, drivers: Mapping[str, Driver], prompts: Prompts, trunks: Iterable[str]) -> None:
-        """Use other drivers, prompts and trunks; what a call has begun with its driver goes on."""
+    def reconfigure(
+        self, drivers: Mapping[str, Driver], prompts: Prompts, trunks: Iterable[str], cdr_field: str = ""
+    ) -> None:
+        """Use other drivers, prompts, trunks and another field; what a call has begun with its driver goes on."""
+        self._cdr_field = cdr_field
         self._drivers = drivers
         self._prompts = prompts
         self._trunks = frozenset(trunks)
@@ -249,6 +268,8 @@ class CallFlow:
             if outcome.hang_up:
                 await self._hang_up(call, outcome.cause)
             return outcome
+        except _NoCall:
+            return Outcome(GatewayOutcome.NO_CALL)
         except (ChannelHungUp, ProtocolViolation):
             raise
         except Exception as error:
@@ -269,7 +290,7 @@ class CallFlow:
 
     async def _route(self, call: _Conversation) -> Outcome:
         origin = await origin_of(call.channel, self._trunks)
-        number = await self._dialled_number(call)
+        number = await self._dialled_number(call, bool(origin.forwarders))
         if call.answered:  # the caller was asked for it
             origin = await taken_up(call.channel, origin, self._trunks)
         call.endpoint = origin.endpoint
@@ -321,12 +342,12 @@ class CallFlow:
         self._active_calls.set_decision(call.listed, decision)
         return decision
 
-    async def _dialled_number(self, call: _Conversation) -> str:
+    async def _dialled_number(self, call: _Conversation, was_transferred: bool) -> str:
         """The dialled number; the caller is asked if neither extension nor DNID is one."""
         request = call.channel.request
         if not _DIALPLAN_NAME.fullmatch(request.extension):
             return request.extension
-        await self._raise_if_dead(call)
+        await self._raise_if_no_call(call, was_transferred)
         if request.dnid is not None and normalise_number(request.dnid):
             return request.dnid
         self._active_calls.set_phase(call.listed, Phase.NUMBER)
@@ -334,12 +355,26 @@ class CallFlow:
         await self._answer(call)
         return (await self._ask(call, self._prompts.ask_number)).digits
 
-    async def _raise_if_dead(self, call: _Conversation) -> None:
-        """Raise ChannelHungUp on a dead channel: a hang-up handler runs at a name such as ``s``."""
+    async def _raise_if_no_call(self, call: _Conversation, was_transferred: bool) -> None:
+        """Raise _NoCall where there is no caller to ask, at a name such as ``s``.
+
+        A hang-up handler runs on a dead channel, ``U()`` on one that Dial made, which a variable tells; a phone that
+        was called and then transferred has one, too, and is a caller.
+        """
+        is_dialled = None
         try:
             await verbs.raise_if_hung_up(call.channel)
+            if not was_transferred:
+                is_dialled = await verbs.get_variable(call.channel, _OF_A_DIALLED_PHONE)
         except CommandRefused as error:
             self.log.debug("calls: the channel's state cannot be read: {error}", error=str(error))
+            return
+        except ConnectionClosed:
+            raise
+        except ChannelHungUp:
+            raise _NoCall from None
+        if is_dialled:
+            raise _NoCall
 
     async def _ask_for_pin(self, call: _Conversation, facts: Facts, undecided: Decision) -> Decision:
         self._active_calls.set_phase(call.listed, Phase.PIN)
@@ -385,7 +420,7 @@ class CallFlow:
             if decision.verdict is Verdict.DENY:
                 self._guard.wrong(attempt, request, call.peer, decision.number)
             else:
-                await self._guard.right(attempt)
+                await self._guard.right(attempt, decision.user or "")
         finally:
             self._guard.give_up(attempt)
         return decision
@@ -423,6 +458,15 @@ class CallFlow:
             await verbs.hang_up(call.channel)
         raise error
 
+    async def _set_cdr(self, call: _Conversation, decision: Decision) -> None:
+        """Put the user whose PIN opened the call, the mapping and the call's key into Asterisk's own record of it."""
+        pattern = decision.mapping.pattern if decision.mapping else ""
+        value = cdr_text(decision.user or "", pattern, call.entry.key)
+        try:
+            await verbs.set_variable(call.channel, CDR_FIELDS[self._cdr_field], value)
+        except CommandRefused as error:
+            self.log.warn("calls: Asterisk's CDR cannot be given the user and the mapping: {error}", error=str(error))
+
     async def _run_driver(self, call: _Conversation, caller: str | None, decision: Decision) -> Outcome:
         mapping = decision.mapping
         assert mapping is not None  # an allowed call has a mapping
@@ -433,6 +477,8 @@ class CallFlow:
         await verbs.set_variable(call.channel, "PBXROUTER_APPLICATION", mapping.application)
         if call.channel.request.is_bounded:  # an application may take hours
             await verbs.set_variable(call.channel, "TIMEOUT(absolute)", "0")
+        if self._cdr_field:
+            await self._set_cdr(call, decision)
         # The last variable: a gateway that dies before it has not dialled.
         await self._mark(call, "routing" if driver is None else "dialling")
         if driver is None:
@@ -545,6 +591,11 @@ class CallFlow:
 
     def _log_missing(self, error: PromptMissing) -> None:
         self.log.error("prompts: {error}; install it or name another under [prompts]", error=str(error))
+
+
+def cdr_text(user: str, pattern: str, key: str) -> str:
+    """Values of a call for Asterisk's CDR, with ``;`` between; each is cut, and what could part it is replaced."""
+    return ";".join(_NOT_IN_CDR.sub("_", part)[:MAX_CDR_PART] for part in (user, pattern, key))
 
 
 def _outcome_of_stop(call: _Conversation, stop: GatewayStopping) -> tuple[Outcome, Sentence]:

@@ -127,6 +127,11 @@ class HistoryWriter(MultiService):
         row = row_of(record)
         return row if self.journal is None else self.journal.finish(row)
 
+    def drop(self, record: CallRecord) -> None:
+        """Take what was no call out of the journal."""
+        if self.journal is not None:
+            self.journal.written([self.keep(record)])
+
     def add(self, row: CallRow) -> None:
         """Queue the row of a call, of which more may be known than ``keep`` was told."""
         self._queue_row(row if self.journal is None else self.journal.finish(row))

@@ -158,9 +158,12 @@ async def _variables(channel: Channel, names: Collection[str], uniqueid: str = "
 
 
 def _rdnis(channel: Channel) -> str:
-    """The number that redirected the call, as far as it shows one."""
+    """The number that redirected the call, as far as it shows one.
+
+    One with a slash is not named: it would look like an endpoint, which is proven.
+    """
     rdnis = channel.request.variables.get("rdnis", NOT_SHOWN)
-    return "" if rdnis == NOT_SHOWN else rdnis
+    return "" if rdnis == NOT_SHOWN else UNKNOWN if "/" in rdnis else rdnis
 
 
 def _is_next(hops_before: str, hops_after: str) -> bool:

@@ -95,7 +95,7 @@ class CallerPins:
             if user is None or not attempt.is_checked:
                 self._wrong(attempt)
                 return False
-            await self._changes.guard.right(attempt)
+            await self._changes.guard.right(attempt, user[1])
         finally:
             self._changes.guard.give_up(attempt)
         self._user, self._old = user, hashed
@@ -120,7 +120,7 @@ class CallerPins:
             except PinError:  # another user has got it just now
                 self._wrong(attempt)
                 return False
-            await self._changes.guard.right(attempt)
+            await self._changes.guard.right(attempt, name)
         finally:
             self._changes.guard.give_up(attempt)
         await self._changes.reload()

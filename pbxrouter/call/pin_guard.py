@@ -33,6 +33,7 @@ from pbxrouter.database import (
 )
 from pbxrouter.security import (
     GuessKey,
+    RateLimit,
     Ruling,
     Standing,
     bounded,
@@ -49,6 +50,8 @@ MAX_SHOWN: Final = 200
 """Characters of each text in a log line or an alarm."""
 MAX_IN_MEMORY: Final = 10_000
 """Keys remembered while the database is away, and known callers."""
+NEW_KNOWN_A_DAY: Final = 10
+"""Callers that the right PINs of one user make known, and as many a day after those."""
 FORGET_EVERY: Final = 500
 """PINs after which the gateway bounds the rows in the database, besides once an hour."""
 
@@ -77,10 +80,12 @@ class PinAttempt:
     Attributes:
         keys: what its guess is counted by, the caller's first.
         ruling: whether it is checked, and after what delay.
+        is_known: whether the caller was known before.
     """
 
     keys: tuple[GuessKey, ...]
     ruling: Ruling
+    is_known: bool = False
 
     @property
     def is_checked(self) -> bool:
@@ -148,6 +153,7 @@ class PinGuard:
         self._unfinished: Counter[GuessKey] = Counter()  # how many of them each key was charged for
         self._ruled_on: Counter[GuessKey] = Counter()  # how many PINs of each key are being ruled on
         self._waiting: dict[GuessKey, deque[Deferred[bool]]] = {}  # for one of those
+        self._new_known = RateLimit(NEW_KNOWN_A_DAY / 1440, NEW_KNOWN_A_DAY)
         self._admitted = 0
         self.statistics = PinStatistics()
 
@@ -195,10 +201,11 @@ class PinGuard:
         now = self._now()
         unfinished = self._unfinished + self._ruled_on
         ruling: Ruling | None = None
+        known = is_phone
         if self._store is not None:
             self._ruled_on.update(keys)
             try:
-                used, ruling = await self._store.run(
+                used, ruling, known = await self._store.run(
                     lambda connection: _admit(connection, keys, now, is_phone, unfinished, again)
                 )
             except Exception as error:
@@ -217,7 +224,7 @@ class PinGuard:
                 ruling = replace(ruling, locked_until=ruling.locked_until - moment + now)
         for key in charges(used, ruling):
             self._remember(key, charged(key, self._memory.get(key, 0.0), moment))
-        attempt = PinAttempt(used, ruling)
+        attempt = PinAttempt(used, ruling, known)
         if attempt.is_checked:
             self._attempts.add(attempt)
             self._unfinished.update(attempt.charged)
@@ -247,19 +254,25 @@ class PinGuard:
             if not self._unfinished[key]:
                 del self._unfinished[key]
 
-    async def right(self, attempt: PinAttempt) -> None:
-        """Take back the charge of a right PIN, and remember its caller. Never fails."""
+    async def right(self, attempt: PinAttempt, user: str) -> None:
+        """Take back the charge of a right PIN, and remember its caller. Never fails.
+
+        Args:
+            user: whose PIN it is. One who has it could else claim ever new names, and guess for others as each.
+        """
         now, moment = self._now(), self._seconds()
         for key in attempt.keys:
             if key.scope != "queue":
                 self._remember(key, refunded(key, self._memory.get(key, 0.0), moment))
-        self._known.pop(attempt.keys[0], None)
-        self._known[attempt.keys[0]] = None
-        while len(self._known) > MAX_IN_MEMORY:
-            del self._known[next(iter(self._known))]
+        becomes_known = attempt.is_known or not self._new_known.wait_s(user, moment)
+        if becomes_known:
+            self._known.pop(attempt.keys[0], None)
+            self._known[attempt.keys[0]] = None
+            while len(self._known) > MAX_IN_MEMORY:
+                del self._known[next(iter(self._known))]
         if self._store is not None:
             try:
-                await self._store.run(lambda connection: _right(connection, attempt.keys, now))
+                await self._store.run(lambda connection: _right(connection, attempt.keys, now, becomes_known))
             except Exception as error:
                 self.log.warn("PIN guard: a right PIN could not be noted: {error}", error=str(error))
         self._settle(attempt, is_right=True)
@@ -358,13 +371,14 @@ def _admit(
     is_phone: bool,
     unfinished: Mapping[GuessKey, int],
     again: bool,
-) -> tuple[tuple[GuessKey, ...], Ruling]:
-    """The keys that count for a caller, and the ruling."""
+) -> tuple[tuple[GuessKey, ...], Ruling, bool]:
+    """The keys that count for a caller, the ruling, and whether the caller is known."""
     known = is_phone or is_known(connection, keys[0], now)
     used = of_known(keys) if known else keys
-    return used, admit_guess(connection, used, now, known, unfinished, again)
+    return used, admit_guess(connection, used, now, known, unfinished, again), known
 
 
-def _right(connection: sqlite3.Connection, keys: tuple[GuessKey, ...], now: float) -> None:
+def _right(connection: sqlite3.Connection, keys: tuple[GuessKey, ...], now: float, becomes_known: bool) -> None:
     refund_guess(connection, keys, now)
-    note_known(connection, keys[0], now)
+    if becomes_known:
+        note_known(connection, keys[0], now)

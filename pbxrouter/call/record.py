@@ -46,6 +46,8 @@ class GatewayOutcome:
     """The gateway stopped while an application such as Dial ran, which Asterisk carried on."""
     UNKNOWN: Final = UNKNOWN
     """The gateway died during the call; the next start has found it in the journal."""
+    NO_CALL: Final = "NOCALL"
+    """No call: AGI() ran on a phone that was dialled, in Dial's ``U()``, or in a hang-up handler."""
     DEAD: Final = "DEAD"
     """The channel was hung up before the dialplan handed it over."""
 
@@ -77,6 +79,7 @@ OUTCOME_SENTENCES: Final = {
     GatewayOutcome.LEFT: Sentence("went on after a stop of the gateway"),
     GatewayOutcome.UNKNOWN: Sentence("cut: the gateway died"),
     GatewayOutcome.DEAD: Sentence("already hung up"),
+    GatewayOutcome.NO_CALL: Sentence("no call of its own"),
 }
 """What the words in PBXROUTER_OUTCOME mean."""
 SUCCESSFUL: Final = frozenset({"ANSWER", "DONE"})

@@ -78,9 +78,13 @@ class Counter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class History(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``[history]``: the history of calls. ``keep_days`` in days."""
+    """``[history]``: the history of calls. ``keep_days`` in days.
+
+    ``cdr_field`` is the field of Asterisk's own CDR that gets user, mapping and key of each call that the rules allow.
+    """
 
     keep_days: Annotated[int, msgspec.Meta(ge=1, le=36500)] = 90
+    cdr_field: Literal["", "userfield", "accountcode"] = ""
 
 
 class DialSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -147,6 +147,7 @@ class LiveCall:
         cause: Q.850 cause of the first of its channels that ended with a failure.
         outcome: the gateway's outcome (CallRecord); ``""`` if it had no part in the call.
         labels: further counts that it belongs to, as (kind, name).
+        connected: whether two of its channels were in one bridge, of people or not.
         certain: False if its times are uncertain because events were missed.
         silent_s: seconds since the answer in which no two people were connected, without the present silence.
         silent_since: when the present silence began; None while two people talk, and before the answer.
@@ -164,6 +165,7 @@ class LiveCall:
     outcome: str = ""
     labels: set[tuple[str, str]] = field(default_factory=set)
     certain: bool = True
+    connected: bool = False
     silent_s: float = 0.0
     silent_since: float | None = None
     changed: bool = field(default=True, compare=False, repr=False)
@@ -489,7 +491,13 @@ class CallTable:
         if self._bridge_of.get(uniqueid) != bridge:
             self._leave(uniqueid, now)
         self._bridge_of[uniqueid] = bridge
-        self._bridges.setdefault(bridge, set()).add(uniqueid)
+        inside = self._bridges.setdefault(bridge, set())
+        inside.add(uniqueid)
+        if len(inside) > 1:
+            for member in inside:
+                call = self._calls[self._linkedids[member]]
+                if not call.connected:
+                    call.connected = call.changed = True
         self._update_talk(self._connected([bridge]), now)
 
     def _leave(self, uniqueid: str, now: float) -> None:

@@ -181,7 +181,7 @@ class CallCounts(CallListener):
         if outcome == "HANGUP" and decision is not None:
             # They went when they heard what was decided, or from an application such as a prompt.
             outcome = _BY_VERDICT.get(decision.verdict, outcome)
-        if outcome != "DEAD":  # run on what is left of a call (in h), which says nothing new
+        if outcome not in ("DEAD", "NOCALL"):  # run beside a call, such as in h, which says nothing new
             call.outcome, call.changed = outcome, True
         for label in labels_of(decision):
             if label not in self.totals and sum(kind == label[0] for kind, _ in self.totals) >= MAX_NAMES:
@@ -265,6 +265,8 @@ def why_failed(call: LiveCall, cause: str) -> str | None:
         return _BY_OUTCOME[call.outcome]
     if cause == JOINED:
         return None
+    if call.connected and "ANSWER" in (call.outcome, call.dial_status):
+        return None  # a prompt has answered
     if not cause and not call.certain:
         return "unknown"
     by_cause = _BY_CAUSE.get(call.cause)

@@ -204,15 +204,17 @@ def _talks_text(call: LiveCall, talk_of: Callable[[str], ChannelTalk | None]) ->
         talk = talk_of(uniqueid)
         if talk is not None and (talk.begun or not talk.certain):
             channels[uniqueid] = [talk.talks, talk.since, talk.certain]
-    if call.answered is None and not channels:
+    if not call.connected and call.answered is None and not channels:
         return "{}"
-    return json.dumps({"silent": call.silent_s, "since": call.silent_since, "channels": channels})
+    of_call = {"connected": call.connected, "silent": call.silent_s, "since": call.silent_since}
+    return json.dumps({**of_call, "channels": channels})
 
 
 def _restore_talk(call: LiveCall, talks: dict[str, ChannelTalk], text: object) -> None:
     """Read what ``_talks_text`` made; without it, or if it was damaged by hand, talk has lasted since the answer."""
     try:
         read = json.loads(text_of(text))
+        call.connected = bool(read.get("connected"))
         if call.answered is not None:
             call.silent_s, since = seconds_of(read["silent"]), read["since"]
             call.silent_since = None if since is None else seconds_of(since)

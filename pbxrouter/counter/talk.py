@@ -64,6 +64,10 @@ class History(Protocol):
         """Write a finished call to the journal; it is not queued for the history yet."""
         ...
 
+    def drop(self, record: CallRecord) -> None:
+        """Forget what was no call."""
+        ...
+
     def add(self, row: CallRow) -> None:
         """Queue a finished call for the history."""
         ...
@@ -116,6 +120,9 @@ class TalkOfCalls(Service):
 
     def report(self, record: CallRecord) -> None:
         """Receive a finished call."""
+        if record.outcome.status == GatewayOutcome.NO_CALL:
+            self._history.drop(record)
+            return
         row = self._history.keep(record)
         request = record.request
         place = (request.variables.get("context", ""), request.extension)

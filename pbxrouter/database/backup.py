@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import shutil
 import sqlite3
@@ -41,7 +42,8 @@ def back_up(
 ) -> Path:
     """Copy a database to a file beside it, ``<name>.before-v<target>.<UTC time>``, mode 0600.
 
-    The copy holds all that is committed, including what is still in the -wal file. It gets its
+    Two processes that upgrade at once may each have a step of the same second: the second one's copy has a number
+    behind the time. The copy holds all that is committed, including what is still in the -wal file. It gets its
     name when it is complete.
 
     Args:
@@ -56,7 +58,7 @@ def back_up(
     """
     path = path_of(connection)
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(seconds()))
-    backup = path.with_name(f"{path.name}.before-v{target}.{stamp}")
+    backup = _unused(path.with_name(f"{path.name}.before-v{target}.{stamp}"))
     partial = path.with_name(f"{path.name}.before-v{target}.partial")
     pages, page_size = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
     try:
@@ -81,8 +83,6 @@ def back_up(
             contextlib.closing(sqlite3.connect(partial)) as copy,
         ):
             source.backup(copy)
-        if backup.exists():
-            raise FileExistsError(None, "the file exists already", str(backup))
         partial.rename(backup)
     except (OSError, sqlite3.Error) as error:
         with contextlib.suppress(OSError):
@@ -96,3 +96,9 @@ def back_up(
             )
         ) from error
     return backup
+
+
+def _unused(path: Path) -> Path:
+    """The path, with the first number from 2 behind it if there are files of that name."""
+    numbered = (path.with_name(f"{path.name}.{number}") for number in itertools.count(2))
+    return next(candidate for candidate in itertools.chain((path,), numbered) if not candidate.exists())

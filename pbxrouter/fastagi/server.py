@@ -12,7 +12,7 @@ from twisted.internet.protocol import ServerFactory
 from twisted.logger import Logger
 
 from pbxrouter.agi import GATEWAY_VARIABLE, AGIRequest, Channel, DialogueWatch, command
-from pbxrouter.errors import AGIError, ProtocolViolation
+from pbxrouter.errors import ProtocolViolation
 from pbxrouter.fastagi.admission import Admission
 from pbxrouter.fastagi.protocol import FastAGIProtocol
 from pbxrouter.fastagi.standstill import StandstillGuard
@@ -184,8 +184,7 @@ class FastAGIFactory(ServerFactory):
     def _answer_probe(self, call: FastAGIProtocol) -> None:
         """Tell the dialplan that the gateway is alive, and which one it is."""
         told = call.execute(command("SET VARIABLE", GATEWAY_VARIABLE, self._gateway or UNNAMED))
-        told.addErrback(lambda failure: failure.trap(AGIError) and None)
-        told.addBoth(lambda _: call.close())
+        told.addBoth(lambda _: call.close())  # a dialplan that does not wait for it has gone on
 
     def drain(self, timeout_s: float = DRAIN_TIMEOUT_S) -> Deferred[None]:
         """Stop: accept no call, let commands in progress finish, then close every call.

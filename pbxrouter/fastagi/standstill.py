@@ -106,6 +106,8 @@ class StandstillGuard(MultiService):
 
     def hold(self, call: object, transport: Any) -> None:
         """Have a call's connection closed if the gateway stands still."""
+        while (below := getattr(transport, "transport", None)) is not None:  # TLS has the socket below it
+            transport = below
         if hasattr(transport, "getHandle"):
             self._unheld[call] = transport
             self._pass_on()

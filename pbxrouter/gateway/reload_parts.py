@@ -29,7 +29,7 @@ Limits = Callable[[Config], tuple[Bounds, int]]
 
 
 def calls(flow: CallFlow, guard: PinGuard, drivers: Mapping[str, Driver]) -> Prepare:
-    """Drivers (for ``dial``, ``technologies`` and those of other packages), prompts and trunks."""
+    """Drivers (for ``dial``, ``technologies`` and those of other packages), prompts, trunks and the CDR's field."""
     in_use = dict(drivers)
     installed = list(entry_points(group=GROUP))  # those of the start: a package that is installed later needs a restart
 
@@ -42,7 +42,7 @@ def calls(flow: CallFlow, guard: PinGuard, drivers: Mapping[str, Driver]) -> Pre
 
         def apply() -> None:
             in_use.update(found)
-            flow.reconfigure(found, new.prompts, new.trunks)
+            flow.reconfigure(found, new.prompts, new.trunks, new.history.cdr_field)
             guard.set_trunks(new.trunks)
 
         return Prepared(apply, [f"driver {name} cannot be loaded anew: the one in force stays" for name in failed])

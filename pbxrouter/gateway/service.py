@@ -158,6 +158,7 @@ def build(
         journal=journal,
         proofs=proofs,
         talks=talk,
+        cdr_field=config.history.cdr_field,
     )
 
     reload.add(reload_parts.calls(flow, guard, drivers))

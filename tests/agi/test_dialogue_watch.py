@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter.agi.dialogue_watch import MAX_LINE, MAX_NAME, DialogueLine, DialogueWatch
+from pbxrouter.agi.dialogue_watch import DialogueLine, DialogueWatch
 from pbxrouter.agi.messages import AGIRequest, parse_request
 from pbxrouter.simulator import SimulatedCall
 from tests.fakes import request_of
@@ -49,10 +49,10 @@ class Watching(SynchronousTestCase):
         self.watch.received(call, "NOOP", b"200 result=1 (" + b"\xff" * 1_000_000 + b")")
         self.watch.sent(call, "x" * 5000)
         first, second = self.seen
-        self.assertEqual(first.text, "200 result=1 (" + "\\udcff" * (MAX_LINE - 14))
-        self.assertEqual(second.text, "x" * MAX_LINE + "… (cut, 5000 characters)")
-        self.assertEqual(first.caller, "3" * MAX_NAME + "… (cut, 900 characters)")
-        self.assertEqual(first.extension, "2" * MAX_NAME + "… (cut, 900 characters)")
+        self.assertEqual(first.text, "200 result=1 (" + "\\udcff" * (2000 - 14))
+        self.assertEqual(second.text, "x" * 2000 + "… (cut, 5000 characters)")
+        self.assertEqual(first.caller, "3" * 200 + "… (cut, 900 characters)")
+        self.assertEqual(first.extension, "2" * 200 + "… (cut, 900 characters)")
 
     def test_opened(self) -> None:
         """The opening block is shown in Asterisk's order, with the arguments last."""

@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.agi import verbs
+from pbxrouter.agi.messages import AGIReply
 from pbxrouter.agi.verbs import DialResult, Keyed
 from pbxrouter.errors import (
     ApplicationFailed,
@@ -155,7 +156,8 @@ class Applications(VerbCase):
     def test_arguments(self) -> None:
         """An application gets one argument, quoted where needed, or none."""
         self.does(verbs.run_application(self.channel(), "Dial", "a b,5"), 'EXEC Dial "a b,5"')
-        self.does(verbs.run_application(self.channel(), "Echo"), "EXEC Echo")
+        reply = self.does(verbs.run_application(self.channel({"EXEC": "200 result=5"}), "Echo"), "EXEC Echo")
+        self.assertEqual(reply, AGIReply(200, "5", text="result=5"))
         self.fails(verbs.run_application(self.channel(), "Dial", "a\nHANGUP"), InvalidArgument)
         self.assertEqual(self.fake.commands, [])
 

@@ -104,12 +104,10 @@ class CdrListener:
         wait_for("the listener is logged in", lambda: self._logged_in)
 
     def wait(self, wanted: Callable[[dict[str, str]], object]) -> dict[str, str]:
-        """The first record that is wanted; it and those before it are forgotten."""
+        """The first record that is wanted, which is forgotten; those of one call come in any order."""
         wait_for("a CDR", lambda: any(map(wanted, self._records)))
         place = next(place for place, record in enumerate(self._records) if wanted(record))
-        found = self._records[place]
-        del self._records[: place + 1]
-        return found
+        return self._records.pop(place)
 
     def close(self) -> None:
         """Close the connection."""

@@ -157,6 +157,9 @@ timeout = 20
 [technologies]
 IAX2 = "PJSIP"
 
+[history]
+cdr_field = "userfield"
+
 [[asterisk]]
 name = "lab"
 ami = "tcp:127.0.0.1:AMI_PORT"
@@ -223,6 +226,8 @@ secret_file = "ami.secret"
         self.assertEqual(self._talk(), ("ANSWER", int(cdr["BillableSeconds"])))
         with self.phone(21, "answer", "-r", "1500", "-t", "2300"):
             self.call("71", "-d", "123456#", "-t", "30000")
+        own = self.cdr.wait(lambda cdr: ";71;" in cdr["UserField"])
+        self.assertRegex(own["UserField"], r"^moises silva;71;[0-9a-f]{12}-[0-9]+$")
         cdr = self.cdr.wait(lambda cdr: cdr["Channel"].endswith(";2") and "PJSIP/21" in cdr["DestinationChannel"])
         self.assertEqual(self._talk(), ("ANSWER", int(cdr["BillableSeconds"])))
 
@@ -236,6 +241,16 @@ secret_file = "ami.secret"
         with self.phone(22, "answer", "-r", "1500", "-t", "2300"):
             self.call("770", "-d", "22#", "-t", "30000")
         self.assertEqual(self._talk(), ("ANSWER", 2))
+
+    def test_beside_a_call(self) -> None:
+        """AGI in Dial's U() and in a hang-up handler asks nobody for a number, and is no call in the history."""
+        with self.phone(21, "answer", "-t", "1000"):
+            self.assertEqual(self.call("775", "-t", "9000"), "answered, hung up by the far end")
+        wait_for("both have run", lambda: self.gateway.log(self._gateway_mark).count(": NOCALL") == 2)
+        self.call("72", "-t", "500")
+        self.assertEqual(self._row()["number"], "72")
+        self.assertEqual(self._before, self._calls())
+        self.assertEqual([sound for sound in self.played() if "enter-num" in sound], [])
 
     def test_nobody_to_talk_to(self) -> None:
         """A prompt behind a Local channel answers, and a conference has one: both served, without talk."""

@@ -20,7 +20,7 @@ from pbxrouter.agi.dialogue_watch import DialogueWatch
 from pbxrouter.agi.messages import AGIReply
 from pbxrouter.agi.prompts import Prompts
 from pbxrouter.call.active_calls import ActiveCalls
-from pbxrouter.call.flow import CallFlow
+from pbxrouter.call.flow import CallFlow, cdr_text
 from pbxrouter.call.journal import CallJournal
 from pbxrouter.call.journal_file import Begun, journal_files, read_journal
 from pbxrouter.call.pin_guard import PinGuard
@@ -346,6 +346,35 @@ class WorkshopTable(FlowCase):
         self.ended("HANGUP")
 
 
+class Records(FlowCase):
+    """What Asterisk's own record of a call gets."""
+
+    def test_user_and_mapping(self) -> None:
+        """The user whose PIN opened the call, the mapping and the call's key, in the field of the settings."""
+        for field, name in (("userfield", "CDR(userfield)"), ("accountcode", "CHANNEL(accountcode)")):
+            self.flow.reconfigure(DRIVERS, Prompts(), (), field)
+            for number, value in (("34", "pepe;3X;"), ("21", ";2X;")):
+                commands = self.run_call(number, answers={**DIAL_BUSY, "GET DATA": "200 result=123456"})
+                plain = [command.replace('"', "") for command in commands]
+                self.assertLess(
+                    plain.index(f"SET VARIABLE {name} {value}"), plain.index("SET VARIABLE PBXROUTER dialling")
+                )
+
+    def test_refused(self) -> None:
+        """An Asterisk that does not take it routes the call all the same."""
+        self.flow.reconfigure(DRIVERS, Prompts(), (), "userfield")
+        refusal = CommandRefused(510, "SET VARIABLE", "Invalid")
+        with capturedLogs() as logs:
+            commands = self.run_call("21", answers={**DIAL_BUSY, 'SET VARIABLE "CDR': refusal})
+        self.assertIn("EXEC Dial PJSIP/21,60,i", commands)
+        self.assertIn("CDR", formatEvent(loud(logs)[0]))
+
+    def test_text(self) -> None:
+        """Each part is cut, and holds nothing that parts the field, a CSV file or a variable."""
+        self.assertEqual(cdr_text('Núñez; "a,b"', "${X}|1\\", "k-1"), "N__ez_ _a_b_;_{X}_1_;k-1")
+        self.assertEqual(cdr_text("u" * 100, "p" * 100, "k" * 100), ";".join((26 * "u", 26 * "p", 26 * "k")))
+
+
 class TheNumber(FlowCase):
     """Where the dialled number comes from."""
 
@@ -359,9 +388,10 @@ class TheNumber(FlowCase):
         for dnid in ("unknown", "", "s", "-"):
             commands = self.run_call("s", dnid=dnid, answers=answers)
             self.assertEqual(
-                commands[:6],
+                commands[:7],
                 [
                     "CHANNEL STATUS",
+                    "GET VARIABLE DIALEDPEERNUMBER",
                     variable("PBXROUTER", "routing"),
                     "ANSWER",
                     "GET DATA vm-enter-num-to-call 5000 20",
@@ -404,12 +434,19 @@ class TheNumber(FlowCase):
         self.assertIn("EXEC Dial PJSIP/21,60,i", self.run_call("2-1"))
 
     def test_dead_elsewhere(self) -> None:
-        """A hang-up handler that runs at s on a dead channel gets one command, and the outcome HANGUP."""
+        """A hang-up handler that runs at s on a dead channel gets one command: it is no call of its own."""
         for dnid in ("21", "unknown"):
             with capturedLogs() as logs:
                 self.assertEqual(self.run_call("s", dnid=dnid, answers={"CHANNEL STATUS": DEAD}), ["CHANNEL STATUS"])
             self.assertEqual(loud(logs), [])
-            self.ended("HANGUP")
+            self.ended("NOCALL")
+
+    def test_dialled_phone(self) -> None:
+        """Dial's U() runs at s on the phone that is called: it is not asked for a number, and is no call of its own."""
+        answers: Answers = {"GET VARIABLE DIALEDPEERNUMBER": "200 result=1 (21)"}
+        commands = self.run_call("s", dnid="unknown", answers=answers)
+        self.assertEqual(commands, ["CHANNEL STATUS", "GET VARIABLE DIALEDPEERNUMBER"])
+        self.ended("NOCALL")
 
     def test_dead(self) -> None:
         """A run in the extension h gets no command, and the outcome DEAD."""

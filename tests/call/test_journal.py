@@ -609,7 +609,7 @@ class FileTests(JournalCase):
             """A disk that cannot synchronise."""
 
             def fsync(self, descriptor: int) -> None:
-                """Fail."""
+                """Refuse to synchronise."""
                 raise OSError(errno.EIO, os.strerror(errno.EIO))
 
         with capturedLogs() as logs:

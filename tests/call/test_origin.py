@@ -200,6 +200,8 @@ class Origins(SynchronousTestCase):
             self.origin("PJSIP/trunk-00000001", "200 result=1 (,,,,)", rdnis="22")[0],
             Origin("PJSIP/trunk", True, claimed_forwarder=Forwarder(number="22")),
         )
+        claimed = self.origin("PJSIP/trunk-00000001", "200 result=1 (,,,,)", rdnis="PJSIP/22")[0].claimed_forwarder
+        self.assertEqual(claimed, Forwarder(number="unknown"))
         origin = self.origin(LOCAL, "200 result=1 (,,PJSIP/21-00000003,,,9.1,20)", rdnis="21")[0]
         self.assertEqual(origin, Origin(forwarders=(Forwarder("PJSIP/21"),)))
 

@@ -101,7 +101,7 @@ class PinGuardTests(GuardCase):
         ruled, everything = self.keyed_at_once(guard)
         for place in range(40):
             await self.until(ruled, place + 1)
-            await guard.right(ruled[place])
+            await guard.right(ruled[place], "pepe")
         admitted = await everything
         self.assertEqual([(attempt.is_checked, attempt.ruling.delay_s) for attempt in admitted], [(True, 0.0)] * 40)
         self.assertEqual([row for row in await self.counted(guard) if row[2] or row[3]], [])
@@ -111,7 +111,7 @@ class PinGuardTests(GuardCase):
         guard = self.guard()
         ruled, everything = self.keyed_at_once(guard, 10)
         await self.until(ruled, FREE_GUESSES)
-        await guard.right(ruled[0])
+        await guard.right(ruled[0], "pepe")
         await self.until(ruled, FREE_GUESSES + 1)
         for attempt in ruled[1:]:
             guard.wrong(attempt, self.request(), "192.0.2.1", "34")
@@ -154,7 +154,7 @@ class PinGuardTests(GuardCase):
         for _ in range(20):
             attempt = await guard.admit(self.request(), 1)
             self.assertTrue(attempt.is_checked)
-            await guard.right(attempt)
+            await guard.right(attempt, "pepe")
         self.assertEqual(guard.statistics.wrong, 0)
 
     async def test_lifted(self) -> None:
@@ -253,7 +253,7 @@ class InMemoryTests(GuardCase):
         for self.set_by_s in (3600.0, 0.0, -3600.0):
             attempt = self.successResultOf(Deferred.fromCoroutine(self.memory.admit(other, 2)))
             self.assertEqual((attempt.is_checked, attempt.ruling.delay_s), (True, 0.0))
-            self.successResultOf(Deferred.fromCoroutine(self.memory.right(attempt)))
+            self.successResultOf(Deferred.fromCoroutine(self.memory.right(attempt, "pepe")))
 
     def key(self, request: AGIRequest | None = None, peer: str = "192.0.2.1") -> PinAttempt:
         """Key a wrong PIN."""
@@ -288,7 +288,7 @@ class InMemoryTests(GuardCase):
         def right(name: str) -> None:
             admit = self.memory.admit(self.request(f"PJSIP/{name}", name), 1)
             attempt = self.successResultOf(Deferred.fromCoroutine(admit))
-            self.successResultOf(Deferred.fromCoroutine(self.memory.right(attempt)))
+            self.successResultOf(Deferred.fromCoroutine(self.memory.right(attempt, f"user of {name}")))
 
         for name in ("1", "2", "1", "3"):
             right(name)
@@ -339,7 +339,7 @@ class InMemoryTests(GuardCase):
         for _ in range(30):
             attempt = self.successResultOf(Deferred.fromCoroutine(self.memory.admit(self.request(), 1)))
             self.assertTrue(attempt.is_checked)
-            self.successResultOf(Deferred.fromCoroutine(self.memory.right(attempt)))
+            self.successResultOf(Deferred.fromCoroutine(self.memory.right(attempt, "pepe")))
         self.assertTrue(self.key().is_checked)
         self.assertFalse(self.key().is_checked)
 
@@ -472,7 +472,7 @@ class AwayTests(GuardCase):
         guard = self.guard()
         self.path.rename(f"{self.path}.away")
         attempt = await guard.admit(self.request(), 1)
-        await guard.right(attempt)
+        await guard.right(attempt, "pepe")
         first, second = self.said(LogLevel.warn)
         self.assertIn("PIN guard: the database cannot be used, counting in memory: ", first)
         self.assertIn("PIN guard: a right PIN could not be noted: ", second)

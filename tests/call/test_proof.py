@@ -15,7 +15,7 @@ from pbxrouter.agi import Prompts
 from pbxrouter.ami import AMIConnection, AMIMessage
 from pbxrouter.call import ActiveCalls, CallFlow, CallProofs, PinChanges, PinGuard, Reports
 from pbxrouter.call.flow import REFUSED_LINES
-from pbxrouter.call.pin_guard import PinSource
+from pbxrouter.call.pin_guard import NEW_KNOWN_A_DAY, PinSource
 from pbxrouter.call.proof import VARIABLE
 from pbxrouter.call.record import CallRecord
 from pbxrouter.drivers import Call, Driver, Outcome
@@ -164,7 +164,7 @@ class StandingTests(ProofCase):
             """A connection with a fault."""
 
             def action_list(self, *arguments: Any, **named: Any) -> Any:
-                """Fail."""
+                """Raise an error that no code expects."""
                 raise ZeroDivisionError
 
             action = action_list
@@ -337,7 +337,7 @@ class SharedKeysTests(SynchronousTestCase):
         async def key() -> Any:
             attempt = await self.guard.admit(channel.request, 1, PinSource("", "192.0.2.1", standing))
             if right and attempt.is_checked:
-                await self.guard.right(attempt)
+                await self.guard.right(attempt, "pepe")
             else:
                 self.guard.wrong(attempt, channel.request, "192.0.2.1", "34")
             return attempt
@@ -389,6 +389,24 @@ class SharedKeysTests(SynchronousTestCase):
         self.assertEqual((second.is_checked, second.ruling.delay_s), (False, 8.0))
         self.now += 30.0
         self.assertEqual(self.key("PJSIP/out", "602", standing=proven).ruling.delay_s, 0.0)
+
+    def test_one_pin_at_many_numbers(self) -> None:
+        """The PIN of one user makes ten callers known at once: with more, its owner could guess for others as each."""
+        proven = Standing.PROVEN
+        for number in range(NEW_KNOWN_A_DAY + 1):
+            self.key("PJSIP/out", f"6{number}", right=True, standing=proven)
+        for number in range(31):
+            self.key("PJSIP/out", f"555{number}", standing=proven)
+        delays = [
+            self.key("PJSIP/out", f"6{number}", right=True, standing=proven).ruling.delay_s
+            for number in range(NEW_KNOWN_A_DAY + 1)
+        ]
+        self.assertEqual(delays, [0.0] * NEW_KNOWN_A_DAY + [10.0])
+        self.now += 86_400.0
+        self.key("PJSIP/out", "700", right=True, standing=proven)
+        for number in range(31):
+            self.key("PJSIP/out", f"556{number}", standing=proven)
+        self.assertEqual(self.key("PJSIP/out", "700", right=True, standing=proven).ruling.delay_s, 0.0)
 
     def test_callers_without_a_name(self) -> None:
         """Callers without endpoint and number share a key only at one mapping and peer."""

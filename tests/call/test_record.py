@@ -80,6 +80,7 @@ class OutcomeTests(SynchronousTestCase):
                 "UNKNOWN": ("cut: the gateway died", "bad"),
                 "HANGUP": ("caller hung up", "plain"),
                 "DEAD": ("already hung up", "plain"),
+                "NOCALL": ("no call of its own", "plain"),
                 "STOPPED": ("cut by a stop of the gateway", "bad"),
                 "LEFT": ("went on after a stop of the gateway", "plain"),
                 "CUT": ("hung up by Asterisk", "plain"),

@@ -457,6 +457,19 @@ class ServiceTests(ServiceCase):
         self.assertEqual(self.manager.asked.count("CoreShowChannels"), 2)
         self.assertEqual((self.counter.active, self.rows("SELECT * FROM counter_gaps")), (1, []))
 
+    def test_resync_writes_all(self) -> None:
+        """After a list of channels all calls in progress are written anew, whatever became of their rows."""
+        self.manager.up()
+        self.call()
+        self.wait(2)
+        self.connection.execute("UPDATE counter_live SET caller = 'by hand'")
+        self.connection.commit()
+        self.manager.channels = [self.listed("a")]
+        self.wait(RESYNC_S - 10)
+        self.assertEqual(self.rows("SELECT caller FROM counter_live"), [("by hand",)])
+        self.wait(12)
+        self.assertEqual(self.rows("SELECT linkedid, caller FROM counter_live"), [("a", "x")])
+
     def test_forged_hangup(self) -> None:
         """A Hangup of a channel that goes on ends no call; the genuine one does, at its own time."""
         self.manager.up()

@@ -46,6 +46,7 @@ class FakeHistory:
 
     def __init__(self) -> None:
         self.kept: list[CallRow] = []
+        self.dropped = 0
         self.added: list[CallRow] = []
         self.completed: list[CallRow] = []
         self.earlier: list[CallRow] = []
@@ -54,6 +55,10 @@ class FakeHistory:
         """Note that the journal has it."""
         self.kept.append(row_of(record))
         return self.kept[-1]
+
+    def drop(self, record: CallRecord) -> None:
+        """Note that it is forgotten."""
+        self.dropped += 1
 
     def add(self, row: CallRow) -> None:
         """Note the row."""
@@ -238,6 +243,11 @@ class TalkTests(SynchronousTestCase):
         self.calls.stopService()
         self.assertEqual((self.written(), self.calls.watched), ([("LEFT", None)], 0))
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_no_call(self) -> None:
+        """AGI beside a call becomes none in the history."""
+        self.report("NOCALL")
+        self.assertEqual((self.history.dropped, self.history.kept, self.calls.watched), (1, [], 0))
 
     def test_talks_so_far(self) -> None:
         """The number of talks, the present one included; None if it is not known."""

@@ -48,9 +48,12 @@ class BackupTests(BackupCase):
         self.assertFalse(self.partial.exists())
 
     def test_there_already(self) -> None:
-        """A backup of the same second is not overwritten, and nothing else is left."""
+        """A backup of the same second is not overwritten: the next ones have a number, and nothing else is left."""
         self.backup.write_text("the earlier one")
-        self.failed("the file exists already")
+        for number in (2, 3):
+            made = back_up(self.connection, 9, seconds=lambda: 1.0)
+            self.assertEqual(made, self.backup.with_name(f"{self.backup.name}.{number}"))
+            self.assertTrue(made.exists())
         self.assertEqual(self.backup.read_text(), "the earlier one")
         self.assertFalse(self.partial.exists())
 

@@ -17,6 +17,7 @@ from pbxrouter.database.values import (
     read_as,
     seconds_of,
     shown_text,
+    shown_texts,
     sortable,
     storable,
     text_of,
@@ -67,6 +68,17 @@ class ValueTests(SynchronousTestCase):
             (back,) = connection.execute("SELECT ?", (storable(value),)).fetchone()
         connection.close()
         self.assertEqual(back, storable(value))
+
+    def test_rows_of_texts(self) -> None:
+        """A row of printable texts is not changed; of any other each value is made printable, and cut, by itself."""
+        usual = ["a", "", "é"]
+        self.assertIs(shown_texts(usual), usual)
+        self.assertEqual(shown_texts(["a\n", "b"]), ["a\\n", "b"])
+        self.assertEqual(shown_texts(["a", None, 5, b"\xff\n"]), ["a", "", "5", "\ufffd\\n"])
+        longest = "x" * MAX_READ
+        self.assertEqual(shown_texts([longest]), [longest])
+        long = shown_texts([longest, "y", longest + "z"])
+        self.assertEqual(long, [shown_text(longest), "y", shown_text(longest + "z")])
 
     def test_examples(self) -> None:
         """Good values are not changed; bad ones become what stands for nothing."""

@@ -32,7 +32,7 @@ class RecordingGuard(StandstillGuard):
         self.held[call] = transport
 
     def drop(self, call: object) -> None:
-        """Forget it."""
+        """Forget a connection."""
         self.held.pop(call, None)
 
 

@@ -24,7 +24,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import directlyProvides
 
 from pbxrouter.fastagi import standstill_process
-from pbxrouter.fastagi.standstill import BEAT_EVERY_S, RESTART_S, StandstillGuard
+from pbxrouter.fastagi.standstill import BEAT_EVERY_S, StandstillGuard
 from pbxrouter.fastagi.standstill_process import LOOK_EVERY_S, MOST_OPENING, STILL_S, Watch
 from tests.needs import PATIENCE_S
 
@@ -336,6 +336,20 @@ class GuardOfFakeTests(SynchronousTestCase):
         self.assertEqual(self.packets(), [b"drop 2", b"drop 1", b".", b"hold"])
         self.assertEqual(self.guard.unheld, 0)
 
+    def test_slow_until_its_end(self) -> None:
+        """What a process did not take is not for the next one, which gets the calls that there are."""
+        self.guard.startService()
+        for number in itertools.count(1):
+            self.guard.hold(number, self.transport)
+            if self.guard.unheld:
+                break
+        for call in range(3, number + 1):
+            self.guard.drop(call)
+        self.ends(ProcessDone(0))
+        self.clock.advance(5)
+        self.clock.advance(BEAT_EVERY_S)
+        self.assertEqual(self.packets(), [b".", b"hold", b"hold"])
+
     def test_dropped_while_slow(self) -> None:
         """A call that ends before the process has its connection is forgotten."""
         self.guard.hold("a", self.transport)
@@ -367,7 +381,7 @@ class GuardOfFakeTests(SynchronousTestCase):
         self.guard.hold("a", self.transport)
         self.assertFalse(self.guard.is_active)
         self.clock.error = None
-        self.clock.advance(RESTART_S - 0.01)
+        self.clock.advance(4.99)
         self.assertEqual(self.clock.started, [])
         self.clock.advance(0.01)
         self.assertTrue(self.guard.is_active)
@@ -397,7 +411,7 @@ class GuardOfFakeTests(SynchronousTestCase):
                 self.ends(reason)
             self.assertEqual([formatEvent(event) for event in logs], said)
             self.assertEqual((self.guard.is_active, self.guard.unheld), (False, 1))
-            self.clock.advance(RESTART_S - 0.01)
+            self.clock.advance(4.99)
             self.assertEqual(len(self.clock.started), 1)
             self.clock.advance(0.01)
             self.assertEqual(len(self.clock.started), 2)
@@ -415,7 +429,7 @@ class GuardOfFakeTests(SynchronousTestCase):
         self.guard.startService()
         self.ends(ProcessDone(0))
         self.successResultOf(self.guard.stopService())
-        self.clock.advance(2 * RESTART_S)
+        self.clock.advance(10)
         self.assertEqual(len(self.clock.started), 2)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
@@ -469,6 +483,24 @@ class GuardTests(TestCase):
         still.drop("b")
         await self.until("the copy is closed", lambda: not is_open(asterisk))
 
+    async def test_tls(self) -> None:
+        """Of a connection over TLS the socket below it is passed on."""
+
+        class OverTLS:
+            def __init__(self, below: Any) -> None:
+                self.transport = below
+
+            def getHandle(self) -> object:
+                return object()
+
+        guard = await self.started()
+        transport, theirs = self.connection()
+        guard.hold("a", OverTLS(transport))
+        self.assertEqual(guard.unheld, 0)
+        transport.getHandle().close()
+        guard.drop("a")
+        await self.until("the copy is closed", lambda: not is_open(theirs))
+
     async def test_closed(self) -> None:
         """A connection that the gateway has closed is closed at once."""
         guard = await self.started()
@@ -479,33 +511,14 @@ class GuardTests(TestCase):
         guard.drop("a")
         await self.until("the copy is closed", lambda: not is_open(theirs))
 
-    async def test_port(self) -> None:
-        """The process gets the port, also the one that is started anew; once it is closed, it is closed there, too."""
+    async def test_process_that_ends(self) -> None:
+        """A process that is killed is started again, with the port and the calls that there are; the log says so."""
         guard = await self.started()
         listener = socket.create_server(("127.0.0.1", 0))
         self.addCleanup(listener.close)
         listener.setblocking(False)
         address = listener.getsockname()
         guard.listen(listener)
-        (child,) = children()
-        os.kill(child, signal.SIGKILL)
-        await self.until("its end is seen", lambda: not guard.is_active)
-        await self.until("it is started again", lambda: guard.is_active)
-        (beats,) = list(guard)
-        await self.until("it has the port", lambda: guard.has_port)
-        await beats.stopService()
-        asterisk = socket.create_connection(address)
-        self.addCleanup(asterisk.close)
-        asterisk.sendall(b"agi_network: yes\n\n")
-        asterisk.setblocking(False)
-        await self.until("the call is turned away", lambda: not is_open(asterisk))
-        listener.close()
-        guard.deaf()
-        await self.until("nothing listens", lambda: refuses(address))
-
-    async def test_process_that_ends(self) -> None:
-        """A process that is killed is started again, with the calls that there are; the log says so."""
-        guard = await self.started()
         transport, theirs = self.connection()
         guard.hold("a", transport)
         (child,) = children()
@@ -516,9 +529,17 @@ class GuardTests(TestCase):
         await self.until("it is started again", lambda: guard.is_active)
         self.assertNotEqual(children(), [child])
         (beats,) = list(guard)
-        await self.until("both are passed on", lambda: not guard.unheld)
+        await self.until("both are passed on", lambda: guard.has_port and not guard.unheld)
+        asterisk = socket.create_connection(address)
+        self.addCleanup(asterisk.close)
+        asterisk.sendall(b"agi_network: yes\n\n")
+        asterisk.setblocking(False)
         await beats.stopService()
         await self.until("both are shut down", lambda: not is_open(theirs) and not is_open(other))
+        await self.until("who is not accepted is turned away", lambda: not is_open(asterisk))
+        listener.close()
+        guard.deaf()
+        await self.until("nothing listens", lambda: refuses(address))
         self.assertEqual(self.flushLoggedErrors(), [])
 
     async def test_many_at_once(self) -> None:

@@ -15,6 +15,7 @@ from pbxrouter.errors import ConnectionClosed
 from pbxrouter.fastagi.protocol import ENDING_TIMEOUT_S, HANGUP_GRACE_S, OPENING_TIMEOUT_S, SETTLE_S, FastAGIProtocol
 from pbxrouter.fastagi.refusal import DRAIN_S, STEP_S
 from pbxrouter.fastagi.states import BUSY, HUNG_UP, OVER, TRANSITIONS, Event, IllegalTransition, State, next_state
+from pbxrouter.net import GRACE_S
 from pbxrouter.simulator import SimulatedCall
 from tests.fakes import AsteriskEnd, FakeOwner
 
@@ -90,7 +91,7 @@ STEPS: Mapping[str, Callable[[Connection], object]] = {
     "silence": passes(OPENING_TIMEOUT_S),
     "reply-timeout": passes(REPLY_TIMEOUT_S),
     "keying-timeout": passes(KEYING_TIMEOUT_S),
-    "hour": passes(3600),
+    "hour": lambda connection: connection.owner.time.pump([3600, GRACE_S]),  # a timer that is very late is put off
     "refusal": lambda connection: connection.owner.time.pump([DRAIN_S, STEP_S, STEP_S, STEP_S]),
     "away": lambda connection: connection.call.turn_away(),
     "close": lambda connection: connection.call.close(),

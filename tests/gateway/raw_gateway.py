@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
 import os
+import shutil
 import signal
 import socket
 import sqlite3
@@ -84,6 +87,11 @@ class GatewayProcess:
             f'database = "x.db"\ncontrol = "c"\n[fastagi]\nlisten = "unix:s"\n{settings}'
         )
         self.process: subprocess.Popen[bytes] | None = None
+
+    def init(self) -> None:
+        """Make what ``pbxrouter init --sample`` makes, which runs once in this process."""
+        for path in _sample().glob("x.db*"):
+            shutil.copy(path, self.folder / path.name)
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run `pbxrouter` with these arguments."""
@@ -167,6 +175,15 @@ class GatewayProcess:
         """What SQLite says of the file: one line, ``ok``."""
         with contextlib.closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)) as connection:
             return [line for (line,) in connection.execute("PRAGMA integrity_check")]
+
+
+@functools.cache
+def _sample() -> Path:
+    """A folder with a new database and its key, removed when Python ends. Raises CalledProcessError."""
+    gateway = GatewayProcess()
+    atexit.register(gateway.clean_up)
+    gateway.command("init", "--sample").check_returncode()
+    return gateway.folder
 
 
 def _environment() -> dict[str, str]:

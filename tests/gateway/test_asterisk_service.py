@@ -494,7 +494,7 @@ class ConfigTests(AsteriskServiceTest):
         """The secret is the first line of the file; a missing, empty or binary file is refused without its content."""
         config = Asterisk(secret_file=str(self.secret))
         self.assertEqual(read_secret(config), "s3cret")
-        self.secret.write_bytes(b"\xff\xfe")
+        self.secret.write_bytes(b"\xff\xff")
         self.assertIn("not text", self.refusal(lambda: self.make()))
         self.secret.write_text("\n")
         self.assertIn("empty", self.refusal(lambda: self.make()))

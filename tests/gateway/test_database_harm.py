@@ -252,7 +252,7 @@ class AmidWritesTests(HarmCase):
         for _ in range(4):
             assert self.gateway.process is not None
             first = total
-            while total < first + 400:
+            while total < first + 200:
                 self.finish(20, first=total)
                 total += 20
             self.gateway.process.send_signal(signal.SIGKILL)

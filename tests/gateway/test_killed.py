@@ -24,8 +24,7 @@ class GatewayCase(SynchronousTestCase):
         """Start a gateway."""
         self.gateway = GatewayProcess(settings=self.settings)
         self.addCleanup(self.gateway.clean_up)
-        made = self.gateway.command("init", "--sample")
-        self.assertEqual(made.returncode, 0, made.stderr)
+        self.gateway.init()
         self.gateway.start()
 
     def journal(self) -> Path:

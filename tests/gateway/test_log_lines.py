@@ -83,7 +83,7 @@ class LineTests(SynchronousTestCase):
             """A failure without a traceback."""
 
             def getTraceback(self, *arguments: object, **named: object) -> str:
-                """Fail."""
+                """Raise, as a broken exception does."""
                 raise RuntimeError("no traceback")
 
         self.log.failure("it failed", Broken(ValueError("why")))

@@ -52,6 +52,7 @@ proxies = ["192.0.2.2"]
 timezone = "Europe/Madrid"
 [history]
 keep_days = 5
+cdr_field = "userfield"
 [counter]
 keep_days = 6
 [dial]

@@ -189,7 +189,7 @@ class SinglePartTests(SynchronousTestCase):
     """Parts of the test's, which take their settings when all have been checked."""
 
     def config(self, text: str = "") -> Config:
-        """Settings."""
+        """The settings of a file with this text."""
         return parsing.parse(f'database = "x.db"\n{text}', "x", Path.cwd())
 
     def test_days(self) -> None:

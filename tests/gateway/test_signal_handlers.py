@@ -44,7 +44,7 @@ class FakeReactor(Clock):
         self.asked.append(lambda: work(*arguments))
 
     def turn(self) -> None:
-        """Do it."""
+        """Let the reactor do its work once."""
         asked, self.asked = self.asked, []
         for work in asked:
             work()
@@ -85,7 +85,7 @@ class SignalsCase(SynchronousTestCase):
     """Handlers that are installed nowhere but in ``self.handlers``."""
 
     def setUp(self) -> None:
-        """Install them."""
+        """Install the handlers."""
         self.handlers: dict[int, Any] = {}
         self.alarms: list[int] = []
         self.masks: list[tuple[int, tuple[int, ...]]] = []

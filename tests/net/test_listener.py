@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from OpenSSL import SSL
+from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IOpenSSLContextFactory
 from twisted.internet.protocol import Factory
 from twisted.internet.testing import MemoryReactorClock
@@ -26,10 +27,10 @@ class ListenerTests(SynchronousTestCase):
         return Listener("web.listen", description, "tcp:8080", Factory(), self.reactor)
 
     def test_opened(self) -> None:
-        """The port is opened where the setting says."""
+        """The port is opened where the setting says, with room for a burst of calls."""
         self.listener("tcp:8080:interface=127.0.0.1").privilegedStartService()
-        ((port, _, _, interface),) = self.reactor.tcpServers
-        self.assertEqual((port, interface), (8080, "127.0.0.1"))
+        ((port, _, backlog, interface),) = self.reactor.tcpServers
+        self.assertEqual((port, backlog, interface), (8080, 4096, "127.0.0.1"))
 
     def test_no_endpoint(self) -> None:
         """The error names the setting and gives an example."""
@@ -51,7 +52,13 @@ class ListenerTests(SynchronousTestCase):
         listener = self.listener("unix:/nonexistent/socket")
         BrokenReactor(self.reactor)
         error = self.assertRaises(ConfigError, listener.privilegedStartService)
-        self.assertIn("web.listen: cannot listen at unix:/nonexistent/socket: ", str(error))
+        self.assertEqual(
+            str(error), "web.listen: cannot listen at unix:/nonexistent/socket: [Errno 2] No such file or directory"
+        )
+        listener = self.listener("tcp:8080")
+        BrokenReactor(self.reactor)
+        error = self.assertRaises(ConfigError, listener.privilegedStartService)
+        self.assertEqual(str(error), "web.listen: cannot listen at tcp:8080: [Errno 98] Address already in use")
 
 
 class CertificateTests(SynchronousTestCase):
@@ -116,11 +123,16 @@ class CertificateTests(SynchronousTestCase):
 
 
 class BrokenReactor:
-    """Makes a reactor refuse to open a unix socket, as the real one does where the folder is missing."""
+    """Makes a reactor refuse to listen, as the real one does where a socket's folder is missing or a port is taken."""
 
     def __init__(self, reactor: MemoryReactorClock) -> None:
         vars(reactor)["listenUNIX"] = self.fails
+        vars(reactor)["listenTCP"] = self.is_taken
 
     def fails(self, *arguments: object, **named: object) -> None:
         """Raise as the real reactor does."""
         raise FileNotFoundError(2, "No such file or directory")
+
+    def is_taken(self, *arguments: object, **named: object) -> None:
+        """Raise as the real reactor does."""
+        raise CannotListenError("", 8080, OSError(98, "Address already in use"))

@@ -6,6 +6,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -58,6 +59,8 @@ class Piped(SynchronousTestCase):
         self.assertEqual(found, "one\nzwölf\nhalf \\udcff".encode())
         self.assertEqual((output.encoding, output.isatty()), ("utf-8", False))
         self.assertTrue(os.path.sameopenfile(output.fileno(), self.stream.fileno()))
+        threads = [thread for thread in threading.enumerate() if thread.name == "log output"]
+        self.assertTrue(threads and all(thread.daemon for thread in threads))  # none keeps the process from ending
 
     def test_not_read(self) -> None:
         """A pipe that is not read drops what has no room, and says how much when it is read again."""
@@ -121,7 +124,7 @@ class Installing(SynchronousTestCase):
         """Install it on this stream; returns what takes its place."""
         self.patch(sys, "stdout", stream)
         self.reactor = MemoryReactor()
-        unblock_output(self.reactor)
+        self.close = unblock_output(self.reactor)
         return sys.stdout
 
     def test_installed(self) -> None:
@@ -130,6 +133,7 @@ class Installing(SynchronousTestCase):
             output = self.install(stream)
             self.assertIsInstance(output, UnblockedOutput)
             self.assertEqual(self.reactor.triggers["after"]["shutdown"], [(output.close, (), {})])
+            self.assertEqual(self.close, output.close)
             self.assertIs(self.install(output), output)
 
     def test_no_output(self) -> None:
@@ -138,6 +142,7 @@ class Installing(SynchronousTestCase):
         closed.close()
         for stream in (None, closed):
             self.assertIs(self.install(stream), stream)
+            self.assertIsNone(self.close())
 
 
 ENDING = """

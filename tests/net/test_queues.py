@@ -28,6 +28,10 @@ class QueueTests(SynchronousTestCase):
         ):
             self.assertEqual(queue.state, state, queue)
 
+    def test_new(self) -> None:
+        """A queue of which nothing else is known waits for nothing and has lost nothing."""
+        self.assertEqual(QueueFigures("history", 0), QueueFigures("history", 0, 0.0, 0, 0))
+
     def test_sentence(self) -> None:
         """What waits, was set aside and was lost is told, as far as there is any."""
         for queue, told in (

@@ -7,11 +7,13 @@ from collections.abc import Iterable
 from typing import Final
 
 from pbxrouter.config import Zone
-from pbxrouter.database.calls.history import UNKNOWN_TALK, CallRow, steps_of
+from pbxrouter.database.calls.history import CallRow, steps_of
 from pbxrouter.text import csv_line
 
 BOM: Final = "\ufeff"
 """By it Excel reads the file as UTF-8."""
+UNKNOWN_TALK: Final = "unknown"
+"""The cell that stands for talk that is not known."""
 _TIMES: Final = ("began", "ended")
 _NAMES: Final = CallRow.__match_args__  # without call_key
 _EPOCH: Final = tuple(f"{name}_epoch" for name in _TIMES)

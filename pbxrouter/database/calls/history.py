@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from pbxrouter.database.connection import read_row, reading, transaction
 from pbxrouter.database.set_aside import FailedRow, SetAside, keep_aside, write_rows
-from pbxrouter.database.values import bounded, count_of, shown_text, shown_texts, sortable
+from pbxrouter.database.values import bounded, count_of, shown_texts, sortable, text_of
 from pbxrouter.errors import NotThere
 from pbxrouter.text import Sentence, read_sentence, sentence
 
@@ -32,8 +32,6 @@ BULK: Final = 500
 """The limit of a page from which a reader is taken to want all calls, which must not be sorted for each page."""
 
 
-UNKNOWN_TALK: Final = "unknown"
-"""The cell of a CSV file that stands for talk that is not known."""
 NEVER_TALKED: Final = frozenset(
     {
         "BUSY",
@@ -231,7 +229,7 @@ def left_calls(connection: sqlite3.Connection, since: float) -> list[CallRow]:
                 " ORDER BY began DESC LIMIT :limit",
                 {"outcome": outcome, "began": since - LONGEST_S, "since": since, "limit": CHUNK},
             ).fetchall()
-    return [replace(_kept_call(row[:-1]), call_key=shown_text(row[-1])) for row in found]
+    return [replace(_kept_call(row[:-1]), call_key=text_of(row[-1])) for row in found]
 
 
 def _kept_call(row: Sequence[Any]) -> KeptCall:

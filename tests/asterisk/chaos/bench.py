@@ -274,9 +274,13 @@ class Bench:
         uniqueid = uniqueids[0] if len(uniqueids) == 1 else ""
         try:
             with contextlib.closing(sqlite3.connect(f"file:{self.gateway.database}?mode=ro", uri=True)) as connection:
-                rows = connection.execute("SELECT outcome FROM calls WHERE uniqueid = ?", (uniqueid,)).fetchall()
+                query = "SELECT outcome, call_key FROM calls WHERE uniqueid = ? ORDER BY call_id"
+                rows = connection.execute(query, (uniqueid,)).fetchall()
         except sqlite3.Error as problem:
             return f"unreadable ({problem})"
+        runs = {str(key).partition("-")[0] for _, key in rows}
+        if len(rows) == len(runs) == 2 and rows[0][0] == "UNKNOWN":
+            return f"UNKNOWN, then {rows[1][0]} by the next run"
         if len(rows) > 1:
             return f"{len(rows)} rows for one call"
         return str(rows[0][0]) if rows else "no row"

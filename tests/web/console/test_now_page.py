@@ -104,7 +104,7 @@ class PageTests(NowCase):
         await self.add_history(outcome="INVALID")
         await self.add_history(outcome="FAILED")
         answer = await self.get("/")
-        self.assertIn("Calls today 3 Answered 1 Not answered 0 Rejected 1 Failed 1", answer.text)
+        self.assertIn("Calls today 3 Answered 1 Served 0 Not answered 0 Rejected 1 Failed 1", answer.text)
         self.assertIn("No calls in progress.", answer.text)
         self.assertIn("Calls that reached the gateway", answer.text)
         self.assertIn('class="graph-svg"', answer.html)
