@@ -9,6 +9,7 @@ import re
 from collections.abc import Collection, Iterable
 from typing import Final
 
+from pbxrouter.agi import option_letters
 from pbxrouter.ami import AMIMessage
 from pbxrouter.config import Config
 from pbxrouter.doctor.dialplan_lines import reach_of
@@ -27,15 +28,12 @@ _OWN_PLACES: Final = re.compile(r"pbxrouter-.*|park-dial|parkedcalls")
 """Contexts of the shipped dialplan, and of Asterisk's own parking."""
 _FORWARDS: Final = frozenset("tTkKFgG")
 """Options of Dial() by which a party forwards a call, or goes on in the dialplan; docs/transfers.md."""
-_SPENT: Final = re.compile(r"\([^()]*\)")
 _UNSET: Final = ("", "<unknown>", '"" <>')
 
 
 def letters(options: str) -> set[str]:
     """The letters of Dial()'s options, without their arguments."""
-    while (shorter := _SPENT.sub("", options)) != options:
-        options = shorter
-    return {letter for letter in options if letter.isalpha()}
+    return {letter for letter in option_letters(options) if letter.isalpha()}
 
 
 def check_options(config: Config, area: Sentence) -> Iterable[Finding]:
