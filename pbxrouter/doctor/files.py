@@ -9,6 +9,7 @@ import contextlib
 import functools
 import os
 import pwd
+import re
 import sqlite3
 import stat
 import time
@@ -23,6 +24,7 @@ from pbxrouter.config import Asterisk, Config, read_alarm_secret, read_fastagi_s
 from pbxrouter.database import lockout_figures, version_of
 from pbxrouter.database.rules import check_columns, read_rules
 from pbxrouter.doctor.finding import AS_OWNER, Finding, ok, unknown, wrong
+from pbxrouter.doctor.forwarding import forwarding_options
 from pbxrouter.doctor.identity import check_extensions
 from pbxrouter.drivers import GROUP, Driver, DriverApplications
 from pbxrouter.errors import ConfigError, DatabaseLocked, JournalUnreadable, KeyFileError, PbxrouterError, StoreError
@@ -435,9 +437,33 @@ def _unworkable(rules: RuleSet, applications: Applications) -> Iterator[Finding]
             sentence("and {count} more mappings cannot work", count=len(broken) - MAX_NAMED),
             Sentence("the console's page Warnings names them"),
         )
+    yield from _options_of_mappings(rules)
     unshown = [why for number in rules.extensions if (why := extension_problem(number)) is not None]
     for why in unshown[:MAX_NAMED]:
         yield wrong(area, why, Sentence("correct its extension_number"))
+
+
+def _options_of_mappings(rules: RuleSet) -> Iterator[Finding]:
+    """Name the mappings whose own options of Dial() let parties of a call forward it."""
+    named: list[str] = []
+    letters: set[str] = set()
+    for _, mapping in rules.entries.values():
+        found = re.search(r"\soptions=(\S+)", mapping.data) if mapping.enabled else None
+        given = forwarding_options(found[1]) if found and mapping.application.lower() == "dial" else set()
+        if given:
+            named.append(mapping.pattern)
+            letters |= given
+    if named:
+        yield unknown(
+            Sentence("rules"),
+            sentence(
+                "mappings {patterns} have {options} among their options of Dial(): parties of a call, outsiders among "
+                "them, can forward it by keys, or go on in the dialplan",
+                patterns=", ".join(named[:MAX_NAMED]),
+                options=", ".join(sorted(letters)),
+            ),
+            Sentence("docs/transfers.md tells whom each option lets do what; leave out what is not wanted"),
+        )
 
 
 def _weak_pins(connection: sqlite3.Connection, key: bytes) -> Iterator[Finding]:

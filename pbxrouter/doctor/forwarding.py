@@ -36,9 +36,14 @@ def letters(options: str) -> set[str]:
     return {letter for letter in option_letters(options) if letter.isalpha()}
 
 
+def forwarding_options(options: str) -> set[str]:
+    """Those of Dial()'s options by which a party forwards a call, or goes on in the dialplan."""
+    return letters(options) & _FORWARDS
+
+
 def check_options(config: Config, area: Sentence) -> Iterable[Finding]:
     """Name the options of ``dial.options`` by which parties forward calls."""
-    found = letters(config.dial.options) & _FORWARDS
+    found = forwarding_options(config.dial.options)
     if found:
         yield unknown(
             area,

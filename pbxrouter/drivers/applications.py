@@ -30,6 +30,7 @@ class DriverApplications(Applications):
     def replace(self, drivers: Mapping[str, Driver]) -> None:
         """Ask these drivers from now on, which have the same names."""
         self._drivers = dict(drivers)
+        self._problems.clear()
         self.generation += 1
 
     def __contains__(self, name: object) -> bool:

@@ -9,19 +9,22 @@ the call, unless ``[dial] forwarding`` allows it.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Final
 
 from pbxrouter.agi import option_letters, verbs
 from pbxrouter.config import Config
 from pbxrouter.drivers import Call, Outcome
-from pbxrouter.drivers.dial_data import read_dial_data
+from pbxrouter.drivers.dial_data import DialData, read_dial_data
 from pbxrouter.errors import ApplicationFailed
 from pbxrouter.rules import Action
 from pbxrouter.text import Sentence
 
 IGNORE_FORWARDING: Final = "i"
 """Dial()'s option to ignore forwarding requests of called phones."""
+KEPT: Final = 4096
+"""How many mappings' data are kept parsed."""
 
 
 class Dial:
@@ -30,6 +33,10 @@ class Dial:
     def __init__(self, config: Config) -> None:
         self._dial = config.dial
         self._technologies = config.technologies
+        self._read = functools.lru_cache(KEPT)(self._read_anew)
+
+    def _read_anew(self, data: str) -> DialData:
+        return read_dial_data(data, self._technologies)
 
     def data_problem(self, data: str) -> Sentence | None:
         """What is wrong with the data."""
@@ -52,7 +59,7 @@ class Dial:
 
     def _arguments(self, data: str, number: str, caller: str | None) -> tuple[str, int, str]:
         """The dial string, the seconds that it may ring, and the options."""
-        read = read_dial_data(data, self._technologies)
+        read = self._read(data)
         target = read.dial_string(number, caller)
         shown = read.shown_caller(number, caller)
         given = self._dial.options if read.options is None else read.options

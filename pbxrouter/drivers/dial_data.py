@@ -222,7 +222,7 @@ def _target(data: str, part: str, technologies: Mapping[str, str], append: str |
                 part=repr(part),
                 number="{number}",
                 caller="{caller}",
-                cut="{number:1}, {number:-4} or {number:1:3}",
+                cut="{number:1}, {number:-4}, {number:1:3}",
             )
         )
     technology, slash, rest = part.partition("/")

@@ -7,15 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import Final
 
 from pbxrouter.errors import ApplicationFailed, PatternError
 from pbxrouter.rules.model import Decision, Mapping, Verdict
 from pbxrouter.rules.patterns import Pattern
-from pbxrouter.rules.shadows import example
 from pbxrouter.text import Sentence, sentence
 
-EXAMPLE_CALLER = "0123456789"
+EXAMPLE_CALLER: Final = "0123456789"
 """The caller of the call for which a mapping is tried."""
+EXAMPLE_DIGIT: Final = "2"
+"""The digit of which its number is made."""
+KEPT: Final = 10_000
+"""How many answers of drivers about data are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,7 @@ class Applications(Collection[str]):
 
     def __init__(self, names: Iterable[str]) -> None:
         self._names = frozenset(names)
+        self._problems: dict[tuple[str, str, int], Sentence | None] = {}
 
     @classmethod
     def of(cls, names: Collection[str]) -> Applications:
@@ -71,19 +76,25 @@ class Applications(Collection[str]):
         """Why a mapping cannot work; None if nothing speaks against it.
 
         Args:
-            pattern: its pattern. If all numbers that it matches have one length, one of them is tried.
+            pattern: its pattern. If all numbers that it matches have one length, a number of that length is tried.
         """
         name = application.lower()
         if name not in self:
             return sentence("no driver provides the application {name}", name=application)
-        found = self.data_problem(name, data)
-        if found is not None or pattern is None or pattern.tail:
-            return found
-        number = example(pattern)
-        if number is None:
+        length = 0 if pattern is None or pattern.tail else len(pattern.head) + len(pattern.rest.sets)
+        key = (name, data, length)
+        if key not in self._problems:  # many mappings have the same data, and each call asks
+            if len(self._problems) >= KEPT:
+                self._problems.clear()
+            self._problems[key] = self.data_problem(name, data) or self._problem_of_length(name, data, length)
+        return self._problems[key]
+
+    def _problem_of_length(self, name: str, data: str, length: int) -> Sentence | None:
+        """Why no number of so many digits can be served; 0 tries none."""
+        if not length:
             return None
         try:
-            self.action(Mapping(0, pattern.text, name, data), number, EXAMPLE_CALLER)
+            self.action(Mapping(0, "", name, data), EXAMPLE_DIGIT * length, EXAMPLE_CALLER)
         except ApplicationFailed as error:
             return error.sentence
         return None
