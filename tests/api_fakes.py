@@ -26,6 +26,7 @@ from pbxrouter.agi.channel import Channel
 from pbxrouter.agi.dialogue_watch import DialogueWatch
 from pbxrouter.call.active_calls import ActiveCalls
 from pbxrouter.call.history_writer import HistoryWriter
+from pbxrouter.config import Zone
 from pbxrouter.config.parsing import resolved
 from pbxrouter.config.schema import TECHNOLOGIES, Config
 from pbxrouter.database.access.tokens import add_token
@@ -55,7 +56,6 @@ from pbxrouter.web.api.token_auth import LIMITS
 from pbxrouter.web.context import WebContext
 from pbxrouter.web.http.guard import Guarded, Visitors
 from pbxrouter.web.http.site import BoundedSite, resource
-from pbxrouter.web.language import Zone
 from tests.fakes import QUICK_ARGON2
 
 reactor = cast(Any, the_reactor)

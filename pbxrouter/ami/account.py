@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pbxrouter.errors import ConfigError, ManagerError
-from pbxrouter.text import Sentence, sentence
+from pbxrouter.text import Sentence, file_text, sentence
 
 if TYPE_CHECKING:  # the library logs in without settings
     from pbxrouter.config import Asterisk
@@ -61,7 +61,7 @@ def read_secret(config: Asterisk) -> str:
         ConfigError: the file cannot be read or is empty.
     """
     try:
-        secret = Path(config.secret_file).read_text(encoding="utf-8").partition("\n")[0].strip()
+        secret = file_text(Path(config.secret_file).read_bytes()).partition("\n")[0].strip()
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or Sentence("it is not text")
         raise ConfigError(

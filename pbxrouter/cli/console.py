@@ -2,12 +2,15 @@
 
 import secrets
 import time
+from typing import TYPE_CHECKING
 
 import click
 
 from pbxrouter.cli.options import config_option, database_option, open_database, read_config
-from pbxrouter.cli.times import local_time
 from pbxrouter.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pbxrouter.config import Zone
 
 
 @click.command()
@@ -20,6 +23,7 @@ def console(action: str, config_file: str | None, database: str | None) -> None:
     `link` prints a one-time address where an admin can be created, valid for a day; links printed before are
     void. Use it for the first login and for lost passwords. `list` shows the users with role and last login.
     """
+    from pbxrouter.config import Zone
     from pbxrouter.database.access import list_console_users, put_setup_link
     from pbxrouter.security import hash_token
     from pbxrouter.text import printable
@@ -39,10 +43,11 @@ def console(action: str, config_file: str | None, database: str | None) -> None:
         users = list_console_users(connection)
     if not users:
         click.echo("there are no console users yet; `pbxrouter console link` creates the first", err=True)
+    zone = Zone(config.web.timezone)
     for user in users:
-        last = f"last login {_time(user.last_login_at)}" if user.last_login_at else "never logged in"
+        last = f"last login {_time(user.last_login_at, zone)}" if user.last_login_at else "never logged in"
         click.echo(f"{printable(user.login)}: {user.role.value}, {last}{'' if user.enabled else ', disabled'}")
 
 
-def _time(seconds: float) -> str:
-    return local_time(seconds).strftime("%Y-%m-%d %H:%M")
+def _time(seconds: float, zone: "Zone") -> str:
+    return zone.local(seconds).strftime("%Y-%m-%d %H:%M")

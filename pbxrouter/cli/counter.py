@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pbxrouter.cli.options import config_option, database_option, open_database, read_config
-from pbxrouter.cli.times import local_time
 
 if TYPE_CHECKING:
+    from pbxrouter.config import Zone
     from pbxrouter.counter import Counts, Report
 
 UNKNOWN = "U"
@@ -66,6 +66,7 @@ def counter(
 
     U stands for an unknown value: the gateway was down, or had no connection to Asterisk.
     """
+    from pbxrouter.config import Zone
     from pbxrouter.counter import report as counter_report
     from pbxrouter.text import printable
 
@@ -74,8 +75,9 @@ def counter(
     if minutes is None and week is None:
         day = day or TODAY
     now = time.time()
-    began, ended = _span(minutes, day, week, now)
     config = read_config(config_file, database)
+    zone = Zone(config.web.timezone)
+    began, ended = _span(minutes, day, week, now, zone)
     with open_database(config) as connection:
         counted = counter_report.asterisks(connection)
         # An Asterisk that was removed from the settings would make all of today unknown.
@@ -90,11 +92,11 @@ def counter(
     short = day is None and week is None
     known = report.is_known() if short else report.unknown_s() < ended - began
     if as_json:
-        click.echo(json.dumps(_as_json(report, asterisk, busiest, known, short), indent=2))
+        click.echo(json.dumps(_as_json(report, zone, asterisk, busiest, known, short), indent=2))
     elif busiest is not None:
         for minute, counts in report.busiest(busiest):
             at_least = "" if report.is_known(minute, minute + 60) else "  (at least: part of it is unknown)"
-            click.echo(f"{local_time(minute):%Y-%m-%d %H:%M}  {_line(_figures(counts, True))}{at_least}")
+            click.echo(f"{zone.local(minute):%Y-%m-%d %H:%M}  {_line(_figures(counts, True))}{at_least}")
     elif by is not None:
         for (kind, name), counts in sorted(report.by.items(), key=lambda item: (-item[1].started, item[0])):
             if kind == by:
@@ -103,20 +105,27 @@ def counter(
         click.echo(_line(_all_figures(report, known)))
 
 
-def _span(minutes: int | None, day: str | None, week: str | None, now: float) -> tuple[int, int]:
+def _span(minutes: int | None, day: str | None, week: str | None, now: float, zone: "Zone") -> tuple[int, int]:
     """The time that is asked for: its first epoch second, and the one after its last."""
     if day is None and week is None:
         ended = int(now - SETTLED_S) // 60 * 60
         return ended - 60 * (minutes or 5), ended
     given = day if day is not None else week
     try:
-        last = datetime.date.today() if given == TODAY else datetime.date.fromisoformat(given or "")
-        first = last if day is not None else last - datetime.timedelta(days=6)
-        began = int(datetime.datetime.combine(first, datetime.time()).timestamp())
-        ended = int(datetime.datetime.combine(last + datetime.timedelta(days=1), datetime.time()).timestamp())
+        noon = datetime.time(12)
+        last = now if given == TODAY else zone.seconds(datetime.datetime.combine(_date(given), noon))
+        began = int(zone.midnight(last, 0 if day is not None else -6))
+        ended = int(zone.midnight(last, 1))
     except (ValueError, OverflowError, OSError):
         raise click.UsageError(f"{given!r} is not a date; accepted is for example 2026-11-23") from None
     return began, max(began, min(ended, int(now)))
+
+
+def _date(text: str | None) -> datetime.date:
+    date = datetime.date.fromisoformat(text or "")
+    if not 1971 <= date.year <= 9000:  # the days before and after it are computed, too
+        raise ValueError
+    return date
 
 
 def _figures(counts: "Counts", known: bool) -> dict[str, Any]:
@@ -156,7 +165,7 @@ def _line(figures: dict[str, Any]) -> str:
 
 
 def _as_json(
-    report: "Report", asterisk: str | None, busiest: int | None, known: bool, each_minute: bool
+    report: "Report", zone: "Zone", asterisk: str | None, busiest: int | None, known: bool, each_minute: bool
 ) -> dict[str, Any]:
     from pbxrouter.counter import Counts, minutes_of
 
@@ -164,7 +173,7 @@ def _as_json(
         ended = min(when + 60, report.ended)
         seen = report.is_known(when, ended)
         return {
-            "minute": local_time(when).isoformat(),
+            "minute": zone.local(when).isoformat(),
             "known": seen,
             "unknown_seconds": round(report.unknown_s(when, ended), 3),
             **_figures(counts, seen),
@@ -172,8 +181,8 @@ def _as_json(
 
     shown: dict[str, Any] = {
         "asterisk": asterisk,
-        "began": local_time(report.began).isoformat(),
-        "ended": local_time(report.ended).isoformat(),
+        "began": zone.local(report.began).isoformat(),
+        "ended": zone.local(report.ended).isoformat(),
         "known": known,
         "unknown_seconds": round(report.unknown_s(), 3),
         "active": report.active,
@@ -188,8 +197,8 @@ def _as_json(
             for kind in KINDS
         },
         "gaps": [
-            {"asterisk": gap.asterisk, "began": local_time(gap.began).isoformat()}
-            | {"ended": local_time(gap.ended).isoformat()}
+            {"asterisk": gap.asterisk, "began": zone.local(gap.began).isoformat()}
+            | {"ended": zone.local(gap.ended).isoformat()}
             for gap in report.gaps
         ],
     }

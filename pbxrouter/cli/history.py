@@ -3,33 +3,45 @@
 import datetime
 import json
 import re
+import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from pbxrouter.cli.options import config_option, database_option, open_database, read_config
-from pbxrouter.cli.times import local_time
 
 if TYPE_CHECKING:
+    from pbxrouter.config import Zone
     from pbxrouter.database.calls import CallRow
 
 _UNITS = {"m": 60, "h": 3600, "d": 86400}
 
 
-def when(context: click.Context, option: click.Parameter, value: str | None) -> float | None:
-    """Parse `2026-11-23`, `2026-11-23 14:30` (local time) or `2h` (ago) to epoch seconds."""
+def when(context: click.Context, option: click.Parameter, value: str | None) -> datetime.datetime | None:
+    """Parse `2026-11-23`, `2026-11-23 14:30` (the PBX's time, without an offset) or `2h` (ago)."""
     if value is None:
         return None
     ago = re.fullmatch(r"([0-9]{1,6})([mhd])", value)
     if ago:
-        return datetime.datetime.now().timestamp() - int(ago[1]) * _UNITS[ago[2]]
+        seconds = time.time() - int(ago[1]) * _UNITS[ago[2]]
+        return datetime.datetime.fromtimestamp(max(0.0, seconds), datetime.UTC)
     try:
-        return datetime.datetime.fromisoformat(value).timestamp()
+        found = datetime.datetime.fromisoformat(value)
+        if not 1971 <= found.year <= 9000:
+            raise ValueError
+        return found
     except (ValueError, OverflowError, OSError):
         raise click.BadParameter(
             f"{value!r}: accepted are 2026-11-23, '2026-11-23 14:30', or 30m, 2h, 7d ago"
         ) from None
+
+
+def _seconds(moment: datetime.datetime | None, zone: "Zone") -> float | None:
+    """The epoch second of a time that is in the zone, if it has no offset."""
+    if moment is None:
+        return None
+    return zone.seconds(moment) if moment.tzinfo is None else moment.timestamp()
 
 
 @click.command()
@@ -54,6 +66,7 @@ def when(context: click.Context, option: click.Parameter, value: str | None) -> 
 @click.option("--trace", "with_trace", is_flag=True, help="Show the trace of each decision, too.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
 @click.option("--csv", "as_csv", is_flag=True, help="CSV, for a spreadsheet.")
+@click.option("--bom", is_flag=True, help="With --csv: begin with a byte order mark, by which Excel reads UTF-8.")
 @config_option
 @database_option
 def history(
@@ -61,12 +74,13 @@ def history(
     number: str | None,
     forwarded_by: str | None,
     outcome: str | None,
-    since: float | None,
-    until: float | None,
+    since: datetime.datetime | None,
+    until: datetime.datetime | None,
     limit: int,
     with_trace: bool,
     as_json: bool,
     as_csv: bool,
+    bom: bool,
     config_file: str | None,
     database: str | None,
 ) -> None:
@@ -74,27 +88,34 @@ def history(
 
     They are read from the database; the gateway need not run. Calls of the last second may be missing.
     """
-    from pbxrouter.database.calls import Search, find_calls
+    from pbxrouter.config import Zone
+    from pbxrouter.database.calls import CallsCsv, Search, find_calls
     from pbxrouter.text import printable
 
     caller, number, forwarder = (
         None if value is None else printable(value) for value in (caller, number, forwarded_by)
     )
-    search = Search(caller, number, outcome and outcome.upper(), since, until, forwarder)
-    with open_database(read_config(config_file, database)) as connection:
-        rows = list(find_calls(connection, search, limit))
-    if as_json:
-        for row in rows:
-            click.echo(json.dumps(_plain(row)))
-    elif as_csv:
-        click.echo(_csv(rows), nl=False)
-    else:
-        for row in rows:
-            _show(row, with_trace)
+    config = read_config(config_file, database)
+    zone = Zone(config.web.timezone)
+    search = Search(
+        caller, number, outcome and outcome.upper(), _seconds(since, zone), _seconds(until, zone), forwarder
+    )
+    csv = CallsCsv(zone, bom)
+    with open_database(config) as connection:
+        if as_csv:
+            # As UTF-8 whatever the terminal's encoding is: a file is written by ">".
+            click.echo(csv.heading().encode(), nl=False)
+        for row in find_calls(connection, search, limit):
+            if as_csv:
+                click.echo(csv.lines([row]).encode(), nl=False)
+            elif as_json:
+                click.echo(json.dumps(_plain(row)))
+            else:
+                _show(row, zone, with_trace)
 
 
-def _show(row: "CallRow", with_trace: bool) -> None:
-    began = local_time(row.began).strftime("%Y-%m-%d %H:%M:%S")
+def _show(row: "CallRow", zone: "Zone", with_trace: bool) -> None:
+    began = zone.local(row.began).strftime("%Y-%m-%d %H:%M:%S")
     what = f"{row.application} {row.data}".strip() or "-"
     talk = f", {row.answered_s} s of talk" if row.answered_s is not None else ""
     who = f"{row.caller or 'unknown'} forwarded by {row.forwarded_by}" if row.forwarded_by else row.caller or "unknown"
@@ -108,10 +129,3 @@ def _plain(row: "CallRow") -> dict[str, Any]:
     shown = {**asdict(row), "trace": [step.english for step in row.steps]}
     del shown["call_key"]  # names it in the journal only
     return shown
-
-
-def _csv(rows: list["CallRow"]) -> str:
-    from pbxrouter.database.calls import csv_cells, csv_heading
-    from pbxrouter.text import csv_line
-
-    return "".join([csv_line(csv_heading()), *(csv_line(csv_cells(row)) for row in rows)])

@@ -112,4 +112,4 @@ def given_pin(pin: str, *, twice: bool = False) -> str:
     line = sys.stdin.readline()
     if not line:
         raise PinError("no PIN on standard input; accepted is one line with it")
-    return line.strip("\r\n")
+    return line.removeprefix("\ufeff").strip("\r\n")

@@ -1,11 +1,16 @@
 """`pbxrouter token`: creates, lists and revokes tokens of the HTTP API."""
 
+import datetime
 import sqlite3
 import time
+from typing import TYPE_CHECKING
 
 import click
 
 from pbxrouter.cli.options import config_option, database_option, open_database, read_config
+
+if TYPE_CHECKING:
+    from pbxrouter.config import Zone
 
 SCOPES = ("read", "rules", "dial", "admin")
 """The scopes of pbxrouter.security.tokens; a test keeps them equal."""
@@ -37,9 +42,10 @@ def token(
         raise click.UsageError(f"{action} takes {wanted}")
     if scopes and action != "create":
         raise click.UsageError("--scope is for create")
-    with open_database(read_config(config_file, database)) as connection:
+    config = read_config(config_file, database)
+    with open_database(config) as connection:
         if name is None:
-            _list(connection)
+            _list(connection, config.web.timezone)
         elif action == "create":
             _create(connection, name, scopes or ("dial",))
         else:
@@ -56,11 +62,13 @@ def _create(connection: sqlite3.Connection, name: str, scopes: tuple[str, ...]) 
     click.echo(token)
 
 
-def _list(connection: sqlite3.Connection) -> None:
+def _list(connection: sqlite3.Connection, timezone: str) -> None:
+    from pbxrouter.config import Zone
     from pbxrouter.database.access import list_tokens
     from pbxrouter.security import scopes_text
     from pbxrouter.text import printable
 
+    zone = Zone(timezone)
     found = list_tokens(connection)
     if not found:
         click.echo("there are no tokens yet; `pbxrouter token create NAME` creates one", err=True)
@@ -68,11 +76,23 @@ def _list(connection: sqlite3.Connection) -> None:
         scopes = scopes_text(token_info.scopes).replace(" ", ", ") or "nothing"
         name, created, last_used, revoked_at = (
             printable(text or "")
-            for text in (token_info.name, token_info.created, token_info.last_used, token_info.revoked)
+            for text in (
+                token_info.name,
+                *(_local(text, zone) for text in (token_info.created, token_info.last_used, token_info.revoked)),
+            )
         )
         used = f"last used {last_used}" if last_used else "never used"
         revoked = f", revoked {revoked_at}" if revoked_at else ""
         click.echo(f"{name}: for {scopes}; created {created}, {used}{revoked}")
+
+
+def _local(text: str | None, zone: "Zone") -> str | None:
+    """A time that the table stores in UTC, in the zone; another text as it is."""
+    try:
+        seconds = datetime.datetime.fromisoformat(text or "").timestamp()
+    except (ValueError, OverflowError):
+        return text
+    return zone.local(seconds).strftime("%Y-%m-%d %H:%M")
 
 
 def _revoke(connection: sqlite3.Connection, name: str) -> None:

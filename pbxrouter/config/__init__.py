@@ -2,9 +2,11 @@
 
 from pbxrouter.config.address import is_local, of_endpoint
 from pbxrouter.config.file import DEFAULT_FILE, read_config
+from pbxrouter.config.gateway_id import gateway_id
 from pbxrouter.config.parsing import at_database
 from pbxrouter.config.schema import DEFAULT_LISTEN, Asterisk, Config, Web
 from pbxrouter.config.secret import read_alarm_secret, read_fastagi_secret
+from pbxrouter.config.zone import Zone
 
 __all__ = [
     "DEFAULT_FILE",
@@ -12,9 +14,11 @@ __all__ = [
     "Asterisk",
     "Config",
     "Web",
+    "Zone",
     "address",
     "at_database",
     "file",
+    "gateway_id",
     "is_local",
     "of_endpoint",
     "read_alarm_secret",

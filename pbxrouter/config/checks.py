@@ -11,6 +11,7 @@ import msgspec
 
 from pbxrouter.agi import is_prompt_name
 from pbxrouter.config.schema import DEFAULT_LISTEN, AlarmSettings, Config, Web
+from pbxrouter.config.zone import Zone
 from pbxrouter.errors import ConfigError
 from pbxrouter.rules import country_exists
 from pbxrouter.security import parse_network
@@ -115,9 +116,9 @@ def _check_web(web: Web, demand: Callable[[object, str, str], None]) -> None:
     for address in web.proxies:
         demand(_ADDRESS.fullmatch(address), "web.proxies", 'addresses, such as ["127.0.0.1", "::1"]')
     demand(
-        not web.timezone or _ZONE.fullmatch(web.timezone),
+        not web.timezone or Zone.is_known(web.timezone),
         "web.timezone",
-        'a time zone, such as "Europe/Madrid"',
+        f'the name of a time zone, such as "Europe/Madrid", not {web.timezone!r}',
     )
 
 
@@ -129,5 +130,4 @@ _WEBHOOK: Final = re.compile(
 )
 _HOST: Final = re.compile(r"\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+")
 _ADDRESS: Final = re.compile(r"[0-9.]+|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
-_ZONE: Final = re.compile(r"[A-Za-z][\w+-]*(/[A-Za-z][\w+-]*)*", re.ASCII)
 _is_dial_part: Final[Callable[[str], object]] = re.compile(r"[^\s,&|\"\\]+").fullmatch

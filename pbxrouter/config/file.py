@@ -8,6 +8,7 @@ from typing import Final
 from pbxrouter.config.parsing import parse, resolved
 from pbxrouter.config.schema import Config
 from pbxrouter.errors import ConfigError
+from pbxrouter.text import file_text
 
 DEFAULT_FILE: Final = "pbxrouter.toml"
 
@@ -29,7 +30,7 @@ def read_config(path: str | None, here: pathlib.Path | None = None) -> Config:
     file = here / (path or DEFAULT_FILE)
     source = path or DEFAULT_FILE
     try:
-        text = file.read_bytes().decode("utf-8")
+        text = file_text(file.read_bytes())
     except OSError as error:
         raise ConfigError(f"{source}: cannot be read: {error.strerror or error}") from None
     except UnicodeDecodeError as error:

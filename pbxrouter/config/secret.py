@@ -8,7 +8,7 @@ from typing import Final
 
 from pbxrouter.config.schema import Config
 from pbxrouter.errors import ConfigError
-from pbxrouter.text import Sentence, sentence
+from pbxrouter.text import Sentence, file_text, sentence
 
 # Characters that neither the dialplan's own syntax nor an opening block would change.
 _SECRET: Final = re.compile(r"[A-Za-z0-9._~+/=-]{16,128}")
@@ -36,7 +36,7 @@ def _read(path: str, key: str) -> str:
     if not path:
         return ""
     try:
-        secret = Path(path).read_text(encoding="utf-8").partition("\n")[0].strip()
+        secret = file_text(Path(path).read_bytes()).partition("\n")[0].strip()
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or Sentence("it is not text")
         raise ConfigError(sentence("{key}: {path}: cannot be read: {why}", key=key, path=path, why=why)) from None

@@ -42,6 +42,17 @@ def shown_text(value: object) -> str:
     return printable(text_of(value))
 
 
+def shown_texts(values: list[Any]) -> list[str]:
+    """Values of a row as printable texts."""
+    try:
+        together = "".join(values)
+    except TypeError:  # not all are text
+        return [shown_text(value) for value in values]
+    if len(together) <= MAX_READ and together.isprintable():  # as nearly all rows are
+        return values
+    return [shown_text(value) for value in values]
+
+
 def seconds_of(value: object) -> float:
     """A value of a row as epoch seconds, from 1970 to LATEST_S; 0 if it is no number."""
     if not isinstance(value, int | float) or not value > 0:

@@ -10,6 +10,7 @@ from pbxrouter.doctor.classes import read_classes, write_classes
 from pbxrouter.doctor.finding import Finding, ok, unknown, wrong
 from pbxrouter.doctor.probe import AsteriskProbe
 from pbxrouter.errors import ActionFailed
+from pbxrouter.magi import CLAIM_VARIABLE, ClaimText
 from pbxrouter.text import Sentence, printable, sentence
 
 CLOCKS_APART_S: Final = 5.0
@@ -39,6 +40,50 @@ async def check_asterisk(probe: AsteriskProbe) -> list[Finding]:
     found.append(await _clock(probe))
     found.append(await _heartbeat(probe))
     return found
+
+
+async def check_claim(probe: AsteriskProbe, gateway: str) -> list[Finding]:
+    """Check which gateway serves the calls in agi:async, if there are contexts of them.
+
+    Args:
+        gateway: this gateway's id.
+
+    Raises:
+        ManagerUnavailable: the connection was lost.
+    """
+    if not probe.config.magi:
+        return []
+    value = await probe.variable(CLAIM_VARIABLE)
+    said = (await probe.protocol.action("Ping")).get("Timestamp").partition(".")[0]
+    if value is None or not said.isdecimal():
+        return [
+            unknown(
+                probe.area,
+                Sentence("it cannot be seen which gateway serves the calls in agi:async"),
+                sentence("in Asterisk: dialplan show globals, {variable}", variable=CLAIM_VARIABLE),
+            )
+        ]
+    claim = ClaimText.parse(value)
+    if not claim.gateway or int(said) - claim.at_ms / 1000 > HEARTBEAT_S:
+        return [
+            wrong(
+                probe.area,
+                Sentence("no gateway serves the calls in agi:async"),
+                Sentence("start the gateway; if it runs, see its log"),
+            )
+        ]
+    if claim.gateway == gateway:
+        return [ok(probe.area, Sentence("this gateway serves the calls in agi:async"))]
+    return [
+        ok(
+            probe.area,
+            sentence(
+                "gateway {id} on {host} serves the calls in agi:async; this one stands by",
+                id=printable(claim.gateway),
+                host=claim.host,
+            ),
+        )
+    ]
 
 
 async def _version(probe: AsteriskProbe) -> Finding:

@@ -18,8 +18,8 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger, LogLevel
 
 from pbxrouter.ami import account_of
-from pbxrouter.config import Asterisk, Config, of_endpoint
-from pbxrouter.doctor.asterisk import check_asterisk
+from pbxrouter.config import Asterisk, Config, gateway_id, of_endpoint
+from pbxrouter.doctor.asterisk import check_asterisk, check_claim
 from pbxrouter.doctor.dialplan import HERE, check_dialplan, host_of_ami
 from pbxrouter.doctor.files import check_files, load_names, not_allowed, phones_of, tied_extensions
 from pbxrouter.doctor.finding import AS_OWNER, Finding, unknown, wrong
@@ -192,6 +192,7 @@ async def _examine_asterisk(
         return None
     try:
         note(await check_asterisk(probe))
+        note(await check_claim(probe, gateway_id(config)))
         note(await check_dialplan(probe, config, aside=lambda look: _in_thread(reactor, look)))
         phones = await _in_thread(reactor, lambda: phones_of(Path(config.database)))
         note(

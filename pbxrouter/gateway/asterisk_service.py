@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import re
+import socket
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -17,7 +18,7 @@ from pbxrouter.ami import Account, AMIConnection, Heartbeat, ProtocolFactory, ac
 from pbxrouter.config import Asterisk
 from pbxrouter.errors import ConfigError, ProtocolViolation
 from pbxrouter.gateway.readiness import WhenRouting
-from pbxrouter.magi import MagiService, Serve
+from pbxrouter.magi import MagiClaim, MagiService, Serve
 from pbxrouter.originate import Originator
 from pbxrouter.rules import RulesEngine
 from pbxrouter.text import printable
@@ -81,8 +82,19 @@ class AsteriskService(MultiService):
         if config.heartbeat:
             self._heartbeat.setServiceParent(routing)
         self.originator = Originator(self.manager, engine, technologies, reactor, config.originate)
-        self._magi = MagiService(self.manager, config.magi, serve, reactor, watch, on_refused, gateway)
+        self._claim = MagiClaim(self.manager, reactor, gateway, socket.gethostname()) if gateway else None
+        self._magi = MagiService(self.manager, config.magi, serve, reactor, watch, on_refused, gateway, self._claim)
         self._magi.setServiceParent(routing)
+        self._look_after_claim(config)
+
+    def _look_after_claim(self, config: Asterisk) -> None:
+        """Claim the calls in agi:async while there are contexts of them."""
+        if self._claim is None or bool(config.magi) == (self._claim.parent is not None):
+            return
+        if config.magi:
+            self._claim.setServiceParent(self._routing)
+        else:
+            self._claim.disownServiceParent()
 
     def prepare_reload(self, config: Asterisk, technologies: Mapping[str, str]) -> tuple[Callable[[], None], list[str]]:
         """Check other settings for this Asterisk, and read its secret and certificates again.
@@ -116,6 +128,7 @@ class AsteriskService(MultiService):
             account = Account(config.username, lambda: read_secret(config), plain=config.login == "plain")
             originator.reconfigure(technologies, config.originate)
             self._magi.set_contexts(config.magi)
+            self._look_after_claim(config)
             if config.heartbeat and self._heartbeat.parent is None:
                 self._heartbeat.setServiceParent(self._routing)
             elif not config.heartbeat and self._heartbeat.parent is not None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import os
 import signal
 from typing import Any
 
-from twisted.python.logfile import BaseLogFile
+from twisted.python.logfile import BaseLogFile, LogFile
 
 from pbxrouter.errors import ConfigError
 
@@ -24,6 +25,9 @@ class TwistdLog:
     def __init__(self, handler: Any) -> None:
         found = inspect.getclosurevars(handler).nonlocals.get("logFile") if inspect.isfunction(handler) else None
         self._file: BaseLogFile | None = found if isinstance(found, BaseLogFile) else None
+        if isinstance(self._file, LogFile) and not os.path.isfile(self._file.path):
+            # twistd renames the file each million bytes; renaming /dev/null would break other programs.
+            self._file.rotateLength = None
 
     @classmethod
     def of_process(cls) -> TwistdLog:

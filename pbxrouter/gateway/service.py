@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
-import os
-import socket
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -32,7 +29,7 @@ from pbxrouter.call import (
     Refusals,
     Reports,
 )
-from pbxrouter.config import DEFAULT_LISTEN, Config, read_alarm_secret, read_fastagi_secret
+from pbxrouter.config import DEFAULT_LISTEN, Config, Zone, gateway_id, read_alarm_secret, read_fastagi_secret
 from pbxrouter.control import (
     ControlCommand,
     ControlService,
@@ -177,7 +174,7 @@ def build(
     reports.add(history.report)
     reloader.setServiceParent(gateway)
     LastRecords(flow, reactor).setServiceParent(gateway)
-    gateway_id = id_of(config)
+    own_id = gateway_id(config)
     standstill = StandstillGuard(reactor)
     standstill.setServiceParent(gateway)
     lateness = Lateness(reactor)
@@ -188,14 +185,14 @@ def build(
         lambda: lateness.seconds,
         lambda: [manager.peer for manager in proofs.managers if manager.peer],
     )
-    fastagi = fastagi_factory(config)(flow.serve, reactor, watch, admitted, refusals.refused, gateway_id, standstill)
+    fastagi = fastagi_factory(config)(flow.serve, reactor, watch, admitted, refusals.refused, own_id, standstill)
     listening = WhenRouting(engine, reactor)
     listening.setServiceParent(gateway)
     fastagi_port = FastAGIService(config.fastagi.listen, fastagi, reactor)
     fastagi_port.setServiceParent(listening)
     reload.add(reload_parts.fastagi(fastagi.admission, proofs, fastagi_port, fastagi_limits, secret))
     asterisks = [
-        AsteriskService(asterisk, flow.serve, engine, config.technologies, watch, reactor, refusals.refused, gateway_id)
+        AsteriskService(asterisk, flow.serve, engine, config.technologies, watch, reactor, refusals.refused, own_id)
         for asterisk in config.asterisk
     ]
     for asterisk in asterisks:
@@ -251,12 +248,6 @@ def build(
     Banner(config).setServiceParent(ready)
     Drain(flow, [fastagi_port, *asterisks], reactor).setServiceParent(gateway)
     return gateway
-
-
-def id_of(config: Config) -> str:
-    """The gateway's id: the same at each start, and another one for each gateway."""
-    own = (socket.gethostname(), config.fastagi.listen, os.path.abspath(config.database))
-    return hashlib.sha256(repr(own).encode("utf-8", "surrogateescape")).hexdigest()[:8]
 
 
 def fastagi_factory(config: Config) -> type[FastAGIFactory]:
@@ -358,7 +349,7 @@ def web_service(
         ConfigError: ``[web]`` cannot be used.
     """
     # Its libraries import the global reactor: not before it is needed.
-    from pbxrouter.web import WebContext, Zone, build_web
+    from pbxrouter.web import WebContext, build_web
 
     hash_pin = functools.partial(pins.hash_pin, key)
     web = WebContext(

@@ -43,6 +43,7 @@ from pbxrouter.magi.adoption import (
     whole_request,
 )
 from pbxrouter.magi.channel import BREAK, MagiChannel
+from pbxrouter.magi.claim import MagiClaim
 from pbxrouter.magi.wire import (
     BLOCK_END,
     FLUSH,
@@ -56,6 +57,10 @@ SLICE: Final = 100
 """Channels of a list that are looked at in one go."""
 LOOK_AGAIN_S: Final = 5.0
 """Seconds between two looks for calls that wait unserved."""
+UNSERVED_S: Final = 1.5
+"""Seconds for which a call may wait for a gateway; the dialplan gives up then."""
+MAX_UNSERVED: Final = 1000
+"""The most calls that are kept for the case that the gateway that serves them goes."""
 RELEASED_S: Final = 5.0
 """Seconds for which a call that was given back is remembered if AsyncAGIEnd does not come."""
 
@@ -71,6 +76,7 @@ class MagiService(Service):
         serve: has the conversation of one call.
         on_refused: told of each call that was refused before it was served.
         gateway: the gateway's id, told to each dialplan that leaves its time limit to the gateway; empty: none.
+        claim: tells whether the calls are this gateway's or another one's; None: they are its own.
     """
 
     log = Logger()
@@ -84,7 +90,13 @@ class MagiService(Service):
         watch: DialogueWatch,
         on_refused: Callable[[AGIRequest, ProtocolViolation], object] = lambda request, violation: None,
         gateway: str = "",
+        claim: MagiClaim | None = None,
     ) -> None:
+        self._claim = claim
+        if claim is not None:
+            claim.gained, claim.lost = self._gained, self._lost
+        self._unserved: dict[str, tuple[float, AMIMessage]] = {}
+        self._theirs: set[str] | None = set()  # calls that another gateway has; None: all that are in the next list
         self._told = {GATEWAY_VARIABLE: gateway} if gateway else {}
         self._on_refused = on_refused
         self._manager = manager
@@ -117,6 +129,15 @@ class MagiService(Service):
         """Number of calls being served."""
         return len(self._calls)
 
+    @property
+    def other_gateway(self) -> str:
+        """The gateway that serves the calls while this one stands by, as ``id on host``; ``""`` if there is none."""
+        return self._claim.other if self._claim is not None and self._contexts else ""
+
+    @property
+    def _stands_by(self) -> bool:
+        return self._claim is not None and not self._claim.is_held
+
     def startService(self) -> None:
         """Start serving, waiting calls first."""
         super().startService()
@@ -135,6 +156,8 @@ class MagiService(Service):
         """Take no further call; those in progress go on."""
         self._refusing = True
         self._look_no_more()
+        if self._claim is not None:
+            self._claim.release()
 
     def stopService(self) -> Deferred[Any]:
         """Give every call back to the dialplan after its current command."""
@@ -156,11 +179,17 @@ class MagiService(Service):
         if not is_whole(event, "Env"):
             self.log.warn("MAGI: ignored an AsyncAGIStart that a caller has tampered with")
             return
-        self._spawn(self._start_if_true(event))
+        if self._stands_by:
+            self._remember(event)
+        else:
+            self._spawn(self._start_if_true(event))
 
     async def _start_if_true(self, event: AMIMessage) -> None:
         """Start a call if Asterisk confirms the event: a forged one could choose its caller."""
         uniqueid = event.get("Uniqueid")
+        if self._claim is not None and not await self._claim.confirm():
+            self._remember(event)
+            return
         if await self._check.is_true(event, uniqueid, lambda status: agrees_with(status, event)) and self.running:
             if uniqueid in self._calls and not is_block(event):
                 self.log.warn("MAGI: ignored an AsyncAGIStart of a call in progress, whose block is forged")
@@ -210,7 +239,8 @@ class MagiService(Service):
         """Handle ``MAGIExec``, the event of the 2006 patch."""
         name = event.get("Channel")
         try:
-            request = historical_request(event) if self.running and not self._refusing else None
+            serves = self.running and not (self._refusing or self._stands_by)
+            request = historical_request(event) if serves else None
         except ForgedRequest as error:
             self.log.warn("MAGI: MAGIExec of {channel} refused: {error}", channel=printable(name), error=str(error))
             return
@@ -220,12 +250,14 @@ class MagiService(Service):
             self._begin(self._channel(request, name), request)
 
     def _result(self, event: AMIMessage) -> None:
+        self._unserved.pop(event.get("Uniqueid"), None)  # another gateway has sent it a command
         call = self._calls.get(event.get("Uniqueid")) or self._calls.get(event.get("Channel"))
         if call is not None:
             call.result_received(event)
 
     def _ended(self, event: AMIMessage) -> None:
         """Handle AsyncAGIEnd, or Hangup for a channel that turned out not to be in AsyncAGI."""
+        self._unserved.pop(event.get("Uniqueid"), None)
         if not self._calls or not is_whole(event):
             return
         call = self._calls.get(event.get("Uniqueid")) or self._calls.get(event.get("Channel"))
@@ -320,10 +352,41 @@ class MagiService(Service):
     # --- the connection, and calls that were already waiting ---
 
     def _up(self) -> None:
-        if self.running and self._contexts and not (self._refusing or self._search.running):
+        if self.running and self._contexts and not (self._refusing or self._stands_by or self._search.running):
             self._search.start(LOOK_AGAIN_S).addErrback(
                 lambda failure: self.log.failure("MAGI: looking for waiting calls failed", failure)
             )
+
+    # --- several gateways on one Asterisk ---
+
+    def _remember(self, event: AMIMessage) -> None:
+        """Keep the event of a call for the case that the calls become this gateway's in time."""
+        now = self._clock.seconds()
+        self._unserved[event.get("Uniqueid")] = (now, event)
+        while self._unserved:
+            first = next(iter(self._unserved))
+            if self._unserved[first][0] > now - UNSERVED_S and len(self._unserved) <= MAX_UNSERVED:
+                return
+            del self._unserved[first]
+
+    def _gained(self, goes_on: bool) -> None:
+        """Serve the calls from now on: also those that wait since the gateway that had them went."""
+        if goes_on:
+            self._looked, self._theirs = True, None
+            unserved, self._unserved = self._unserved, {}
+            for at, event in unserved.values():
+                if at > self._clock.seconds() - UNSERVED_S:
+                    self._spawn(self._start_if_true(event))
+        else:
+            self._unserved.clear()  # the list of channels has them
+            self._looked, self._theirs = False, set()
+        self._up()
+
+    def _lost(self) -> None:
+        """Leave all calls to another gateway, which has taken them for those of a gateway that is gone."""
+        if self._calls:
+            self.log.warn("MAGI: {count} calls are left to another gateway", count=len(self._calls))
+        self._down()
 
     def _look_no_more(self) -> None:
         if self._search.running:
@@ -349,10 +412,13 @@ class MagiService(Service):
                 self.log.warn("MAGI: cannot look for waiting calls: {error}", error=with_reporting_hint(error).english)
             return
         self._looked = True
+        listed_ids = {item.get("Uniqueid") for item in listed}
+        self._theirs = listed_ids - set(self._calls) if self._theirs is None else self._theirs & listed_ids
         async for item in in_slices(listed, SLICE, self._clock):
-            if self._refusing or not self.running:
+            if self._refusing or not self.running or self._stands_by:
                 return
-            if could_be(item, self._contexts) and item.get("Uniqueid") not in self._calls:
+            uniqueid = item.get("Uniqueid")
+            if could_be(item, self._contexts) and uniqueid not in self._calls and uniqueid not in self._theirs:
                 self._spawn(self._adopt(item))
 
     async def _adopt(self, item: AMIMessage) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from pbxrouter.errors import KeyFileError
-from pbxrouter.text import sentence
+from pbxrouter.text import file_text, sentence
 
 CREDENTIAL: Final = "pbxrouter.pinkey"
 KEY_BYTES: Final = 32
@@ -86,6 +86,10 @@ def _read(path: Path, private: bool) -> bytes:
         ) from None
     except OSError as error:
         raise KeyFileError(sentence("PIN key {path} cannot be read: {why}", path=path, why=error.strerror)) from None
+    try:
+        content = file_text(content).encode("utf-8")  # an editor may have saved it
+    except UnicodeDecodeError:
+        content = b""
     found = _KEY.fullmatch(content)
     if not found:
         raise KeyFileError(

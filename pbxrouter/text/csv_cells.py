@@ -1,7 +1,8 @@
 """CSV that spreadsheets open without evaluating formulas.
 
 A cell that begins like a formula gets a leading quote, by which spreadsheets read it as text (OWASP,
-CSV injection). Callers of the PBX choose the content of some cells.
+CSV injection). Callers of the PBX choose the content of some cells. A telephone number such as +34600 stays
+as it is: it can only be read as a number.
 """
 
 from __future__ import annotations
@@ -21,10 +22,12 @@ _SIGNS: Final = "=+\\-@|%\t\r\n\uff1d\uff0b\uff0d\uff20"  # the last four are = 
 # Spanish; for those a cell ends elsewhere, and a line end within it begins a row.
 _FORMULA: Final = re.compile(rf"(^|[;\t\r\n][{_BLANKS}\"']*+)(?=[{_BLANKS}]*+[{_SIGNS}])")
 
+_NUMBER: Final = re.compile(r"\+[0-9]{1,20}", re.ASCII)
+
 
 def safe_cell(value: object) -> object:
     """Return the value, with a leading quote if a spreadsheet would evaluate it."""
-    if not isinstance(value, str):
+    if not isinstance(value, str) or _NUMBER.fullmatch(value):
         return value
     return _FORMULA.sub(r"\1'", value)
 
@@ -41,6 +44,13 @@ class _Text:
 
 def csv_line(cells: Iterable[object]) -> str:
     """Format one row, line end included (RFC 4180)."""
-    text = _Text()
-    csv.writer(text).writerow([safe_cell(cell) for cell in cells])
+    text, values = _Text(), list(cells)
+    plus = [isinstance(value, str) and value[:1] == "+" for value in values]
+    # Most rows need no quote but for numbers with +, which one look at all other cells shows: a cell begins behind a
+    # line end, too.
+    others = [value for value, begins in zip(values, plus, strict=True) if isinstance(value, str) and not begins]
+    every = _FORMULA.search("\n".join(others))
+    csv.writer(text).writerow(
+        [safe_cell(value) if every or begins else value for value, begins in zip(values, plus, strict=True)]
+    )
     return "".join(text.parts)

@@ -6,6 +6,7 @@ another language.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -92,8 +93,14 @@ def read_sentence(message: object, values: object, depth: int = 0) -> Sentence:
         else:
             read[name] = printable(str(value), MAX_VALUE)
     message = printable(message, MAX_VALUE)
-    rest = _PLACE.sub(lambda found: "" if found[1] in read else found[0], message)
-    return Sentence("{text}", {"text": message}) if "{" in rest or "}" in rest else Sentence(message, read)
+    return Sentence(message, read) if _fits(message, frozenset(read)) else Sentence("{text}", {"text": message})
+
+
+@functools.lru_cache(maxsize=1000)
+def _fits(message: str, names: frozenset[str]) -> bool:
+    """Whether a message has no other placeholders than these, and no single brace."""
+    rest = _PLACE.sub(lambda found: "" if found[1] in names else found[0], message)
+    return "{" not in rest and "}" not in rest
 
 
 def joined(sentences: Iterable[Sentence], between: str = "; ") -> Sentence:

@@ -14,13 +14,11 @@ if TYPE_CHECKING:
     from pbxrouter.web.build import build_web
     from pbxrouter.web.context import WebContext
     from pbxrouter.web.http.public_url import base_url, setup_url
-    from pbxrouter.web.language import Zone
     from pbxrouter.web.server import WebServer
 
 __all__ = [
     "WebContext",
     "WebServer",
-    "Zone",
     "base_url",
     "build_web",
     "setup_url",
@@ -33,7 +31,6 @@ __getattr__ = lazy_names(
         "WebContext": "context",
         "base_url": "http.public_url",
         "setup_url": "http.public_url",
-        "Zone": "language",
         "WebServer": "server",
     },
 )

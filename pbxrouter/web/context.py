@@ -17,7 +17,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 
 from pbxrouter.call import ActiveCalls, PinGuard
-from pbxrouter.config import Config
+from pbxrouter.config import Config, Zone
 from pbxrouter.counter import CallCounter
 from pbxrouter.database import LimitedDatabase, Store
 from pbxrouter.doctor import Finding, LastRun
@@ -27,7 +27,6 @@ from pbxrouter.originate import Originator
 from pbxrouter.rules import Applications, RulesEngine, RulesReloader, RuleSurveyor, read_phone
 from pbxrouter.security import PasswordHashes
 from pbxrouter.text import sentence
-from pbxrouter.web.language import Zone
 
 ANSWER_S: Final = 30.0
 """Seconds for which a page or the API waits for the database."""

@@ -6,12 +6,10 @@ web/locale). Times are shown in the PBX's time zone.
 
 from __future__ import annotations
 
-import datetime
 import re
 from importlib.resources import files
 from io import BytesIO
 from typing import Final
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from babel import Locale
 from babel.dates import format_date, format_datetime, format_time
@@ -20,57 +18,14 @@ from babel.messages.pofile import read_po
 from babel.numbers import format_decimal
 from babel.support import NullTranslations, Translations
 
-from pbxrouter.errors import ConfigError
+from pbxrouter.config import Zone
 from pbxrouter.text import Sentence
 
 LANGUAGES: Final = {"en": "English", "es": "Español"}
 """Language codes, and each language's own name."""
 DOMAIN: Final = "pbxrouter"
 
-LATEST_S: Final = 221_845_392_000.0
-"""The latest time that is shown, in epoch seconds."""
 _LOCALES: Final = {"en": "en_GB", "es": "es_ES"}
-
-
-class Zone:
-    """The PBX's time zone.
-
-    Args:
-        name: such as Europe/Madrid; ``""`` is the system's time zone.
-
-    Raises:
-        ConfigError: there is no such time zone.
-    """
-
-    def __init__(self, name: str = "") -> None:
-        self.set(name)
-
-    def set(self, name: str) -> None:
-        """Change to another time zone.
-
-        Raises:
-            ConfigError: there is no such time zone; nothing is changed.
-        """
-        try:
-            self._zone = ZoneInfo(name) if name else None
-        except (ZoneInfoNotFoundError, ValueError, OSError):
-            raise ConfigError(
-                f"web.timezone: there is no time zone {name!r}; accepted is such as Europe/Madrid"
-            ) from None
-
-    def local(self, seconds: float) -> datetime.datetime:
-        """The PBX's wall clock time at an epoch second, with its offset; from 1970 to the year 9000."""
-        seconds = min(max(0.0, seconds or 0.0), LATEST_S)
-        return datetime.datetime.fromtimestamp(seconds, datetime.UTC).astimezone(self._zone)
-
-    def seconds(self, wall: datetime.datetime) -> float:
-        """The epoch second of a (naive) wall clock time of the PBX."""
-        return wall.replace(tzinfo=self._zone).timestamp()
-
-    def midnight(self, seconds: float, days: int = 0) -> float:
-        """The epoch second at which the day of an epoch second began, or the day so many days later."""
-        day = self.local(seconds).date() + datetime.timedelta(days=days)
-        return self.seconds(datetime.datetime.combine(day, datetime.time()))
 
 
 class Translator:
@@ -132,7 +87,7 @@ class Translator:
 
     def duration(self, seconds: float) -> str:
         """Format a duration, such as 0:07, 12:30, 1:02:03."""
-        minutes, rest = divmod(int(min(max(0.0, seconds), LATEST_S)), 60)
+        minutes, rest = divmod(int(min(max(0.0, seconds), Zone.LATEST_S)), 60)
         hours, minutes = divmod(minutes, 60)
         return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 

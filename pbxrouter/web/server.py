@@ -21,7 +21,6 @@ from pbxrouter.web.context import WebContext
 from pbxrouter.web.http.guard import Visitors
 from pbxrouter.web.http.public_url import check_url, is_open_without_tls, setup_url
 from pbxrouter.web.http.site import WebService
-from pbxrouter.web.language import Zone
 from pbxrouter.web.password_threads import PasswordThreads
 
 
@@ -71,7 +70,6 @@ class WebServer(MultiService):
             ConfigError: a setting or the certificate cannot be used.
         """
         check_url(config.web.url)
-        Zone(config.web.timezone)
         renew = self._site.prepare_certificates()
 
         def apply() -> None:

@@ -16,7 +16,7 @@ from typing import Final
 
 from pbxrouter.database import SQLITE_2, dump_first
 from pbxrouter.errors import ImportRefused
-from pbxrouter.text import printable
+from pbxrouter.text import file_text, printable
 from pbxrouter.workshop.sql import read_sql
 from pbxrouter.workshop.tables import (
     ACCEPTED,
@@ -121,11 +121,13 @@ def _state(path: Path) -> list[tuple[int | None, int, int]]:
 
 
 def _decode_file(content: bytes, path: Path) -> str:
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return content.decode("utf-16", "replace")
-    if b"\0" in content:
+    try:
+        text = file_text(content)
+    except UnicodeDecodeError:
+        text = decode(content)
+    if "\0" in text and not content.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise ImportRefused(f"{path} is neither SQL text nor an SQLite 3 database; {ACCEPTED}")
-    return decode(content)
+    return text
 
 
 def _refuse_large(path: Path, size: int) -> None:

@@ -40,8 +40,9 @@ _SKIPPED_PAIRS: Final = frozenset(
 )
 _HARMLESS: Final = frozenset(
     "abs char coalesce count glob hex ifnull length like lower ltrim max min nullif quote replace rtrim "
-    "substr total trim upper".split()
+    "substr total trim unistr upper".split()
 )
+_ESCAPE: Final = re.compile(r"\\(?:(\\)|u([0-9A-Fa-f]{4})|\+([0-9A-Fa-f]{6})|U([0-9A-Fa-f]{8})|([0-9A-Fa-f]{4}))")
 _ALLOWED: Final = "accepted are CREATE TABLE, INSERT, UPDATE and DELETE on the workshop's five tables"
 
 
@@ -136,9 +137,20 @@ class _Scratch:
 def _memory() -> sqlite3.Connection:
     connection = sqlite3.connect(":memory:", isolation_level=None)
     connection.text_factory = decode
+    # SQLite 3.50 dumps texts with line ends by it; older ones lack it.
+    connection.create_function("unistr", 1, _unistr, deterministic=True)
     connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_BYTES)
     connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
     return connection
+
+
+def _unistr(text: object) -> str | None:
+    """SQLite's function of this name: a text with its escapes replaced; NULL for NULL."""
+    if text is None:
+        return None
+    return _ESCAPE.sub(
+        lambda found: "\\" if found[1] == "\\" else chr(int(next(filter(None, found.groups()[1:])), 16)), str(text)
+    )
 
 
 def _untyped(table: str, column: tuple[int, str, str, int, str | None, int]) -> str:

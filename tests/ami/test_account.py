@@ -40,6 +40,12 @@ class SecretTests(FolderCase):
         self.file.write_text("contraseña", encoding="utf-8")
         self.assertEqual(read_secret(self.config), "contraseña")
 
+    def test_of_an_editor(self) -> None:
+        """A file as Notepad or PowerShell saves it has the same secret."""
+        for encoding in ("utf-8-sig", "utf-16"):
+            self.file.write_bytes("contraseña\r\n".encode(encoding))
+            self.assertEqual(read_secret(self.config), "contraseña")
+
     def refusal(self) -> str:
         """Check that the secret is refused; returns the error, which is one line."""
         line = str(self.assertRaises(ConfigError, read_secret, self.config))
@@ -53,7 +59,7 @@ class SecretTests(FolderCase):
 
     def test_no_text(self) -> None:
         """A secret with bytes that are not UTF-8 is refused."""
-        self.file.write_bytes(b"\xff\xfe")
+        self.file.write_bytes(b"\xff\xff")
         self.assertIn("cannot be read: it is not text", self.refusal())
 
     def test_empty(self) -> None:

@@ -78,7 +78,23 @@ class HistoryCommand(SynchronousTestCase):
         """No cell of the CSV begins a formula."""
         rows = list(csv.DictReader(io.StringIO(self.history("--csv").output)))
         self.assertEqual([row["caller"] for row in rows], ["33", "'=1+1", "33"])
-        self.assertEqual(rows[1]["number"], "'+52")
+        self.assertEqual(rows[1]["number"], "+52")
+
+    def test_zone(self) -> None:
+        """Times are read and shown in the time zone of the settings, in a list and as CSV."""
+        settings = pathlib.Path(self.mktemp())
+        settings.write_text('[web]\ntimezone = "Asia/Tokyo"\n')
+        zone = ("--config", str(settings), "--to", "21")
+        self.assertIn("2001-09-09 10:46:40  33 -> 21", self.history(*zone).output)
+        for since, count in (("2001-09-09 10:46:40", 1), ("2001-09-09 10:46:41", 0), ("2001-09-09 01:46:41+00:00", 0)):
+            self.assertEqual(self.history(*zone, "--since", since).output.count("\n"), count, since)
+        (row,) = csv.DictReader(io.StringIO(self.history(*zone, "--csv").output))
+        self.assertEqual((row["began"], row["began_epoch"]), ("2001-09-09 10:46:40", "1000000000.0"))
+
+    def test_bom(self) -> None:
+        """A file for Excel begins with a byte order mark, once."""
+        plain, marked = (self.history("--csv", *more).stdout_bytes for more in ((), ("--bom",)))
+        self.assertEqual(marked, b"\xef\xbb\xbf" + plain)
 
     def test_wrong(self) -> None:
         """Wrong options are one line, status 2."""

@@ -45,6 +45,12 @@ class Reading(SynchronousTestCase):
         self.assertEqual(read_config("etc/a.toml").database, str(self.here / "etc/x.db"))
         self.assertEqual(read_config(str(self.here / "etc/a.toml")).database, str(self.here / "etc/x.db"))
 
+    def test_of_an_editor(self) -> None:
+        """A file as Notepad or PowerShell saves it: with a mark, in UTF-16, with other line ends."""
+        for encoding in ("utf-8-sig", "utf-16", "utf-16-le"):
+            (self.here / "a.toml").write_bytes('# año\r\ndatabase = "x.db"\r\n'.encode(encoding))
+            self.assertEqual(read_config("a.toml").database, str(self.here / "x.db"))
+
     def test_unreadable(self) -> None:
         """Missing, a folder, not UTF-8, not TOML, wrong: the line names the file as it was named."""
         self.assertEqual(self.refused("a.toml"), "a.toml: cannot be read: No such file or directory")

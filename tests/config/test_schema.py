@@ -132,6 +132,9 @@ REFUSED = {
     "trunks = ['provider']": (
         "trunks: accepted is endpoints, a technology and a name, such as [\"PJSIP/provider\"], not 'provider'"
     ),
+    "[web]\ntimezone = 'Mars/Base'": (
+        "web.timezone: accepted is the name of a time zone, such as \"Europe/Madrid\", not 'Mars/Base'"
+    ),
     "trunks = ['PJSIP/']": "trunks: accepted is endpoints, a technology and a name, such as ",
     "trunks = ['PJSIP/\uff13\uff13']": "trunks: accepted is endpoints, a technology and a name, such as ",
     "trunks = ['PJSIP/33\u00a0']": "trunks: accepted is endpoints, a technology and a name, such as ",

@@ -28,6 +28,12 @@ class SecretTests(SynchronousTestCase):
         self.file.write_text(" abcdefgh01234567 \r\nmore\n")
         self.assertEqual(read_fastagi_secret(self.config), "abcdefgh01234567")
 
+    def test_of_an_editor(self) -> None:
+        """A file as Notepad or PowerShell saves it has the same secret."""
+        for encoding in ("utf-8-sig", "utf-16"):
+            self.file.write_bytes("abcdefgh01234567\r\n".encode(encoding))
+            self.assertEqual(read_fastagi_secret(self.config), "abcdefgh01234567")
+
     def test_accepted(self) -> None:
         """16 to 128 letters, digits and a few signs; the last line may lack its end."""
         for secret in ("a" * 16, "Z" * 128, "._~+/=-0123456789", "QWxhZGRpbjpvcGVu=="):

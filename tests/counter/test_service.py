@@ -1264,6 +1264,14 @@ class CommandTests(CommandTestCase):
         self.assertIn("calls:U ", self.good("counter", "--day", "2020-02-29"))
         self.assertIn("unseen:604800 ", self.good("counter", "--week", "2020-02-29"))
 
+    def test_zone(self) -> None:
+        """A day is one of the time zone of the settings."""
+        self.write('database = "rules.sqlite"\n[web]\ntimezone = "Asia/Tokyo"\n')
+        shown = json.loads(self.good("counter", "--asterisk", "pbx", "--day", "2020-02-29", "--json"))
+        self.assertEqual((shown["began"], shown["ended"]), ("2020-02-29T00:00:00+09:00", "2020-03-01T00:00:00+09:00"))
+        self.write('database = "rules.sqlite"\n[web]\ntimezone = "Mars/Base"\n')
+        self.assertIn("web.timezone: accepted is", self.bad("counter"))
+
     def test_busiest(self) -> None:
         """--busiest lists the minutes with most calls."""
         lines = self.good("counter", "--minutes", "60", "--busiest", "3").splitlines()

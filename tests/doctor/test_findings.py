@@ -27,7 +27,7 @@ from pbxrouter.config import schema as settings
 from pbxrouter.config.schema import Asterisk, Config
 from pbxrouter.database.rules.sample import add_sample
 from pbxrouter.doctor import Finding, running
-from pbxrouter.doctor.asterisk import check_asterisk
+from pbxrouter.doctor.asterisk import check_asterisk, check_claim
 from pbxrouter.doctor.dialplan import check_dialplan
 from pbxrouter.doctor.files import check_database, check_files, check_secret, load_names, tied_extensions
 from pbxrouter.doctor.identity import check_endpoints, unknown_endpoints
@@ -789,6 +789,31 @@ class AmiTests(AsteriskCase):
             self.asterisk = msgspec.structs.replace(self.asterisk, heartbeat=False)
             self.variables[name] = ""
             self.assert_all_well(self.find())
+
+    def claim(self, value: str) -> list[Finding]:
+        """What is said of a claim."""
+        self.variables["PBXROUTER_MAGI"] = value
+        return self.look(lambda probe: check_claim(probe, "3563c08a"))
+
+    def test_claim(self) -> None:
+        """It is told which gateway serves the calls in agi:async; that none does is a problem."""
+        self.asterisk = msgspec.structs.replace(self.asterisk, magi=("pbxrouter-ask",))
+        now = int(NOW * 1000)
+        for value, words in (
+            (f"3563c08a 5f2a pbx {now}", "this gateway serves"),
+            (f"77777777 5f2a pbx2 {now}", "gateway 77777777 on pbx2 serves the calls in agi:async; this one stands by"),
+        ):
+            (found,) = self.claim(value)
+            self.assertEqual((found.state, words in found.what), ("ok", True), found)
+        for value in ("", "x", f"3563c08a 5f2a pbx {now - 6000}"):
+            self.assertIn("no gateway serves", self.the_one(self.claim(value)).what)
+        self.answers["Getvar"] = DENIED
+        self.the_one(self.claim(""), "unknown")
+
+    def test_no_claim(self) -> None:
+        """Without contexts of agi:async there is nothing to say."""
+        self.asterisk = msgspec.structs.replace(self.asterisk, magi=())
+        self.assertEqual(self.claim(""), [])
 
     def test_may_not_ask(self) -> None:
         """Without call and reporting the variables cannot be read."""

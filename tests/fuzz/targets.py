@@ -42,6 +42,7 @@ from pbxrouter.call.journal_file import HEADER, finished_line, read_content
 from pbxrouter.cli.event_text import as_json, as_line
 from pbxrouter.click_to_dial.hours import Hours
 from pbxrouter.click_to_dial.signing import LinkState, Signer
+from pbxrouter.config import Zone
 from pbxrouter.config.address import of_endpoint, of_option
 from pbxrouter.config.parsing import parse
 from pbxrouter.control.server import ControlProtocol
@@ -74,7 +75,7 @@ from pbxrouter.web.console.call_pages import read_place
 from pbxrouter.web.console.request import local_path, read_form, read_time
 from pbxrouter.web.console.request import read_query as read_page_query
 from pbxrouter.web.http.public_url import base_url, check_url, is_open_without_tls
-from pbxrouter.web.language import Zone, preferred_language
+from pbxrouter.web.language import preferred_language
 from pbxrouter.workshop.source_file import read_file
 from pbxrouter.workshop.sql import read_sql
 

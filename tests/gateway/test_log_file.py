@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -54,6 +55,18 @@ class LogFileTests(SynchronousTestCase):
         self.assertIn(f"the log file {self.path} cannot be opened again: No such file", str(error))
         self.file.write("two\n")
         self.assertEqual((self.path.parent.with_suffix(".moved") / "log").read_text(), "one\ntwo\n")
+
+    def test_no_regular_file(self) -> None:
+        """A device is never renamed, however much is written; a file is, as twistd does."""
+        device = self.path.with_name("device")
+        device.symlink_to(os.devnull)
+        for path, renamed in ((device, False), (self.path, True)):
+            file = LogFile.fromFullPath(str(path), rotateLength=10)
+            self.addCleanup(file.close)
+            TwistdLog(handler_of(file))
+            for _ in range(3):
+                file.write("0123456789\n")
+            self.assertEqual(path.with_name(f"{path.name}.1").exists(), renamed, path)
 
     def test_none(self) -> None:
         """Without a log file of twistd's there is nothing to open."""

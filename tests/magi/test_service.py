@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.logger import LogEvent, LogLevel, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
@@ -29,12 +29,13 @@ from pbxrouter.errors import (
     ProtocolViolation,
     ReplyTimeout,
 )
-from pbxrouter.magi.service import LOOK_AGAIN_S, RELEASED_S, MagiService
+from pbxrouter.magi.service import LOOK_AGAIN_S, MAX_UNSERVED, RELEASED_S, UNSERVED_S, MagiService
 from pbxrouter.simulator import SimulatedCall
 from tests.ami_fakes import FakeAMIConnection, lines
 
 UNIQUEID = "1795.7"
 CONTEXT = "pbxrouter-magi"
+APPLICATION = ("Application: AGI", "ApplicationData: agi:async")
 TAMPERED = "MAGI: ignored an AsyncAGIStart that a caller has tampered with"
 
 
@@ -74,6 +75,41 @@ def block(uniqueid: str = UNIQUEID, context: str = CONTEXT, arguments: tuple[str
     return whole.removesuffix(b"\n") + extra + b"\n"
 
 
+class FakeClaim:
+    """A claim that the test holds or not.
+
+    Attributes:
+        is_held: as MagiClaim has it.
+        truth: what Asterisk says when it is asked.
+    """
+
+    def __init__(self) -> None:
+        self.is_held = False
+        self.truth = True
+        self.other = "b on pbx2"
+        self.gained: Callable[[bool], object]
+        self.lost: Callable[[], object]
+        self.released = 0
+
+    def confirm(self) -> Deferred[bool]:
+        """Answer at once."""
+        return succeed(self.is_held and self.truth)
+
+    def release(self) -> None:
+        """Count the releases."""
+        self.released += 1
+
+    def gain(self, goes_on: bool = False) -> None:
+        """Have the calls from now on."""
+        self.is_held = True
+        self.gained(goes_on)
+
+    def lose(self) -> None:
+        """Another gateway has taken them."""
+        self.is_held = False
+        self.lost()
+
+
 class MagiServiceTest(SynchronousTestCase):
     """MagiService on a fake AMI connection; ``serve`` is each test's."""
 
@@ -85,7 +121,9 @@ class MagiServiceTest(SynchronousTestCase):
         self.conversation: Callable[[Channel], Any] | None = None
         self.refusals: list[tuple[str, str, str]] = []
         manager: Any = self.manager
-        self.magi = MagiService(manager, [CONTEXT], self.serve, self.clock, self.watch, self.refused)
+        self.magi = MagiService(
+            manager, [CONTEXT], self.serve, self.clock, self.watch, self.refused, claim=self.claim_of()
+        )
         self.magi.startService()
         self.manager.comes_up()
         self.manager.sent.clear()
@@ -93,6 +131,10 @@ class MagiServiceTest(SynchronousTestCase):
         observer: Any = self.events.append
         globalLogPublisher.addObserver(observer)
         self.addCleanup(globalLogPublisher.removeObserver, observer)
+
+    def claim_of(self) -> Any:
+        """The claim of the service: none, so that there is one gateway."""
+        return None
 
     def refused(self, request: AGIRequest, violation: ProtocolViolation) -> None:
         """Record a refused call: channel, Uniqueid, peer."""
@@ -1106,3 +1148,89 @@ class HistoricalTests(MagiServiceTest):
         self.manager.event("Event: Hangup", *headers)
         self.assertEqual((self.outcomes, self.magi.open_calls), ([ChannelHungUp], 0))
         self.assertEqual([headers["Channel"] for headers in self.manager.heard("Status")], [name])
+
+
+class ClaimedTest(MagiServiceTest):
+    """Several gateways on one Asterisk."""
+
+    def claim_of(self) -> Any:
+        """A claim that is not held yet."""
+        self.claim = FakeClaim()
+        return self.claim
+
+    def listed(self) -> int:
+        """How often the list of channels was asked for since the last call."""
+        return len(self.manager.heard("CoreShowChannels"))
+
+    def test_stands_by(self) -> None:
+        """While another gateway has the calls none is served, looked for or sent a command."""
+        self.start()
+        self.clock.pump([LOOK_AGAIN_S] * 3)
+        self.assertEqual((self.served, self.manager.sent, self.magi.other_gateway), ([], [], "b on pbx2"))
+
+    def test_gained(self) -> None:
+        """When the calls are its own, waiting ones are looked for, and new ones served."""
+        self.claim.gain()
+        self.assertEqual(self.listed(), 1)
+        self.start()
+        self.assertEqual(len(self.served), 1)
+
+    def test_not_true(self) -> None:
+        """A claim that Asterisk contradicts serves no call."""
+        self.claim.gain()
+        self.claim.truth = False
+        self.start()
+        self.assertEqual(self.served, [])
+
+    def test_the_other_stops(self) -> None:
+        """A call that came after the other gateway had stopped taking calls is served; those that it has are left."""
+        self.start(uniqueid="1795.1")
+        self.manager.event("Event: AsyncAGIExec", "Uniqueid: 1795.1", "CommandID: x", "Result: 200%20result%3D0%0A")
+        self.start(uniqueid="1795.2")
+        self.clock.advance(0.6)
+        self.manager.lists["CoreShowChannels"] = [
+            AMIMessage(lines("Event: CoreShowChannel", *snapshot(uniqueid), *APPLICATION)[:-4])
+            for uniqueid in ("1795.1", "1795.2")
+        ]
+        self.claim.gain(goes_on=True)
+        self.assertEqual([call.request.uniqueid for call in self.served], ["1795.2"])
+        self.clock.pump([LOOK_AGAIN_S] * 2)
+        self.assertEqual([call.request.uniqueid for call in self.served], ["1795.2"])
+
+    def test_too_late(self) -> None:
+        """A call that the dialplan has given up meanwhile is not served."""
+        self.start()
+        self.clock.advance(UNSERVED_S + 0.1)
+        self.claim.gain(goes_on=True)
+        self.assertEqual(self.served, [])
+
+    def test_ended_meanwhile(self) -> None:
+        """A call that has left AGI is not served."""
+        self.start()
+        self.manager.event("Event: AsyncAGIEnd", *snapshot())
+        self.claim.gain(goes_on=True)
+        self.assertEqual(self.served, [])
+
+    def test_bounded(self) -> None:
+        """Of the calls that another gateway serves only the last are remembered."""
+        for number in range(MAX_UNSERVED + 10):
+            self.start(uniqueid=f"1795.{number}")
+        self.claim.gain(goes_on=True)
+        self.assertEqual(len(self.served), MAX_UNSERVED)
+        self.assertEqual(self.served[0].request.uniqueid, "1795.10")
+
+    def test_lost(self) -> None:
+        """When another gateway has taken the calls, those in progress end here and nothing more is sent."""
+        self.claim.gain()
+        self.start()
+        self.manager.sent.clear()
+        self.claim.lose()
+        self.assertEqual((self.outcomes, self.magi.open_calls), ([ConnectionClosed], 0))
+        self.clock.pump([LOOK_AGAIN_S] * 3)
+        self.assertEqual(self.listed(), 0)
+
+    def test_stops(self) -> None:
+        """A gateway that takes no further call lets another one take them."""
+        self.claim.gain()
+        self.magi.refuse_new()
+        self.assertEqual(self.claim.released, 1)

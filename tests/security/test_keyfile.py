@@ -83,6 +83,15 @@ class KeyFileTests(SynchronousTestCase):
         self.path.chmod(0o600)
         self.assertEqual(read_key(self.path, {}), b"\xab" * 32)
 
+    def test_of_an_editor(self) -> None:
+        """A key as Notepad or PowerShell saves it is the same; one that is not text is none."""
+        for content in (b"\xef\xbb\xbf" + b"ab" * 32 + b"\r\n", ("ab" * 32).encode("utf-16")):
+            self.path.write_bytes(content)
+            self.path.chmod(0o600)
+            self.assertEqual(read_key(self.path, {}), b"\xab" * 32)
+        self.path.write_bytes(b"\xff\xff" + b"ab" * 32)
+        self.assertIn("holds no key", self.refused(self.path))
+
     def test_not_a_file(self) -> None:
         """A directory and a pipe are refused without waiting."""
         self.assertIn("is not a file", self.refused(self.directory).replace("Is a directory", "is not a file"))

@@ -19,7 +19,11 @@ class CsvTests(SynchronousTestCase):
         """Formulas become text, also behind blanks and in full-width characters."""
         for cell in (
             "=1+1",
-            "+34600",
+            "+34600+1",
+            "+",
+            "++34600",
+            "+34600\n",
+            "-34600",
             "-1",
             "@SUM(A1)",
             "\tx",
@@ -56,7 +60,7 @@ class CsvTests(SynchronousTestCase):
 
     def test_the_rest(self) -> None:
         """Other text stays as it is."""
-        for cell in ("33", "ana", "", "a=b", 5, None, 1.5, -3):
+        for cell in ("33", "+34600", "0034600", "ana", "", "a=b", 5, None, 1.5, -3):
             self.assertEqual(safe_cell(cell), cell)
 
     @settings(deadline=None)

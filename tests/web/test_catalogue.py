@@ -15,8 +15,9 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from pbxrouter.config import Zone
 from pbxrouter.text.sentences import Sentence
-from pbxrouter.web.language import LANGUAGES, Translator, Zone
+from pbxrouter.web.language import LANGUAGES, Translator
 from tests.paths import ROOT
 
 KNOWN = {

@@ -290,6 +290,17 @@ class FileTests(SynchronousTestCase):
             dump = "PRAGMA foreign_keys=OFF;\n" + "\n".join(connection.iterdump())
         self.assertEqual(read_sql(dump), read_sql(WORKSHOP))
 
+    def test_a_dump_by_a_newer_sqlite(self) -> None:
+        """SQLite 3.50 and newer write texts with line ends and controls by unistr()."""
+        for written, name in (
+            (r"unistr('moises\u000asilva')", "moises\nsilva"),
+            (r"unistr('\00e1ngel \+01F600 \U0001F600 \\ \x')", "ángel 😀 😀 \\ \\x"),
+            ("unistr(NULL)", None),
+        ):
+            text = WORKSHOP.replace("'moises silva'", written)
+            self.assertNotEqual(text, WORKSHOP)
+            self.assertEqual(read_sql(text).users[0][1], name)
+
     def test_only_read(self) -> None:
         """Reading changes neither the file nor its directory."""
         before = self.contents()
@@ -328,7 +339,7 @@ class FileTests(SynchronousTestCase):
         """UTF-8 with and without a mark, Latin 1 and UTF-16 are read, in a database too."""
         text = WORKSHOP.replace("moises", "Moisés")
         path = self.directory / "w.sql"
-        for encoding in ("utf-8", "utf-8-sig", "latin-1", "cp1252", "utf-16"):
+        for encoding in ("utf-8", "utf-8-sig", "latin-1", "cp1252", "utf-16", "utf-16-le", "utf-16-be"):
             path.write_bytes(text.encode(encoding))
             self.assertEqual(read_file(path).users[0][1], "Moisés silva", encoding)
         with closing(sqlite3.connect(self.path)) as connection:

@@ -1,5 +1,6 @@
 """The history of calls in the database."""
 
+from pbxrouter.database.calls.csv_rows import CallsCsv
 from pbxrouter.database.calls.history import (
     CHUNK,
     UNKNOWN,
@@ -10,8 +11,6 @@ from pbxrouter.database.calls.history import (
     Search,
     add_calls,
     call,
-    csv_cells,
-    csv_heading,
     find_calls,
     find_page,
     forget_calls,
@@ -24,13 +23,12 @@ __all__ = [
     "UNKNOWN",
     "CallPage",
     "CallRow",
+    "CallsCsv",
     "KeptCall",
     "ListPosition",
     "Search",
     "add_calls",
     "call",
-    "csv_cells",
-    "csv_heading",
     "find_calls",
     "find_page",
     "forget_calls",

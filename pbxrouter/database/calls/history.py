@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from pbxrouter.database.connection import read_row, reading, transaction
 from pbxrouter.database.set_aside import FailedRow, SetAside, keep_aside, write_rows
-from pbxrouter.database.values import bounded, count_of, shown_text, sortable
+from pbxrouter.database.values import bounded, count_of, shown_texts, sortable
 from pbxrouter.errors import NotThere
 from pbxrouter.text import Sentence, read_sentence, sentence
 
@@ -61,10 +61,7 @@ class CallRow:
     @property
     def steps(self) -> list[Sentence]:
         """The trace as sentences, at most MAX_STEPS; empty if the column does not hold a trace."""
-        try:
-            return [read_sentence(message, values) for message, values in json.loads(self.trace)[:MAX_STEPS]]
-        except (ValueError, TypeError, KeyError, RecursionError):
-            return []
+        return steps_of(self.trace)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +69,14 @@ class KeptCall(CallRow):
     """A row of the table with its number."""
 
     call_id: int = 0
+
+
+def steps_of(trace: str) -> list[Sentence]:
+    """The sentences of a stored trace, at most MAX_STEPS; empty if it is not a trace."""
+    try:
+        return [read_sentence(message, values) for message, values in json.loads(trace)[:MAX_STEPS]]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return []
 
 
 def trace_text(steps: Iterable[Sentence]) -> str:
@@ -169,10 +174,10 @@ def _kept_call(row: Sequence[Any]) -> KeptCall:
     values: tuple[Any, ...] = (
         sortable(began),
         sortable(ended),
-        *map(shown_text, texts),
+        *shown_texts(texts),
         None if answered_s is None else count_of(answered_s),
         trace if isinstance(trace, str) and len(trace) <= MAX_TRACE else "",
-        shown_text(forwarded_by),
+        *shown_texts([forwarded_by]),
     )
     return KeptCall(**dict(zip(_NAMES, values, strict=True)), call_id=call_id)
 
@@ -337,14 +342,3 @@ def forget_calls(connection: sqlite3.Connection, before: float) -> None:
     """
     with transaction(connection, outlasts_power=False):
         connection.execute("DELETE FROM calls WHERE began < :before", {"before": before})
-
-
-def csv_heading() -> list[str]:
-    """The names of the columns of ``csv_cells``."""
-    return list(_NAMES)
-
-
-def csv_cells(row: CallRow) -> list[object]:
-    """The cells of a call, the trace in English."""
-    trace = "; ".join(step.english for step in row.steps)
-    return [trace if name == "trace" else getattr(row, name) for name in _NAMES]

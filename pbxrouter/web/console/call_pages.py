@@ -13,26 +13,26 @@ from markupsafe import Markup
 from twisted.internet.defer import DeferredLock
 
 from pbxrouter.call import outcome_kind, outcome_sentence
+from pbxrouter.config import Zone
 from pbxrouter.counter import busiest, per_minute
 from pbxrouter.database.calls import (
     CHUNK,
     CallPage,
+    CallsCsv,
     ListPosition,
     Search,
     call,
-    csv_cells,
-    csv_heading,
     find_page,
     outcomes,
 )
 from pbxrouter.errors import EditRefused
 from pbxrouter.security import Role
-from pbxrouter.text import csv_line, printable, sentence
+from pbxrouter.text import printable, sentence
 from pbxrouter.web.console.request import Form, PageRequest, read_time
 from pbxrouter.web.console.router import Router
 from pbxrouter.web.context import WebContext
 from pbxrouter.web.http.streaming import send_pieces
-from pbxrouter.web.language import Translator, Zone
+from pbxrouter.web.language import Translator
 from pbxrouter.web.now.graphs import busy_day, busy_week
 
 PAGE: Final = 30
@@ -138,6 +138,7 @@ class CallPages:
             newer=page.newer and filters.address("/calls", after=place_text(page.newer)),
             older=page.older and filters.address("/calls", before=place_text(page.older)),
             csv=filters.address("/calls.csv"),
+            csv_bom=filters.address("/calls.csv", bom="1"),
             filters=filters,
             outcomes=[(outcome, page_request.say(outcome_sentence(outcome))) for outcome in known_outcomes],
             outcome_sentence=outcome_sentence,
@@ -168,17 +169,17 @@ class CallPages:
         request.setHeader("Content-Disposition", f'attachment; filename="calls-{day}.csv"')
         if request.method == b"HEAD":
             return b""
-        await send_pieces(request, self._pieces(search))
+        await send_pieces(request, self._pieces(search, CallsCsv(self._web.zone, bool(page_request.query.text("bom")))))
         return b""
 
-    async def _pieces(self, search: Search) -> AsyncGenerator[str, None]:
-        yield csv_line(csv_heading())
+    async def _pieces(self, search: Search, csv: CallsCsv) -> AsyncGenerator[str, None]:
+        yield csv.heading()
         before: ListPosition | None = None
         while True:
             page: CallPage = await self._web.read(
                 functools.partial(find_page, search=search, limit=CHUNK, before=before)
             )
-            yield await self._web.in_thread(_csv, page)
+            yield await self._web.in_thread(csv.lines, page.calls)
             before = page.older
             if before is None:
                 return
@@ -240,7 +241,3 @@ def draw_parts(minutes: dict[int, int], midnight: float, translator: Translator)
         (translator.weekday(midnight), sum(of_day.values()), day_graph, busiest(of_day, BUSIEST)),
         (week, sum(minutes.values()), week_graph, busiest(minutes, BUSIEST)),
     ]
-
-
-def _csv(page: CallPage) -> str:
-    return "".join(csv_line(csv_cells(record)) for record in page.calls).encode("utf-8", "replace").decode()

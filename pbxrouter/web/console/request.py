@@ -10,12 +10,13 @@ from urllib.parse import parse_qsl
 
 from twisted.web.iweb import IRequest
 
+from pbxrouter.config import Zone
 from pbxrouter.database.access import ConsoleUser
 from pbxrouter.database.audit import Actor
 from pbxrouter.errors import EditRefused
 from pbxrouter.text import Sentence, sentence
 from pbxrouter.web.http.site import MAX_FORM, header
-from pbxrouter.web.language import Translator, Zone
+from pbxrouter.web.language import Translator
 
 MAX_FIELDS: Final = 4000
 

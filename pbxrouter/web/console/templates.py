@@ -12,9 +12,10 @@ from jinja2.bccache import Bucket
 from markupsafe import Markup
 
 from pbxrouter import __version__
+from pbxrouter.config import Zone
 from pbxrouter.security import Role
 from pbxrouter.web.console.request import PageRequest
-from pbxrouter.web.language import LANGUAGES, Translator, Zone
+from pbxrouter.web.language import LANGUAGES, Translator
 
 TYPES: Final = {
     "css": "text/css; charset=utf-8",

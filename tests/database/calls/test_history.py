@@ -19,8 +19,6 @@ from pbxrouter.database.calls.history import (
     Search,
     add_calls,
     call,
-    csv_cells,
-    csv_heading,
     find_calls,
     find_page,
     forget_calls,
@@ -111,7 +109,7 @@ class Pages(HistoryCase):
 
     def everything(self) -> list[KeptCall]:
         """All calls, newest first, by a plain query."""
-        names = ", ".join(csv_heading())
+        names = ", ".join(CallRow.__match_args__)
         return [
             KeptCall(*record)
             for record in self.connection.execute(
@@ -288,11 +286,6 @@ class Traces(HistoryCase):
         for text in ("", "[1]", '[["a", 5]]', "{}", "[[]]"):
             broken = dataclasses.replace(row(), trace=text)
             self.assertEqual(broken.steps, [], text)
-
-    def test_cells(self) -> None:
-        """There is a cell for each heading; the trace is English text."""
-        cells = csv_cells(row(0.0, "33", "21", "ANSWER", sentence("one"), sentence("two")))
-        self.assertEqual((len(cells), cells[csv_heading().index("trace")]), (len(csv_heading()), "one; two"))
 
 
 class Figures(HistoryCase):

@@ -9,7 +9,8 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter.web.language import Translator, Zone
+from pbxrouter.config import Zone
+from pbxrouter.web.language import Translator
 from pbxrouter.web.now import event_stream as live_feed
 from pbxrouter.web.now.event_stream import EventStream, Fragments
 

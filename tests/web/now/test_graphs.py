@@ -7,7 +7,8 @@ from xml.etree import ElementTree
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter.web.language import Translator, Zone
+from pbxrouter.config import Zone
+from pbxrouter.web.language import Translator
 from pbxrouter.web.now.graphs import (
     Bar,
     busy_day,

@@ -11,10 +11,9 @@ from msgspec import Meta
 
 from pbxrouter.counter import busiest, per_minute, totals
 from pbxrouter.database import MAX_LIMIT
-from pbxrouter.database.calls import CallPage, ListPosition, Search, call, csv_cells, csv_heading, find_page
+from pbxrouter.database.calls import CallPage, CallsCsv, ListPosition, Search, call, find_page
 from pbxrouter.errors import NotThere
 from pbxrouter.security import Scope
-from pbxrouter.text import csv_line
 from pbxrouter.web.api.endpoint import CSV, ApiError, ApiRequest, Endpoint, Seconds, StreamedText
 from pbxrouter.web.api.items import item_of
 from pbxrouter.web.api.list_query import After, Next
@@ -99,9 +98,10 @@ class CallQuery(CallFilter, frozen=True, forbid_unknown_fields=True):
 
 
 class CsvQuery(CallFilter, frozen=True, forbid_unknown_fields=True):
-    """Filter and maximum number of calls."""
+    """Filter, maximum number of calls, and how the text begins."""
 
     limit: Annotated[int, Meta(ge=1, le=1_000_000, description="How many, at most.")] = 10_000
+    bom: Annotated[bool, Meta(description="Begin with a byte order mark, by which Excel reads UTF-8.")] = False
 
 
 class FiguresQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -157,13 +157,14 @@ async def get_call(request: ApiRequest) -> CallDetails:
 async def export_calls(request: ApiRequest) -> StreamedText:
     """Stream calls as CSV."""
     query: CsvQuery = request.query
+    csv = CallsCsv(request.web.zone, query.bom)
 
     async def pieces() -> AsyncGenerator[str, None]:
-        yield csv_line(csv_heading())
+        yield csv.heading()
         left = query.limit
         before: ListPosition | None = None
         while left > 0:
-            text, before, count = await request.web.read(_chunk(query.search, min(left, CHUNK), before))
+            text, before, count = await request.web.read(_chunk(csv, query.search, min(left, CHUNK), before))
             if text:
                 yield text
             if before is None:
@@ -171,17 +172,17 @@ async def export_calls(request: ApiRequest) -> StreamedText:
             left -= count
 
     # Read once before the response begins, so that an unavailable database gives 503.
-    await request.web.read(_chunk(query.search, 1, None))
+    await request.web.read(_chunk(csv, query.search, 1, None))
     return StreamedText("calls.csv", pieces())
 
 
 def _chunk(
-    search: Search, limit: int, before: ListPosition | None
+    csv: CallsCsv, search: Search, limit: int, before: ListPosition | None
 ) -> Callable[[sqlite3.Connection], tuple[str, ListPosition | None, int]]:
     def read(connection: sqlite3.Connection) -> tuple[str, ListPosition | None, int]:
         page = find_page(connection, search, limit, before=before)
         # Formatted in the thread, too, to keep the reactor free for calls.
-        return "".join(csv_line(csv_cells(row)) for row in page.calls), page.older, len(page.calls)
+        return csv.lines(page.calls), page.older, len(page.calls)
 
     return read
 
@@ -263,7 +264,8 @@ ENDPOINTS = (
         Scope.READ,
         query=CsvQuery,
         media=CSV,
-        note="Cells that a spreadsheet would evaluate as a formula have a quote in front.",
+        note="Times are in the PBX's time zone, and in seconds since 1970 in the last columns. "
+        "Cells that a spreadsheet would evaluate as a formula have a quote in front.",
     ),
     Endpoint(
         "GET",

@@ -6,6 +6,7 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Final
 
+from pbxrouter.config import Zone
 from pbxrouter.database.audit import (
     NEVER_UNDONE,
     Actor,
@@ -40,7 +41,6 @@ from pbxrouter.web.console.rules.page_base import (
     number_in,
     refuse,
 )
-from pbxrouter.web.language import Zone
 
 PATH: Final = "/rules/changes"
 ROWS: Final = 25
