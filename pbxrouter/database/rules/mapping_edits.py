@@ -11,7 +11,7 @@ from pbxrouter.database.edit_text import MAX_NAME, checked_text
 from pbxrouter.database.rules.lists import mapping
 from pbxrouter.database.values import bounded
 from pbxrouter.errors import EditConflict, EditRefused, PatternError
-from pbxrouter.rules import Applications, Mapping, Pattern
+from pbxrouter.rules import Applications, Mapping, Pattern, example
 from pbxrouter.text import sentence
 
 MAX_DATA: Final = 255
@@ -147,10 +147,11 @@ def checked(values: MappingValues) -> MappingValues:
 
 
 def refuse_unworkable(values: MappingValues, applications: Applications | None) -> None:
-    """Refuse application and data with which no call would work.
+    """Refuse pattern, application and data with which no call would work.
 
     Raises:
-        EditRefused: no driver provides the application, or its driver says what is wrong with the data.
+        EditRefused: the pattern matches no number, no driver provides the application, or its driver says what is
+            wrong with the data.
     """
     if applications is None:
         return
@@ -163,7 +164,12 @@ def refuse_unworkable(values: MappingValues, applications: Applications | None) 
             ),
             "application",
         )
-    why = applications.problem(values.application, values.data, Pattern.parse(values.pattern))
+    pattern = Pattern.parse(values.pattern)
+    if example(pattern) is None:
+        raise EditRefused(
+            sentence("{pattern} matches no number that can be dialled", pattern=values.pattern), "pattern"
+        )
+    why = applications.problem(values.application, values.data, pattern)
     if why is not None:
         raise EditRefused(why, "data")
 

@@ -308,7 +308,8 @@ class RulesTests(ApiCase):
         ):
             body = {"pattern": "88X", "application": application, "data": data}
             await self.refused("POST", "/api/mappings", body, 422, field)
-        await self.refused("POST", "/api/mappings", {"pattern": "9|NXX", "application": "hangup"}, 422, "pattern")
+        for pattern in ("9|NXX", "|", "44;44", "4&5", "abc", "9,1"):
+            await self.refused("POST", "/api/mappings", {"pattern": pattern, "application": "hangup"}, 422, "pattern")
         await self.by_hand("INSERT INTO applications_mappings VALUES (88, 'dial', 'PJSIP/{nummer}', '88X')")
         path = "/api/mappings/88"
         for enabled in (False, True):
