@@ -28,8 +28,9 @@ CREATE TABLE applications_mappings (
     -- a driver of your own. Upper and lower case are the same.
     application_name  TEXT NOT NULL
                       CONSTRAINT application_name_is_not_empty CHECK (trim(application_name) <> ''),
-    -- What the application is told: for dial a technology such as SIP or IAX2, or a
-    -- template such as PJSIP/{number}@trunk; for playback the sound. May be empty.
+    -- What the application is told: for dial a technology such as SIP or IAX2, a phone
+    -- such as PJSIP/21, or a template such as PJSIP/{number:1}@trunk, with settings
+    -- such as timeout=30 behind; for playback the sound. May be empty.
     application_data  TEXT NOT NULL DEFAULT '',
     -- A dial pattern with Asterisk's meaning (2X, NXXXXXX, 0[1-3]., 911). When several
     -- match, the one that Asterisk would choose is taken; of equal ones the lowest map_id.

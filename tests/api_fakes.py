@@ -28,12 +28,14 @@ from pbxrouter.call.active_calls import ActiveCalls
 from pbxrouter.call.history_writer import HistoryWriter
 from pbxrouter.config import Zone
 from pbxrouter.config.parsing import resolved
-from pbxrouter.config.schema import Config
+from pbxrouter.config.schema import TECHNOLOGIES, Config
 from pbxrouter.database.access.tokens import add_token
 from pbxrouter.database.audit import Actor
 from pbxrouter.database.calls.history import CallRow, trace_text
 from pbxrouter.database.rules.sample import add_sample
 from pbxrouter.database.store import Store
+from pbxrouter.drivers import load_drivers
+from pbxrouter.drivers.applications import DriverApplications
 from pbxrouter.fastagi.server import FastAGIFactory
 from pbxrouter.health import HealthProbe
 from pbxrouter.originate.originator import (
@@ -59,7 +61,7 @@ from tests.fakes import QUICK_ARGON2
 reactor = cast(Any, the_reactor)
 KEY = b"k" * 32
 ACTOR = Actor("the test", "command")
-APPLICATIONS = frozenset({"dial", "voicemail", "conference", "playback", "saydigits", "hangup", "changepin"})
+APPLICATIONS = DriverApplications(load_drivers(Config(technologies=dict(TECHNOLOGIES))))
 ANSWERED = Progress("answered", Sentence("the phone was answered"), "x-1")
 TABLE = EndpointTable(ENDPOINTS)
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from pbxrouter.agi.channel import Channel
 from pbxrouter.agi.commands import command
 from pbxrouter.agi.messages import AGIReply
 from pbxrouter.agi.prompts import localised
 from pbxrouter.errors import ApplicationFailed, ChannelHungUp, CommandRefused, ConnectionClosed, PromptMissing
+
+if TYPE_CHECKING:
+    from pbxrouter.agi.channel import Channel
 
 KEYS: Final = "0123456789*#"
 _KEY_OF_RESULT: Final = {str(ord(key)): key for key in KEYS}
@@ -131,9 +133,8 @@ async def dial(channel: Channel, target: str, timeout_s: int, options: str = "")
     Returns:
         The result, also when the caller hung up meanwhile: it can be read from a dead channel (docs/asterisk.md A4).
     """
-    argument = f"{target},{timeout_s}" + (f",{options}" if options else "")
     try:
-        await run_application(channel, "Dial", argument)
+        await run_application(channel, "Dial", dial_argument(target, timeout_s, options))
     except ConnectionClosed:
         raise  # Asterisk goes on with the Dial; its result cannot be asked for
     except ChannelHungUp:
@@ -161,6 +162,11 @@ async def may_be_answered(channel: Channel) -> bool:
     except (ChannelHungUp, CommandRefused):
         return True
     return reply.result not in _UNANSWERED
+
+
+def dial_argument(target: str, timeout_s: int, options: str = "") -> str:
+    """The arguments of Dial(), as ``dial`` gives them."""
+    return f"{target},{timeout_s}" + (f",{options}" if options else "")
 
 
 async def get_variable(channel: Channel, name: str) -> str | None:

@@ -45,6 +45,7 @@ from pbxrouter.errors import (
     ProtocolViolation,
     ReplyTimeout,
     StoreError,
+    sentence_of,
 )
 from pbxrouter.rules import Decision, Facts, RulesEngine, Verdict, normalise_number
 from pbxrouter.security import GuessKey, RateLimit, Standing
@@ -510,8 +511,9 @@ class CallFlow:
             self.log.error("call {uniqueid} failed: {error}", uniqueid=uniqueid, error=str(error))
         else:
             self.log.failure("call {uniqueid} failed", uniqueid=uniqueid)
-        if call.decision is not None:
-            call.decision = call.decision.noting(sentence("it failed: {error}", error=error))
+        why = sentence_of(error)
+        if call.decision is not None and call.decision.problem != why:  # which its trace tells already
+            call.decision = call.decision.noting(sentence("it failed: {error}", error=why))
         outcome = Outcome(GatewayOutcome.FAILED)
         try:
             await verbs.set_variable(call.channel, "PBXROUTER_OUTCOME", outcome.status)

@@ -14,9 +14,6 @@ from pbxrouter.cli.options import (
     read_config,
 )
 
-DRIVERS = "pbxrouter.drivers"
-"""The entry point group of drivers, as in pbxrouter.drivers, whose import would import Twisted."""
-
 
 @click.command(epilog="Write -- before a NUMBER that begins with a dash.")
 @click.argument("number")
@@ -53,11 +50,10 @@ def explain(
 
     The rules are read from the database; the gateway need not run. The exit status is 0 for every decision.
     """
-    from importlib.metadata import entry_points
-
     from pbxrouter.database.rules import read_rules
+    from pbxrouter.drivers import DriverApplications, DriversOnDemand
     from pbxrouter.errors import EditRefused
-    from pbxrouter.rules import as_dict, facts_of, headline, runners_up
+    from pbxrouter.rules import action_of, as_dict, facts_of, headline, runners_up
 
     config = read_config(config_file, database)
     with open_database(config) as connection:
@@ -77,14 +73,14 @@ def explain(
     except EditRefused as error:
         raise click.BadParameter(str(error), param_hint=f"--{error.field.replace('_', '-')}") from None
     shown = facts.caller
-    decision = rules.decide(facts)
-    decision = decision.checked_for_driver({found.name.lower() for found in entry_points(group=DRIVERS)})
+    decision = DriverApplications(DriversOnDemand(config)).examined(rules.decide(facts), facts.caller)
     beside = runners_up(rules, decision)
     if as_json:
         click.echo(json.dumps(as_dict(decision, shown, rules.problems, beside), indent=2))
         return
     click.echo(headline(decision, shown).english)
-    for sentence in (*decision.trace, *beside):
+    action = action_of(decision)
+    for sentence in (*decision.trace, *([action] if action else []), *beside):
         click.echo(f"  {sentence.english}")
     for problem in rules.problems:
         click.echo(f"note: {problem}")

@@ -21,13 +21,21 @@ def import_(file: str, again: bool, config_file: str | None, database: str | Non
     """
     from pbxrouter import workshop
     from pbxrouter.cli.actor import system_actor
+    from pbxrouter.drivers import DriverApplications, DriversOnDemand
 
     config = read_config(config_file, database)
     path = pathlib.Path(file)
     tables = workshop.read_file(path)
     with open_database(config) as connection:
         report = workshop.import_tables(
-            connection, system_actor(), time.time(), tables, pin_hasher(config), path.name, again
+            connection,
+            system_actor(),
+            time.time(),
+            tables,
+            pin_hasher(config),
+            path.name,
+            again,
+            DriverApplications(DriversOnDemand(config)),
         )
     for line in report.lines():
         click.echo(line)

@@ -13,6 +13,7 @@ from pbxrouter.agi import is_prompt_name
 from pbxrouter.config.schema import DEFAULT_LISTEN, AlarmSettings, Config, Web
 from pbxrouter.config.zone import Zone
 from pbxrouter.errors import ConfigError
+from pbxrouter.rules import country_exists
 from pbxrouter.security import parse_network
 from pbxrouter.text import printable
 
@@ -62,6 +63,11 @@ def check_values(config: Config, source: str) -> None:
             "trunks",
             f'endpoints, a technology and a name, such as ["PJSIP/provider"], not {trunk!a}',
         )
+    demand(
+        not config.country or country_exists(config.country),
+        "country",
+        f'the code of a country, of two letters such as "DE" or "ES", not {config.country!a}',
+    )
     for asterisk in config.asterisk:
         demand("\0" not in asterisk.secret_file, "asterisk.secret_file", "the path of a file")
         demand(

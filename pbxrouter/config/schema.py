@@ -111,7 +111,10 @@ class AlarmSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """All settings. ``parse`` makes paths absolute; empty ones are placed beside the database."""
+    """All settings. ``parse`` makes paths absolute; empty ones are placed beside the database.
+
+    ``country`` is the code of the country whose numbers people write, such as ``DE``; none if empty.
+    """
 
     database: str = "pbxrouter.sqlite"
     pin_key_file: str = ""
@@ -125,4 +128,5 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     counter: Counter = Counter()
     alarm: AlarmSettings = AlarmSettings()
     technologies: dict[str, str] = {}
+    country: str = ""
     trunks: tuple[str, ...] = ()

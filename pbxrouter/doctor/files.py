@@ -9,6 +9,7 @@ import contextlib
 import functools
 import os
 import pwd
+import re
 import sqlite3
 import stat
 import time
@@ -23,13 +24,16 @@ from pbxrouter.config import Asterisk, Config, read_alarm_secret, read_fastagi_s
 from pbxrouter.database import lockout_figures, version_of
 from pbxrouter.database.rules import check_columns, read_rules
 from pbxrouter.doctor.finding import AS_OWNER, Finding, ok, unknown, wrong
+from pbxrouter.doctor.forwarding import forwarding_options
 from pbxrouter.doctor.identity import check_extensions
-from pbxrouter.drivers import GROUP
+from pbxrouter.drivers import GROUP, Driver, DriverApplications
 from pbxrouter.errors import ConfigError, DatabaseLocked, JournalUnreadable, KeyFileError, PbxrouterError, StoreError
-from pbxrouter.rules import RuleSet
+from pbxrouter.rules import Applications, RuleSet, extension_problem
 from pbxrouter.security import hash_pin, pins, read_key, weak_pins
 from pbxrouter.text import Sentence, sentence
 
+MAX_NAMED: Final = 20
+"""How many mappings that cannot work are named."""
 _AGAIN: Final = Sentence("run this again; if it stays locked, find the program that holds it: fuser -v FILE")
 _RULES_NOT_CHECKED: Final = unknown(
     Sentence("rules"),
@@ -37,8 +41,8 @@ _RULES_NOT_CHECKED: Final = unknown(
     Sentence("see database"),
 )
 
-Drivers = tuple[frozenset[str], tuple[Finding, ...]]
-"""The names of drivers that can be loaded, in lower case, and findings about the others."""
+Drivers = tuple[Collection[str], tuple[Finding, ...]]
+"""The applications of drivers that can be loaded, and findings about the others."""
 
 
 def check_files(config: Config, drivers: Drivers | None = None) -> Iterator[Finding]:
@@ -145,12 +149,12 @@ def _unusable(area: Sentence, error: PbxrouterError, path: Path) -> Finding:
 
 def load_names(config: Config, found: Iterable[EntryPoint] | None = None) -> Drivers:
     """Load the installed drivers, or those of the given entry points."""
-    names: set[str] = set()
+    loaded: dict[str, Driver] = {}
     problems: list[Finding] = []
     for point in entry_points(group=GROUP) if found is None else found:
         name = point.name.lower()
         try:
-            point.load()(config)
+            driver: Driver = point.load()(config)
         except Exception as error:  # a driver can be any code
             problems.append(
                 wrong(
@@ -165,7 +169,7 @@ def load_names(config: Config, found: Iterable[EntryPoint] | None = None) -> Dri
                 )
             )
         else:
-            if name in names:
+            if name in loaded:
                 problems.append(
                     wrong(
                         Sentence("drivers"),
@@ -177,8 +181,8 @@ def load_names(config: Config, found: Iterable[EntryPoint] | None = None) -> Dri
                         Sentence("uninstall one of the two packages"),
                     )
                 )
-            names.add(name)
-    return frozenset(names), tuple(problems)
+            loaded.setdefault(name, driver)
+    return DriverApplications(loaded), tuple(problems)
 
 
 def tied_extensions(path: Path) -> Mapping[str, str] | None:
@@ -208,8 +212,8 @@ def _rules_of(path: Path) -> RuleSet | None:
 
 def check_database(path: Path, key: bytes | None, drivers: Drivers, trunks: Collection[str] = ()) -> Iterator[Finding]:
     """Check the database, its rules, that each mapping has a driver, and who is taken for an extension."""
-    names, problems = drivers
-    yield from problems
+    applications = Applications.of(drivers[0])
+    yield from drivers[1]
     area = Sentence("database")
     why = _not_writable(path)
     if why is not None:
@@ -241,7 +245,7 @@ def check_database(path: Path, key: bytes | None, drivers: Drivers, trunks: Coll
             else:
                 yield ok(area, sentence("{path}, schema version {version}", path=path, version=database.SCHEMA_VERSION))
             yield from _set_aside(path)
-            yield from _rules(connection, key, names, trunks)
+            yield from _rules(connection, key, applications, trunks)
             yield from _lockouts(connection)
     except (StoreError, *database.SQLITE_ERRORS) as error:
         trouble = error if isinstance(error, StoreError) else database.store_error(error, path)
@@ -356,7 +360,7 @@ def _can_be_written(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _rules(
-    connection: sqlite3.Connection, key: bytes | None, names: frozenset[str], trunks: Collection[str]
+    connection: sqlite3.Connection, key: bytes | None, applications: Applications, trunks: Collection[str]
 ) -> Iterator[Finding]:
     rules = read_rules(connection, functools.partial(pins.hash_pin, key or bytes(32)))
     if key is not None:
@@ -385,7 +389,7 @@ def _rules(
             Sentence("type: pbxrouter init --sample, or add yours"),
         )
         return
-    lost = [row for row in mappings if str(row[2]).strip().lower() not in names]
+    lost = [row for row in mappings if str(row[2]).strip().lower() not in applications]
     for map_id, pattern, application in lost:
         yield wrong(
             Sentence("drivers"),
@@ -397,11 +401,69 @@ def _rules(
             ),
             sentence(
                 "accepted in application_name are {names}; or install a driver of that name",
-                names=", ".join(sorted(names)),
+                names=", ".join(sorted(applications)),
             ),
         )
-    if not rules.problems and not lost:
+    troubles = list(_unworkable(rules, applications))
+    yield from troubles
+    if not rules.problems and not lost and not troubles:
         yield ok(Sentence("rules"), sentence("{count} mappings, each with a driver", count=len(mappings)))
+
+
+def _unworkable(rules: RuleSet, applications: Applications) -> Iterator[Finding]:
+    """Mappings whose data their driver cannot use, and extensions whose number no call can show; the first of each."""
+    area = Sentence("rules")
+    broken = [
+        (mapping, why)
+        for pattern, mapping in rules.entries.values()
+        if mapping.enabled
+        and mapping.application.lower() in applications
+        and (why := applications.problem(mapping.application, mapping.data, pattern)) is not None
+    ]
+    for mapping, why in broken[:MAX_NAMED]:
+        yield wrong(
+            area,
+            sentence(
+                "mapping {map_id}, {pattern}, cannot work: {why}",
+                map_id=mapping.map_id,
+                pattern=mapping.pattern,
+                why=why,
+            ),
+            Sentence("correct its application_data; docs/drivers.md has what each application takes"),
+        )
+    if len(broken) > MAX_NAMED:
+        yield wrong(
+            area,
+            sentence("and {count} more mappings cannot work", count=len(broken) - MAX_NAMED),
+            Sentence("the console's page Warnings names them"),
+        )
+    yield from _options_of_mappings(rules)
+    unshown = [why for number in rules.extensions if (why := extension_problem(number)) is not None]
+    for why in unshown[:MAX_NAMED]:
+        yield wrong(area, why, Sentence("correct its extension_number"))
+
+
+def _options_of_mappings(rules: RuleSet) -> Iterator[Finding]:
+    """Name the mappings whose own options of Dial() let parties of a call forward it."""
+    named: list[str] = []
+    letters: set[str] = set()
+    for _, mapping in rules.entries.values():
+        found = re.search(r"\soptions=(\S+)", mapping.data) if mapping.enabled else None
+        given = forwarding_options(found[1]) if found and mapping.application.lower() == "dial" else set()
+        if given:
+            named.append(mapping.pattern)
+            letters |= given
+    if named:
+        yield unknown(
+            Sentence("rules"),
+            sentence(
+                "mappings {patterns} have {options} among their options of Dial(): parties of a call, outsiders among "
+                "them, can forward it by keys, or go on in the dialplan",
+                patterns=", ".join(named[:MAX_NAMED]),
+                options=", ".join(sorted(letters)),
+            ),
+            Sentence("docs/transfers.md tells whom each option lets do what; leave out what is not wanted"),
+        )
 
 
 def _weak_pins(connection: sqlite3.Connection, key: bytes) -> Iterator[Finding]:

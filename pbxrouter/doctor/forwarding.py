@@ -10,6 +10,7 @@ import re
 from collections.abc import Collection, Iterable
 from typing import Final
 
+from pbxrouter.agi import option_letters
 from pbxrouter.ami import AMIMessage
 from pbxrouter.config import Config
 from pbxrouter.doctor.dialplan_lines import reach_of
@@ -28,20 +29,22 @@ _OWN_PLACES: Final = re.compile(r"pbxrouter-.*|park-dial|parkedcalls")
 """Contexts of the shipped dialplan, and of Asterisk's own parking."""
 _FORWARDS: Final = frozenset("tTkKFgG")
 """Options of Dial() by which a party forwards a call, or goes on in the dialplan; docs/transfers.md."""
-_SPENT: Final = re.compile(r"\([^()]*\)")
 _UNSET: Final = ("", "<unknown>", '"" <>')
 
 
 def letters(options: str) -> set[str]:
     """The letters of Dial()'s options, without their arguments."""
-    while (shorter := _SPENT.sub("", options)) != options:
-        options = shorter
-    return {letter for letter in options if letter.isalpha()}
+    return {letter for letter in option_letters(options) if letter.isalpha()}
+
+
+def forwarding_options(options: str) -> set[str]:
+    """Those of Dial()'s options by which a party forwards a call, or goes on in the dialplan."""
+    return letters(options) & _FORWARDS
 
 
 def check_options(config: Config, area: Sentence) -> Iterable[Finding]:
     """Name the settings under ``[dial]`` by which parties forward calls."""
-    found = letters(config.dial.options) & _FORWARDS
+    found = forwarding_options(config.dial.options)
     if found:
         yield unknown(
             area,

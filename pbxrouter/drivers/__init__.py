@@ -9,25 +9,34 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from twisted.logger import Logger
-
-from pbxrouter.agi import Channel
 from pbxrouter.config import Config
+from pbxrouter.lazy import lazy_names
+from pbxrouter.rules import Action
+from pbxrouter.text import Sentence
+
+if TYPE_CHECKING:
+    from pbxrouter.agi import Channel
+    from pbxrouter.drivers.applications import DriverApplications, DriversOnDemand
 
 __all__ = [
     "GROUP",
+    "Action",
     "Call",
+    "CheckingDriver",
     "Driver",
+    "DriverApplications",
+    "DriversOnDemand",
     "Outcome",
     "Pins",
     "load_drivers",
+    "log_failure",
 ]
 
-GROUP: Final = "pbxrouter.drivers"
+__getattr__ = lazy_names(__name__, {"DriverApplications": "applications", "DriversOnDemand": "applications"})
 
-_log = Logger()
+GROUP: Final = "pbxrouter.drivers"
 
 
 class Pins(Protocol):
@@ -109,6 +118,38 @@ class Driver(Protocol):
         ...
 
 
+class CheckingDriver(Driver, Protocol):
+    """A driver that also tells, before a call is made, what is wrong with data and what it would do.
+
+    Both methods may be left out: then any data is accepted, and what the driver runs is not shown. They are called in
+    the reactor and must not block.
+    """
+
+    def data_problem(self, data: str) -> Sentence | None:
+        """What is wrong with the data of a mapping, naming it and what is accepted; None if nothing is."""
+        ...
+
+    def action(self, data: str, number: str, caller: str | None) -> Action | None:
+        """What Asterisk would be told to run for a call.
+
+        Args:
+            data: which ``data_problem`` accepts.
+            number: the dialled number.
+            caller: the calling number; None if the call shows none. May be any text.
+
+        Raises:
+            ApplicationFailed: ``run`` would raise it for this call.
+        """
+        ...
+
+
+def log_failure(message: str, **values: Any) -> None:
+    """Log the exception that is being handled; imports Twisted only then."""
+    from twisted.logger import Logger
+
+    Logger(namespace=__name__).failure(message, **values)
+
+
 def load_drivers(config: Config, found: Iterable[EntryPoint] | None = None) -> Mapping[str, Driver]:
     """Load all installed drivers; returns them by application name in lower case.
 
@@ -121,10 +162,16 @@ def load_drivers(config: Config, found: Iterable[EntryPoint] | None = None) -> M
     for point in entry_points(group=GROUP) if found is None else found:
         name = point.name.lower()
         if name in drivers:
-            _log.warn("drivers: a second driver named {name} is left out: {value}", name=name, value=point.value)
+            _warn("drivers: a second driver named {name} is left out: {value}", name=name, value=point.value)
             continue
         try:
             drivers[name] = point.load()(config)
         except Exception:
-            _log.failure("drivers: {name} cannot be loaded and is left out: {value}", name=name, value=point.value)
+            log_failure("drivers: {name} cannot be loaded and is left out: {value}", name=name, value=point.value)
     return drivers
+
+
+def _warn(message: str, **values: Any) -> None:
+    from twisted.logger import Logger
+
+    Logger(namespace=__name__).warn(message, **values)

@@ -6,12 +6,18 @@ then a user profile); usually empty.
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from pbxrouter.agi import verbs
 from pbxrouter.config import Config
 from pbxrouter.drivers import Call, Outcome
 from pbxrouter.errors import ApplicationFailed, ChannelHungUp, ConnectionClosed
+from pbxrouter.rules import Action
+from pbxrouter.text import Sentence, sentence
+
+_PROFILES: Final = re.compile(r"(?:[\w .-]*(?:,[\w .-]*){0,2})")
+"""A bridge profile, a user profile and a menu, each of which may be left out."""
 
 KICKED: Final = "KICKED"
 """The outcome if the caller was put out of the conference; ConfBridge() has the same word for it."""
@@ -23,12 +29,26 @@ class Conference:
     def __init__(self, config: Config) -> None:
         pass
 
+    def data_problem(self, data: str) -> Sentence | None:
+        """What is wrong with the data."""
+        if _PROFILES.fullmatch(data):
+            return None
+        return sentence(
+            "a mapping to conference takes profiles of ConfBridge() as its data, such as {example}, not {data}",
+            example="quiet_bridge,guest",
+            data=repr(data),
+        )
+
+    def action(self, data: str, number: str, caller: str | None) -> Action:
+        """The ConfBridge() of a call."""
+        return Action("ConfBridge", number + (f",{data}" if data else ""))
+
     async def run(self, call: Call) -> Outcome:
         """Answer, and put the caller into the room with the dialled number."""
+        action = self.action(call.data, call.number, call.caller)
         await verbs.answer(call.channel)
-        room = call.number + (f",{call.data}" if call.data else "")
         try:
-            await verbs.run_application(call.channel, "ConfBridge", room)
+            await verbs.run_application(call.channel, action.application, action.arguments)
             result = await verbs.get_variable(call.channel, "CONFBRIDGE_RESULT")
         except ConnectionClosed:
             raise

@@ -1,29 +1,33 @@
-"""dial: connects the caller with the dialled number.
+"""dial: connects the caller with the dialled number, or with a phone that the mapping names.
 
-``application_data`` is a technology, as in the workshop (``SIP``, ``IAX2``, ``Zap/1``:
-the number is put behind it), or a template with ``{number}`` and ``{caller}``
-(``PJSIP/{number}@trunk``); several, joined by ``&``, ring together. ``[technologies]``
-in the configuration says what a technology is called on this Asterisk. A called phone cannot
-forward the call, unless ``[dial] forwarding`` allows it; who is called outside never can.
+``application_data`` is a technology, as in the workshop (``SIP``, ``IAX2``, ``Zap/1``: the number is put behind it), a
+phone (``PJSIP/21``), or a template with ``{number}`` and ``{caller}`` (``PJSIP/{number:1}@trunk``); several, joined by
+``&``, ring together. Settings may follow: ``timeout=30 options=tT callerid=600112233`` (drivers.dial_data).
+``[technologies]`` in the configuration says what a technology is called on this Asterisk. A called phone cannot forward
+the call, unless ``[dial] forwarding`` allows it; who is called outside never can.
 """
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Collection, Mapping
 from typing import Final
 
-from pbxrouter.agi import verbs
+from pbxrouter.agi import option_letters, verbs
 from pbxrouter.config import Config
 from pbxrouter.drivers import Call, Outcome
+from pbxrouter.drivers.dial_data import DialData, read_dial_data
 from pbxrouter.errors import ApplicationFailed
-from pbxrouter.rules import normalise_number
+from pbxrouter.rules import Action
+from pbxrouter.text import Sentence
 
 IGNORE_FORWARDING: Final = "i"
 """Dial()'s option to ignore forwarding requests of called phones."""
 
 _LOCAL: Final = re.compile(r"(?:\A|&)Local/", re.IGNORECASE)
-_ARGUMENT: Final = re.compile(r"\([^)]*\)")
+KEPT: Final = 4096
+"""How many mappings' data are kept parsed."""
 
 
 class Dial:
@@ -31,18 +35,31 @@ class Dial:
 
     def __init__(self, config: Config) -> None:
         self._dial = config.dial
-        self._options = dial_options(config.dial.options, config.dial.forwarding)
-        self._options_outside = dial_options(config.dial.options, forwarding=False)
         self._trunks = frozenset(trunk.lower() for trunk in config.trunks)
         self._technologies = config.technologies
+        self._read = functools.lru_cache(KEPT)(self._read_anew)
+
+    def _read_anew(self, data: str) -> DialData:
+        return read_dial_data(data, self._technologies)
+
+    def data_problem(self, data: str) -> Sentence | None:
+        """What is wrong with the data."""
+        try:
+            read_dial_data(data, self._technologies, strict=True)
+        except ApplicationFailed as error:
+            return error.sentence
+        return None
+
+    def action(self, data: str, number: str, caller: str | None) -> Action:
+        """The Dial() of a call."""
+        target, timeout_s, options = self._arguments(data, number, caller)
+        return Action("Dial", verbs.dial_argument(target, timeout_s, options))
 
     async def run(self, call: Call) -> Outcome:
         """Dial; returns DIALSTATUS, cause and seconds of talk."""
-        target = dial_string(call.data, call.number, call.caller, self._technologies)
-        is_outside = any(goes_outside(part, self._trunks) for part in target.split("&"))
-        options = self._options_outside if is_outside else self._options
+        target, timeout_s, options = self._arguments(call.data, call.number, call.caller)
         talk_is_known = await self._tells_talk(call, target)
-        result = await verbs.dial(call.channel, target, self._dial.timeout, options)
+        result = await verbs.dial(call.channel, target, timeout_s, options)
         if result.status == "ANSWER":
             return Outcome(result.status, result.cause, result.answered_s if talk_is_known else None)
         return Outcome(result.status, result.cause, 0)
@@ -56,11 +73,23 @@ class Dial:
             return False
         return not await verbs.may_be_answered(call.channel)
 
+    def _arguments(self, data: str, number: str, caller: str | None) -> tuple[str, int, str]:
+        """The dial string, the seconds that it may ring, and the options."""
+        read = self._read(data)
+        target = read.dial_string(number, caller)
+        shown = read.shown_caller(number, caller)
+        given = self._dial.options if read.options is None else read.options
+        is_outside = any(goes_outside(part, self._trunks) for part in target.split("&"))
+        options = dial_options(given, self._dial.forwarding and not is_outside) + (f"f({shown})" if shown else "")
+        return target, self._dial.timeout if read.timeout_s is None else read.timeout_s, options
+
 
 def dial_options(options: str, forwarding: bool) -> str:
     """The options of Dial(): those of the settings, with ``i`` unless called phones may forward calls."""
-    if forwarding or IGNORE_FORWARDING in _ARGUMENT.sub("", options):
+    if forwarding or IGNORE_FORWARDING in option_letters(options):
         return options
+    if options.count("(") != options.count(")"):  # what follows a parenthesis that is not closed is its argument
+        return f"{IGNORE_FORWARDING}{options}"
     return f"{options}{IGNORE_FORWARDING}"
 
 
@@ -81,22 +110,7 @@ def dial_string(data: str, number: str, caller: str | None, technologies: Mappin
     """Make the dial string for Dial() from a mapping's data.
 
     Raises:
-        ApplicationFailed: the data is no technology and no template, or needs a caller's number that the call
-            does not show.
+        ApplicationFailed: the data is no technology, phone or template, or needs a caller's number that the call does
+            not show.
     """
-    return "&".join(_one_target(part.strip(), number, caller, technologies) for part in data.split("&"))
-
-
-def _one_target(part: str, number: str, caller: str | None, technologies: Mapping[str, str]) -> str:
-    if not part or "," in part or any(character.isspace() for character in part):
-        raise ApplicationFailed(f"a mapping to dial needs a technology or a template as its data, not {part!r}")
-    if "{caller}" in part:
-        caller_number = normalise_number(caller or "")
-        if caller_number is None:
-            raise ApplicationFailed(f"{part} needs the caller's number, and the call shows none")
-        part = part.replace("{caller}", caller_number)
-    part = part.replace("{number}", number) if "{number}" in part else f"{part}/{number}"
-    if "{" in part or "}" in part:
-        raise ApplicationFailed(f"{part!r} has braces that mean nothing; accepted are {{number}} and {{caller}}")
-    technology, slash, rest = part.partition("/")
-    return technologies.get(technology, technology) + slash + rest
+    return read_dial_data(data, technologies).dial_string(number, caller)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pbxrouter.agi import verbs
 from pbxrouter.config import Config
 from pbxrouter.drivers import Call, Outcome
+from pbxrouter.rules import Action
 
 
 class SayDigits:
@@ -14,6 +15,10 @@ class SayDigits:
 
     def __init__(self, config: Config) -> None:
         pass
+
+    def action(self, data: str, number: str, caller: str | None) -> Action:
+        """What is said, as the application SayDigits() would."""
+        return Action("SayDigits", number)
 
     async def run(self, call: Call) -> Outcome:
         """Answer and say the number."""

@@ -13,7 +13,8 @@ from pbxrouter.agi import verbs
 from pbxrouter.config import Config
 from pbxrouter.drivers import Call, Outcome
 from pbxrouter.errors import ApplicationFailed
-from pbxrouter.rules import normalise_number
+from pbxrouter.rules import Action, normalise_number
+from pbxrouter.text import Sentence, sentence
 
 NOT_ENTERED: Final = "NOTENTERED"
 """The outcome if no right password was keyed."""
@@ -27,16 +28,27 @@ class Voicemail:
     def __init__(self, config: Config) -> None:
         pass
 
+    def data_problem(self, data: str) -> Sentence | None:
+        """What is wrong with the data."""
+        if re.fullmatch(r"[\w-]*", data, re.ASCII):
+            return None
+        return sentence("a mapping to voicemail takes a voicemail context as its data, not {data}", data=repr(data))
+
+    def action(self, data: str, number: str, caller: str | None) -> Action:
+        """The VoiceMailMain() of a call."""
+        mailbox = normalise_number(caller or "")
+        if mailbox is None:
+            raise ApplicationFailed(Sentence("the call shows no number, so it has no mailbox"))
+        why = self.data_problem(data)
+        if why is not None:
+            raise ApplicationFailed(why)
+        return Action("VoiceMailMain", f"{mailbox}@{data or 'default'}")
+
     async def run(self, call: Call) -> Outcome:
         """Answer and let the caller listen to the messages of their mailbox, if they key its password."""
-        mailbox = normalise_number(call.caller or "")
-        if mailbox is None:
-            raise ApplicationFailed("the call shows no number, so it has no mailbox")
-        context = call.data or "default"
-        if not re.fullmatch(r"[\w-]+", context, re.ASCII):
-            raise ApplicationFailed(f"a mapping to voicemail takes a voicemail context as its data, not {call.data!r}")
+        action = self.action(call.data, call.number, call.caller)
         await verbs.answer(call.channel)
-        reply = await verbs.run_application(call.channel, "VoiceMailMain", f"{mailbox}@{context}")
+        reply = await verbs.run_application(call.channel, action.application, action.arguments)
         if reply.result == "-1":  # a wrong password, or none; or the caller has hung up
             await verbs.raise_if_hung_up(call.channel)
             return Outcome(NOT_ENTERED)

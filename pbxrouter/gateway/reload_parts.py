@@ -13,7 +13,7 @@ from pbxrouter.alarms import AlarmService, targets_of
 from pbxrouter.call import CallFlow, CallProofs, HistoryWriter, PinGuard
 from pbxrouter.config import Config, read_alarm_secret, read_fastagi_secret
 from pbxrouter.counter import CallCounter
-from pbxrouter.drivers import GROUP, Driver, load_drivers
+from pbxrouter.drivers import GROUP, Driver, DriverApplications, load_drivers
 from pbxrouter.errors import KeyFileError
 from pbxrouter.fastagi import Admission
 from pbxrouter.gateway.asterisk_service import AsteriskService
@@ -28,7 +28,9 @@ Limits = Callable[[Config], tuple[Bounds, int]]
 """The bounds of FastAGI connections by the settings, and how many more may be told that the gateway is busy."""
 
 
-def calls(flow: CallFlow, guard: PinGuard, drivers: Mapping[str, Driver]) -> Prepare:
+def calls(
+    flow: CallFlow, guard: PinGuard, drivers: Mapping[str, Driver], applications: DriverApplications | None = None
+) -> Prepare:
     """Drivers (for ``dial``, ``technologies`` and those of other packages), prompts, trunks and the CDR's field."""
     in_use = dict(drivers)
     installed = list(entry_points(group=GROUP))  # those of the start: a package that is installed later needs a restart
@@ -43,6 +45,8 @@ def calls(flow: CallFlow, guard: PinGuard, drivers: Mapping[str, Driver]) -> Pre
         def apply() -> None:
             in_use.update(found)
             flow.reconfigure(found, new.prompts, new.trunks, new.history.cdr_field)
+            if applications is not None:
+                applications.replace(found)
             guard.set_trunks(new.trunks)
 
         return Prepared(apply, [f"driver {name} cannot be loaded anew: the one in force stays" for name in failed])

@@ -42,7 +42,7 @@ from pbxrouter.control import (
 from pbxrouter.counter import CallCounter, FileTurn, TalkOfCalls
 from pbxrouter.database import LimitedDatabase, Store
 from pbxrouter.database.rules import read_rules
-from pbxrouter.drivers import load_drivers
+from pbxrouter.drivers import DriverApplications, load_drivers
 from pbxrouter.errors import StoreError
 from pbxrouter.fastagi import DRAIN_TIMEOUT_S, Admission, FastAGIFactory, StandstillGuard, bounds_of
 from pbxrouter.gateway import reload_parts
@@ -121,7 +121,8 @@ def build(
     hash_pin = functools.partial(pins.hash_pin, key)
     drivers = load_drivers(config)
     reload = Reload(config, read or (lambda: config))
-    engine = RulesEngine(drivers.keys())
+    applications = DriverApplications(drivers)
+    engine = RulesEngine(applications)
     rules = first_rules(config)
     if rules is not None:
         engine.replace(rules)
@@ -161,7 +162,7 @@ def build(
         cdr_field=config.history.cdr_field,
     )
 
-    reload.add(reload_parts.calls(flow, guard, drivers))
+    reload.add(reload_parts.calls(flow, guard, drivers, applications))
     reload.add(reload_parts.pin_key(key))
     reload.add(reload_parts.alarms(alarms, reactor, time.time, read_alarm_secret(config)))
     gateway = GatewayService(reactor, flow, engine, reload)  # stopped in reverse: calls first, the database last
@@ -232,7 +233,7 @@ def build(
             store,
             engine,
             reloader,
-            frozenset(drivers),
+            applications,
             originators,
             counters,
             active_calls,
@@ -340,7 +341,7 @@ def web_service(
     store: Store,
     engine: RulesEngine,
     reloader: RulesReloader,
-    applications: frozenset[str],
+    applications: DriverApplications,
     originators: Mapping[str, Originator],
     counters: list[CallCounter],
     active_calls: ActiveCalls,

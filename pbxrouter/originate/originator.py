@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from pbxrouter.ami import AMIConnection, AMIMessage, ChannelCheck
 from pbxrouter.errors import ControlRefused, ManagerError, ManagerUnavailable, OriginateRefused, RulesNotLoaded
 from pbxrouter.originate.progress import CAUSE_GRACE_S, Attempt, Progress
-from pbxrouter.rules import Decision, Facts, RulesEngine, Verdict, is_context, normalise_number, read_phone
+from pbxrouter.rules import PIN_IS_ASKED, Decision, Facts, RulesEngine, is_context, normalise_number, read_phone
 from pbxrouter.text import Sentence, joined, sentence
 
 __all__ = [
@@ -158,10 +158,12 @@ class Originator:
         """
         checked, name = self._checked(request)
         extension, decision = await self._decide(checked, name)
-        if decision.verdict is not Verdict.ALLOW:
-            why = joined(decision.trace[: -1 if decision.verdict is Verdict.PIN else None])
+        if not decision.is_allowed:
+            why = joined(step for step in decision.trace if step != PIN_IS_ASKED)
             refused = sentence(
-                "{extension} may not dial {number}: {why}",
+                "a call of {extension} to {number} cannot work: {why}"
+                if decision.cannot_work
+                else "{extension} may not dial {number}: {why}",
                 extension=extension,
                 number=checked.number,
                 why=why,
@@ -196,7 +198,7 @@ class Originator:
         tied = rules.tied_to(request.channel) if rules is not None else ()
         asked = [(extension, Facts(extension, request.number, endpoint=endpoint)) for extension, endpoint in tied]
         found = [(extension, await self._engine.decide(facts)) for extension, facts in asked] or [(name, decision)]
-        return next((pair for pair in found if pair[1].verdict is Verdict.ALLOW), found[0])
+        return next((pair for pair in found if pair[1].is_allowed), found[0])
 
     def _event(self, event: AMIMessage) -> None:
         attempt = self._calls.get(event.get("Uniqueid")) or self._calls.get(event.get("Linkedid"))

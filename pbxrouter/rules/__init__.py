@@ -9,8 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pbxrouter.lazy import lazy_names
-from pbxrouter.rules.explanation import as_dict, headline, runners_up
+from pbxrouter.rules.applications import Action, Applications
+from pbxrouter.rules.explanation import action_of, as_dict, headline, runners_up
 from pbxrouter.rules.model import (
+    MAX_NUMBER,
     NO_CALLER,
     Decision,
     Facts,
@@ -21,9 +23,9 @@ from pbxrouter.rules.model import (
     normalise_number,
 )
 from pbxrouter.rules.patterns import Pattern
-from pbxrouter.rules.phones import extension_number, is_context, read_endpoint, read_phone
+from pbxrouter.rules.phones import extension_number, extension_problem, is_context, read_endpoint, read_phone
 from pbxrouter.rules.question import facts_of
-from pbxrouter.rules.ruleset import RuleSet
+from pbxrouter.rules.ruleset import PIN_IS_ASKED, RuleSet
 from pbxrouter.rules.shadows import example
 from pbxrouter.rules.warnings import (
     CODES,
@@ -32,6 +34,7 @@ from pbxrouter.rules.warnings import (
     RuleWarning,
     Survey,
 )
+from pbxrouter.rules.written_numbers import WrittenNumber, country_exists, read_written
 
 if TYPE_CHECKING:
     from pbxrouter.rules.engine import RulesEngine
@@ -41,8 +44,12 @@ if TYPE_CHECKING:
 __all__ = [
     "CODES",
     "KEPT",
+    "MAX_NUMBER",
     "NOTES",
     "NO_CALLER",
+    "PIN_IS_ASKED",
+    "Action",
+    "Applications",
     "Decision",
     "Facts",
     "Forwarder",
@@ -56,15 +63,20 @@ __all__ = [
     "Survey",
     "User",
     "Verdict",
+    "WrittenNumber",
+    "action_of",
     "as_dict",
+    "country_exists",
     "example",
     "extension_number",
+    "extension_problem",
     "facts_of",
     "headline",
     "is_context",
     "normalise_number",
     "read_endpoint",
     "read_phone",
+    "read_written",
     "runners_up",
 ]
 

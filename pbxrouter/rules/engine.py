@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.python.failure import Failure
 
 from pbxrouter.errors import RulesNotLoaded
+from pbxrouter.rules.applications import Applications
 from pbxrouter.rules.model import Decision, Facts
 from pbxrouter.rules.ruleset import RuleSet
 
@@ -20,11 +21,11 @@ class RulesEngine:
     """Decides calls by the rules now in force.
 
     Args:
-        applications: the names that drivers provide, lower case.
+        applications: the names that drivers provide, lower case; or Applications, which know what they do.
     """
 
     def __init__(self, applications: Collection[str]) -> None:
-        self._applications = frozenset(applications)
+        self._applications = Applications.of(applications)
         self._rules: RuleSet | None = None
         self._waiting: list[Callable[[], object]] = []
 
@@ -57,4 +58,4 @@ class RulesEngine:
             return fail(Failure())
 
     def _decide(self, rules: RuleSet, facts: Facts) -> Decision:
-        return rules.decide(facts).checked_for_driver(self._applications)
+        return self._applications.examined(rules.decide(facts), facts.caller)

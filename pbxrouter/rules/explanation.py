@@ -26,6 +26,10 @@ VERDICTS: Final = {
     Verdict.DENY: Sentence("denied"),
     Verdict.INVALID: Sentence("invalid number"),
 }
+"""What is said of each verdict."""
+FAIL: Final = "fail"
+"""The decision, in JSON, about a call that the rules allow and that cannot work."""
+CANNOT_WORK: Final = Sentence("cannot work")
 
 
 def headline(decision: Decision, caller: str | None) -> Sentence:
@@ -35,7 +39,7 @@ def headline(decision: Decision, caller: str | None) -> Sentence:
         caller: None if the call shows no number.
     """
     values: dict[str, object] = {
-        "verdict": VERDICTS[decision.verdict],
+        "verdict": CANNOT_WORK if decision.cannot_work else VERDICTS[decision.verdict],
         "who": caller if caller else Sentence("a caller without number"),
         "number": decision.number,
     }
@@ -56,6 +60,13 @@ def headline(decision: Decision, caller: str | None) -> Sentence:
         **values,
         application=f"{mapping.application} {mapping.data}".rstrip(),
     )
+
+
+def action_of(decision: Decision) -> Sentence | None:
+    """What Asterisk is told to run for an allowed call, as a sentence; None if it is not allowed, or not known."""
+    if not (decision.action and decision.is_allowed):
+        return None
+    return sentence("Asterisk runs {action}", action=decision.action)
 
 
 def runners_up(rules: RuleSet, decision: Decision) -> tuple[Sentence, ...]:
@@ -114,12 +125,14 @@ def as_dict(
         "number": decision.number,
         "caller": caller,
         "forwarded_by": decision.forwarded_by or None,
-        "decision": decision.verdict.value,
+        "decision": FAIL if decision.cannot_work else decision.verdict.value,
         "pattern": mapping.pattern if mapping else None,
         "application": mapping.application if mapping else None,
         "data": mapping.data if mapping else None,
         "map_id": mapping.map_id if mapping else None,
         "granted_by": decision.granted_by,
+        "action": decision.action or None,
+        "cannot_work": decision.problem.english if decision.problem else None,
         "trace": decision.trace_lines(),
         "others": [other.english for other in beside],
         "problems": [problem.english for problem in problems],

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Container
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from pbxrouter.text import Sentence, printable, sentence
+from pbxrouter.text import Sentence, printable
 
 MAX_NUMBER: Final = 80
 """Characters of a number that can be dialled; an extension of Asterisk's has fewer."""
@@ -129,6 +128,8 @@ class Decision:
         user: the user whose PIN was keyed, whether or not it granted the mapping.
         max_calls: calls that this user's PIN may have at once; None if no PIN allowed the call.
         forwarded_by: who forwarded the call, proven or claimed; ``""`` if it was not forwarded.
+        problem: why the application cannot work for this call, by its driver; None if nothing speaks against it.
+        action: what Asterisk is told to run, such as ``Dial(PJSIP/21,60,i)``; ``""`` if that is not known.
     """
 
     verdict: Verdict
@@ -140,6 +141,18 @@ class Decision:
     user: str | None = None
     max_calls: int | None = None
     forwarded_by: str = ""
+    problem: Sentence | None = None
+    action: str = ""
+
+    @property
+    def is_allowed(self) -> bool:
+        """Whether the rules allow it and nothing speaks against its working."""
+        return self.verdict is Verdict.ALLOW and self.problem is None
+
+    @property
+    def cannot_work(self) -> bool:
+        """Whether the rules allow what cannot work."""
+        return self.verdict is Verdict.ALLOW and self.problem is not None
 
     def trace_lines(self) -> list[str]:
         """The trace as English sentences."""
@@ -148,13 +161,3 @@ class Decision:
     def noting(self, entry: Sentence) -> Decision:
         """Return the same decision with one more step in its trace."""
         return replace(self, trace=(*self.trace, entry))
-
-    def checked_for_driver(self, applications: Container[str]) -> Decision:
-        """Return the decision, with a further step in its trace if no driver provides its application.
-
-        Args:
-            applications: the names that drivers provide, lower case.
-        """
-        if self.mapping is None or self.verdict is Verdict.DENY or self.mapping.application.lower() in applications:
-            return self
-        return self.noting(sentence("no driver provides the application {name}", name=self.mapping.application))

@@ -160,6 +160,27 @@ def _is_digit(accepted: frozenset[str], order: ElementOrder) -> bool:
     return order[0] == 1 and chr(order[1]) in accepted
 
 
+def _refuse_bar(text: str) -> None:
+    """Refuse ``9|NXX``, in which the bar marks digits that are dialled and not sent."""
+    before, bar, after = text.partition("|")
+    if not bar:
+        return
+    cut = len(_TOKEN.findall(before.removeprefix("_")))
+    if not cut or not after or "|" in after:
+        raise PatternError(
+            sentence("pattern {pattern} holds {held}, which no dialled number can", pattern=repr(text), held=repr(bar))
+        )
+    raise PatternError(
+        sentence(
+            "pattern {pattern} has a |, which marks digits that are cut off; today the pattern is {today}, and the "
+            "mapping's data cuts the number, as in {data}",
+            pattern=repr(text),
+            today=before + after,
+            data=f"PJSIP/{{number:{cut}}}@trunk",
+        )
+    )
+
+
 def _refuse_unusable(text: str) -> None:
     if not text or text == "_":
         raise PatternError(
@@ -174,6 +195,7 @@ def _refuse_unusable(text: str) -> None:
                 most=MAX_LENGTH,
             )
         )
+    _refuse_bar(text)
     found = _UNUSABLE.search(text)
     if found:
         raise PatternError(

@@ -9,7 +9,7 @@ from typing import Final
 
 from pbxrouter.errors import EditRefused
 from pbxrouter.security import as_written, endpoint_of
-from pbxrouter.text import sentence
+from pbxrouter.text import Sentence, sentence
 
 MAX_ENDPOINT: Final = 80
 """The longest endpoint, in characters; Asterisk has no longer name of a channel."""
@@ -40,6 +40,27 @@ def extension_number(text: str) -> str:
     joined = text.replace(" ", "")
     return joined if _DIALLED.fullmatch(joined) else text.strip()
 
+
+def extension_problem(number: str) -> Sentence | None:
+    """Why no call can come from an extension of this number; None if one can."""
+    if _SHOWN.fullmatch(number):
+        return None
+    technology, slash, name = number.partition("/")
+    if slash and technology.isalnum() and _SHOWN.fullmatch(name):
+        return sentence(
+            "{number} is a phone, not the number that its calls show; accepted is a number such as {name}, which may "
+            "be tied to an endpoint such as {number}",
+            number=number,
+            name=name,
+        )
+    return sentence(
+        "{number} is not a number that a call can show; accepted are digits, letters and * # + . _ - without blanks",
+        number=repr(number),
+    )
+
+
+_SHOWN: Final = re.compile(r"(?:[^\W_]|[*#+._-])+")
+"""A caller's number as Asterisk shows it; PJSIP's may be the name of a user, such as ``anonymous``."""
 
 _UNSEEN: Final = frozenset({"Cc", "Cf", "Mn", "Me", "Cn"})
 """Unicode's categories of controls, formats such as the zero-width space, marks, and what is no character."""

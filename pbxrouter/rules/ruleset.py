@@ -18,6 +18,8 @@ from pbxrouter.rules.patterns import Pattern
 from pbxrouter.security import as_written
 from pbxrouter.text import Sentence, printable, sentence
 
+PIN_IS_ASKED: Final = Sentence("a PIN is asked for")
+"""The step of a trace that says that a PIN decides."""
 DEFAULT_MAX_CALLS: Final = 2
 """Calls that one PIN may have at once, unless its user is given more."""
 
@@ -238,7 +240,7 @@ class RuleSet:
         if granted_by is not None and all(extension is not None for extension, _ in checks):
             return Decision(Verdict.ALLOW, number, mapping, granted_by, trace)
         if facts.pin is None:
-            return Decision(Verdict.PIN, number, mapping, None, (*trace, sentence("a PIN is asked for")))
+            return Decision(Verdict.PIN, number, mapping, None, (*trace, PIN_IS_ASKED))
         return self._authorise_by_pin(facts.pin, number, mapping, trace)
 
     def _caller_check(self, facts: Facts, mapping: Mapping) -> tuple[str | None, Sentence]:

@@ -15,6 +15,7 @@ from twisted.internet.task import Cooperator
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from pbxrouter.rules.applications import Applications
 from pbxrouter.rules.ruleset import RuleSet
 from pbxrouter.rules.warnings import RuleWarnings, Survey
 
@@ -29,14 +30,15 @@ class RuleSurveyor:
 
     Args:
         rules: returns the rules in force, as RulesEngine has them; None before the first were loaded.
-        applications: the names that drivers provide, lower case.
+        applications: the names that drivers provide, lower case; or Applications, which know what they do.
     """
 
     log = Logger()
 
     def __init__(self, rules: Callable[[], RuleSet | None], applications: Collection[str], clock: IReactorTime) -> None:
         self._rules = rules
-        self._applications = frozenset(applications)
+        self._applications = Applications.of(applications)
+        self._generation = self._applications.generation
 
         def turn() -> Callable[[], bool]:
             end = clock.seconds() + TURN_S
@@ -54,9 +56,11 @@ class RuleSurveyor:
     @property
     def warnings(self) -> RuleWarnings | None:
         """The warnings of the rules in force, to be asked page by page; None before the rules are loaded."""
-        rules = self._rules()
-        if rules is not None and (self._current is None or self._current.rules is not rules):
-            self._current = RuleWarnings(rules, self._applications)
+        rules, generation = self._rules(), self._applications.generation
+        if rules is not None and (
+            self._current is None or self._current.rules is not rules or self._generation != generation
+        ):
+            self._current, self._generation = RuleWarnings(rules, self._applications), generation
             self._found = None
         return self._current
 

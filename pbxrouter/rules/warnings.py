@@ -11,8 +11,10 @@ from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from pbxrouter.rules.applications import Applications
 from pbxrouter.rules.model import Mapping as Rule
 from pbxrouter.rules.model import User
+from pbxrouter.rules.phones import extension_problem
 from pbxrouter.rules.ruleset import RuleSet
 from pbxrouter.rules.shadows import Reachability, ReachResult, reachability
 from pbxrouter.text import Sentence, sentence
@@ -31,6 +33,8 @@ CODES: Final = (
     "shadowed",
     "not-granted",
     "no-driver",
+    "cannot-work",
+    "not-a-number",
     "no-pin",
     "no-grant",
 )
@@ -114,12 +118,12 @@ class RuleWarnings:
     """The warnings of one RuleSet.
 
     Args:
-        applications: the names that drivers provide, lower case.
+        applications: the names that drivers provide, lower case; or Applications, which know what they do.
     """
 
     def __init__(self, rules: RuleSet, applications: Collection[str]) -> None:
         self.rules = rules
-        self._applications = frozenset(applications)
+        self._applications = Applications.of(applications)
         # What a survey of all found out, for the pages that come after it.
         self._granted: _Granted | None = None
 
@@ -131,10 +135,14 @@ class RuleWarnings:
 
     def of_extension(self, number: str) -> tuple[RuleWarning, ...]:
         """Warnings about an extension, by its number."""
+        found = []
+        why = extension_problem(number)
+        if why is not None:
+            found.append(RuleWarning("not-a-number", why, extension=number))
         if self.rules.extensions.get(number) == frozenset():
             message = sentence("{extension} has no grants: every number that it dials asks for a PIN", extension=number)
-            return (RuleWarning("no-grant", message, extension=number),)
-        return ()
+            found.append(RuleWarning("no-grant", message, extension=number))
+        return tuple(found)
 
     def of_repeated(self, extension_id: int) -> tuple[RuleWarning, ...]:
         """The warning about a row of the extensions that is ignored, by its number in the table; else none."""
@@ -227,7 +235,7 @@ class RuleWarnings:
             yield RuleWarning("unreadable", self.rules.unreadable[map_id][1], map_id)
         if map_id not in self.rules.entries:
             return
-        mapping = self.rules.entries[map_id][1]
+        pattern, mapping = self.rules.entries[map_id]
         reach = reachability(self.rules, map_id)
         if reach.reachability is Reachability.NOTHING:
             message = sentence("{pattern} matches no number that can be dialled", pattern=mapping.pattern)
@@ -241,6 +249,12 @@ class RuleWarnings:
         if mapping.application.lower() not in self._applications:
             message = sentence("no driver provides the application {name}", name=mapping.application)
             yield RuleWarning("no-driver", message, map_id)
+            return
+        why = self._applications.problem(mapping.application, mapping.data, pattern)
+        if why is not None:
+            yield RuleWarning(
+                "cannot-work", sentence("{pattern} cannot work: {why}", pattern=mapping.pattern, why=why), map_id
+            )
 
 
 def _covered(map_ids: frozenset[int], grants: Iterable[frozenset[int]]) -> frozenset[int]:

@@ -21,13 +21,18 @@ from pbxrouter.config import Config, Zone
 from pbxrouter.counter import CallCounter
 from pbxrouter.database import LimitedDatabase, Store
 from pbxrouter.doctor import Finding, LastRun
+from pbxrouter.errors import EditRefused
 from pbxrouter.health import Health
 from pbxrouter.originate import Originator
-from pbxrouter.rules import RulesEngine, RulesReloader, RuleSurveyor
+from pbxrouter.rules import Applications, RulesEngine, RulesReloader, RuleSurveyor, read_phone
 from pbxrouter.security import PasswordHashes
+from pbxrouter.text import sentence
 
 ANSWER_S: Final = 30.0
 """Seconds for which a page or the API waits for the database."""
+
+MAX_PHONE: Final = 60
+"""Characters of what was entered as a phone that a refusal shows."""
 
 T = TypeVar("T")
 
@@ -39,7 +44,7 @@ class WebContext:
     Attributes:
         reading: the web server's own store, for reads.
         writing: the gateway's store, for writes.
-        applications: the names that drivers provide, lower case.
+        applications: what drivers provide, and what they do with data.
         hash_pin: hashes a PIN for storage.
         key: the gateway's PIN key, from which others are derived.
         originators: by Asterisk's name.
@@ -59,7 +64,7 @@ class WebContext:
     writing: Store
     engine: RulesEngine
     reloader: RulesReloader
-    applications: frozenset[str]
+    applications: Applications
     hash_pin: Callable[[str], str]
     key: bytes
     originators: Mapping[str, Originator]
@@ -89,6 +94,21 @@ class WebContext:
         """
         self.zone.set(config.web.timezone)
         object.__setattr__(self, "config", config)
+
+    def check_phone(self, phone: str, stored: str = "") -> None:
+        """Check a phone that is entered, such as ``PJSIP/33``; empty is no phone.
+
+        Args:
+            stored: the value that it replaces, which may stay as it is.
+
+        Raises:
+            EditRefused: it is not a phone; the field is phone.
+        """
+        phone = phone.strip()
+        if phone and phone != stored and read_phone(phone, self.config.technologies) is None:
+            raise EditRefused(
+                sentence("{phone} is not a phone; enter one such as PJSIP/33", phone=phone[:MAX_PHONE]), "phone"
+            )
 
     def in_thread(self, function: Callable[..., T], *arguments: Any) -> Deferred[T]:
         """Run a blocking function in the reactor's thread pool."""

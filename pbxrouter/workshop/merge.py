@@ -17,7 +17,7 @@ from typing import Final
 from pbxrouter.database import transaction
 from pbxrouter.database.audit import Actor, note
 from pbxrouter.errors import PatternError, PinError
-from pbxrouter.rules import Pattern, extension_number
+from pbxrouter.rules import Applications, Pattern, extension_number, extension_problem
 from pbxrouter.security import check_old_pin
 from pbxrouter.workshop.import_report import ImportReport
 from pbxrouter.workshop.tables import WorkshopTables
@@ -33,6 +33,7 @@ def import_tables(
     hash_pin: Callable[[str], str],
     source: str,
     again: bool = False,
+    applications: Applications | None = None,
 ) -> ImportReport:
     """Merge the workshop's tables into an open database, in one transaction.
 
@@ -44,6 +45,7 @@ def import_tables(
         hash_pin: hashes a PIN as the database keeps it.
         source: the file's name, for the report and the table of imports.
         again: merge even if this content was imported before.
+        applications: know which mappings cannot work; None: nothing is said about that.
 
     Raises:
         StoreError: the database cannot be written.
@@ -55,7 +57,7 @@ def import_tables(
         if known and not again:
             report.done_before = True
             return report
-        _Merge(connection, hash_pin, report).run(tables)
+        _Merge(connection, hash_pin, report, applications).run(tables)
         connection.execute(
             "INSERT INTO imports (digest, source) VALUES (:digest, :source) ON CONFLICT (digest) DO NOTHING",
             {"digest": digest, "source": source},
@@ -75,7 +77,14 @@ class _New:
 
 
 class _Merge:
-    def __init__(self, connection: sqlite3.Connection, hash_pin: Callable[[str], str], report: ImportReport) -> None:
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        hash_pin: Callable[[str], str],
+        report: ImportReport,
+        applications: Applications | None,
+    ) -> None:
+        self._applications = applications
         self._connection = connection
         self._hash_pin = hash_pin
         self._report = report
@@ -95,9 +104,13 @@ class _Merge:
                 self._warn(f"mapping {_shown(source_id)} has no {'pattern' if name else 'application'}: left out")
                 continue
             try:
-                Pattern.parse(pattern)
+                parsed = Pattern.parse(pattern)
             except PatternError as error:
                 self._warn(f"mapping {_shown(source_id)} will match nothing: {error}")
+            else:
+                why = None if self._applications is None else self._applications.problem(name, data or "", parsed)
+                if why is not None:
+                    self._warn(f"mapping {_shown(source_id)}, {pattern}, cannot work: {why}")
             values = {"application_name": name, "application_data": data or "", "pattern": pattern}
             wanted.append(_New(source_id, (name.lower(), data or "", pattern), values))
         there: dict[Hashable, int] = {}
@@ -121,6 +134,9 @@ class _Merge:
         for source_id, number in rows:
             if number:
                 wanted.append(_New(source_id, extension_number(number), {"extension_number": number}))
+                why = extension_problem(extension_number(number))
+                if why is not None:
+                    self._warn(f"extension {_shown(source_id)}: {why}")
             else:
                 self._warn(f"extension {_shown(source_id)} has no number: left out")
         there: dict[Hashable, int] = {}

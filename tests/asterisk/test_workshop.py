@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 from tests.asterisk.harness import LOOP, AsteriskTest
@@ -124,6 +125,60 @@ class TableTest(AsteriskTest):
         name = self.lab.ami.channel_named("Local/", ";2")
         self.lab.ami.press(name, digits)
         wait_for("the Dial", self.dialled)
+
+
+class DataTest(AsteriskTest):
+    """What the data of mappings makes of a number: phones, parts of the number, settings."""
+
+    def setUp(self) -> None:
+        """Add mappings that 33 may use."""
+        super().setUp()
+        rows = (
+            (71, "PJSIP/21", "561"),
+            (72, "PJSIP/21&PJSIP/22 timeout=20", "562"),
+            (73, "PJSIP/{number:1} callerid=+34911{caller:-1}", "9XX"),
+        )
+        self.gateway.change_rules(
+            *(
+                "INSERT INTO applications_mappings (map_id, application_name, application_data, pattern)"
+                f" VALUES ({map_id}, 'dial', '{data}', '{pattern}')"
+                for map_id, data, pattern in rows
+            ),
+            *(
+                f"INSERT INTO extensions_mappings (extension_id, map_id) SELECT extension_id, {map_id} FROM extensions"
+                " WHERE extension_number = '33'"
+                for map_id, _, _ in rows
+            ),
+        )
+        self.addCleanup(
+            self.gateway.change_rules,
+            "DELETE FROM extensions_mappings WHERE map_id BETWEEN 71 AND 73",
+            "DELETE FROM applications_mappings WHERE map_id BETWEEN 71 AND 73",
+        )
+
+    def test_one_phone(self) -> None:
+        """561 leads to the phone 21."""
+        with self.phone(21, "answer"):
+            self.assertEqual(self.call("561", "-t", "500"), "answered, hung up by the caller")
+        self.assertEqual(self.applications(), ["Dial PJSIP/21,60,i"])
+
+    def test_several_phones(self) -> None:
+        """562 rings 21 and 22 together; the one that answers has the call."""
+        with self.phone(21, "noanswer"), self.phone(22, "answer"):
+            self.assertEqual(self.call("562", "-t", "500"), "answered, hung up by the caller")
+        self.assertEqual(self.applications(), ["Dial PJSIP/21&PJSIP/22,20,i"])
+        self.assertLessEqual({"PJSIP/21", "PJSIP/22"}, set(re.findall(r"Called (\S+)", self.log())))
+        self.assertRegex(self.log(), r"PJSIP/22-\w+ answered")
+
+    def test_part_of_the_number(self) -> None:
+        """921 rings 21, which is shown another number than the caller's."""
+        with self.phone(21, "answer"), self.calling("921", "-t", "40000"):
+            wait_for("the answer", lambda: re.search(r"PJSIP/21-\w+ answered", self.log()))
+            name = self.lab.ami.channel_named("PJSIP/21-")
+            shown = self.lab.cli(f"core show channel {name}")
+            self.hang_up_all()
+        self.assertEqual(self.applications(), ["Dial PJSIP/21,60,if(+349113)"])
+        self.assertRegex(shown, r"Connected Line ID: \+349113\b")
 
 
 class ArrivalTest(AsteriskTest):

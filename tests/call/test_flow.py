@@ -780,7 +780,7 @@ class Running(FlowCase):
         self.assertEqual([event["name"] for event in loud(logs)], ["Fax"])
         decision = self.reports.records[0].decision
         assert decision is not None
-        self.assertIn("no driver provides the application Fax", decision.trace_lines())
+        self.assertIn("it cannot work because no driver provides the application Fax", decision.trace_lines())
 
     def test_upper_case(self) -> None:
         """An application's name may be in upper or lower case."""

@@ -420,6 +420,8 @@ class ExplainTests(CommandTestCase):
                 "map_id": 2,
                 "forwarded_by": None,
                 "granted_by": "33",
+                "action": "Dial(PJSIP/21,60,i)",
+                "cannot_work": None,
                 "trace": ["21 matches 2X: dial SIP", "33 may use 2X by its own grant"],
                 "others": [],
                 "problems": [],
@@ -466,7 +468,8 @@ class ExplainTests(CommandTestCase):
         self.assertEqual(
             self.good("explain", "21", "--from", "0600112233", "--forwarded-by", "33"),
             "allowed: 0600112233, forwarded by 33, dials 21, which runs dial SIP\n  21 matches 2X: dial SIP\n"
-            "  33 forwarded the call and answers for it in place of the caller\n  33 may use 2X by its own grant\n",
+            "  33 forwarded the call and answers for it in place of the caller\n  33 may use 2X by its own grant\n"
+            "  Asterisk runs Dial(PJSIP/21,60,i)\n",
         )
         found = self.explained("21", "--from", "33", "--forwarded-by", "pjsip/44")
         self.assertEqual((found["decision"], found["caller"], found["forwarded_by"]), ("pin", "33", "PJSIP/44"))
@@ -539,7 +542,7 @@ class ExplainTests(CommandTestCase):
         self.assertEqual(
             self.good("explain", "34", "--from", "33", "--pin", "123456"),
             "allowed: 33 dials 34, which runs dial IAX2\n  34 matches 3X: dial IAX2\n"
-            "  33 has no grant for 3X\n  moises silva may use 3X by PIN\n",
+            "  33 has no grant for 3X\n  moises silva may use 3X by PIN\n  Asterisk runs Dial(IAX2/34,60,i)\n",
         )
         self.assertTrue(self.good("explain", "999", "--from", "33").startswith("invalid number: 33 dials 999\n"))
 

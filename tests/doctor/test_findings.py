@@ -105,6 +105,28 @@ class FileTests(InstalledCase):
         after = sorted((path.name, path.read_bytes()) for path in self.folder.iterdir())
         self.assertEqual([line for line in after if "-" not in line[0]], before)
 
+    def test_mappings_that_cannot_work(self) -> None:
+        """Data that its driver refuses is wrong, and so is a number that no call shows; the sentences name both."""
+        self.execute("INSERT INTO applications_mappings VALUES (7, 'dial', 'PJSIP/{nummer}', '561')")
+        found = self.the_one(self.look())
+        self.assertIn("mapping 7, 561, cannot work: 'PJSIP/{nummer}' has braces", found.what)
+        self.execute("UPDATE applications_mappings SET application_data = 'PJSIP/21' WHERE map_id = 7")
+        self.assert_all_well(self.look())
+        self.execute("INSERT INTO extensions (extension_number) VALUES ('PJSIP/44')")
+        self.assertIn("PJSIP/44 is a phone", self.the_one(self.look()).what)
+
+    def test_options_of_mappings(self) -> None:
+        """Options of a mapping by which parties forward a call are named; others are not."""
+        for options, state in (("r", None), ("m(tT)", None), ("rT", "unknown")):
+            self.execute(
+                "DELETE FROM applications_mappings WHERE map_id = 7",
+                f"INSERT INTO applications_mappings VALUES (7, 'dial', 'PJSIP/21 options={options}', '561')",
+            )
+            if state is None:
+                self.assert_all_well(self.look())
+            else:
+                self.assertIn("mappings 561 have T among their options", self.the_one(self.look(), state).what)
+
     def test_key(self) -> None:
         """A key that is readable by others, missing or invalid is a finding that has the command to type."""
         key = Path(self.config.pin_key_file)
@@ -200,7 +222,7 @@ class FileTests(InstalledCase):
             EntryPoint("DIAL", "pbxrouter.drivers.hangup:Hangup", "pbxrouter.drivers"),
         ]
         names, problems = load_names(self.config, points)
-        self.assertEqual(names, {"dial"})
+        self.assertEqual(set(names), {"dial"})
         self.assertEqual([problem.what.split(" ")[0] for problem in problems], ["gone", "odd", "there"])
         found = list(check_database(self.database, None, (names, problems)))
         self.assertEqual(sum("no driver provides" in finding.what for finding in found), 2)

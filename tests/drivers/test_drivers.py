@@ -64,7 +64,7 @@ class Dialling(DriverCase):
             ("SIP/x{number}y{number}", "PJSIP/x21y21"),
             ("SIP & IAX2", "PJSIP/21&IAX2/21"),
             ("Local/{number}@default/n", "Local/21@default/n"),
-            ("sip", "sip/21"),
+            ("sip", "PJSIP/21"),
         ):
             self.assertEqual(dial_string(data, "21", "3-3", SETTINGS.technologies), target)
 

@@ -32,6 +32,7 @@ def settings(text: str = "") -> Config:
 
 
 CHANGED = """
+country = "DE"
 database = "/y/other.sqlite"
 pin_key_file = "/y/key"
 control = "/y/control"

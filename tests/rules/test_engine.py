@@ -58,7 +58,7 @@ class Deciding(SynchronousTestCase):
         """A missing driver is a step of the trace, for allowed calls."""
         engine = RulesEngine({"dial"})
         engine.replace(workshop_rules(Mapping(9, "88", "Fax", "")))
-        missing = "no driver provides the application "
+        missing = "it cannot work because no driver provides the application "
         for facts, application in (
             (Facts("33", "88"), "Fax"),
             (Facts("33", "66"), "voicemail"),
@@ -90,7 +90,7 @@ class Deciding(SynchronousTestCase):
                 "66 matches 66: voicemail",
                 "33 has no grant for 66",
                 "a PIN is asked for",
-                "no driver provides the application voicemail",
+                "it cannot work because no driver provides the application voicemail",
             ],
         )
 

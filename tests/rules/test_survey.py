@@ -8,6 +8,7 @@ from twisted.internet.task import Clock
 from twisted.logger import LogEvent, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
+from pbxrouter.rules.applications import Applications
 from pbxrouter.rules.model import Mapping
 from pbxrouter.rules.ruleset import RuleSet
 from pbxrouter.rules.survey import BREATH_S, TURN_S, RuleSurveyor
@@ -55,6 +56,15 @@ class Surveying(SynchronousTestCase):
         self.assertIs(self.successResultOf(self.surveyor.survey()), found)
         self.assertIs(self.surveyor.known, found)
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_other_drivers(self) -> None:
+        """The same rules are surveyed anew when applications have changed what they accept."""
+        applications = Applications(["dial", "voicemail", "conference"])
+        surveyor = RuleSurveyor(lambda: self.rules, applications, self.clock)
+        before = surveyor.warnings
+        self.assertIs(surveyor.warnings, before)
+        applications.generation += 1
+        self.assertIsNot(surveyor.warnings, before)
 
     def test_changed(self) -> None:
         """Other rules are surveyed anew; those who asked before get the result for the earlier rules."""

@@ -90,7 +90,18 @@ class OfMappings(SynchronousTestCase):
         """The kinds are in order of severity; two are notes, since they may be intended."""
         self.assertEqual(
             CODES,
-            ("problem", "unreadable", "never-matches", "shadowed", "not-granted", "no-driver", "no-pin", "no-grant"),
+            (
+                "problem",
+                "unreadable",
+                "never-matches",
+                "shadowed",
+                "not-granted",
+                "no-driver",
+                "cannot-work",
+                "not-a-number",
+                "no-pin",
+                "no-grant",
+            ),
         )
         notes = [code for code in CODES if RuleWarning(code, sentence("x")).is_note]
         self.assertEqual(notes, ["no-pin", "no-grant"])

@@ -16,10 +16,12 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter import database
+from pbxrouter.config.schema import TECHNOLOGIES, Config
 from pbxrouter.database.audit import Actor, find_entries, undo
 from pbxrouter.database.rules.holder_edits import set_pin
 from pbxrouter.database.rules.loader import read_rules
 from pbxrouter.database.rules.sample import add_sample
+from pbxrouter.drivers import DriverApplications, load_drivers
 from pbxrouter.errors import EditRefused, ImportRefused
 from pbxrouter.rules.model import Facts
 from pbxrouter.workshop import ImportReport, WorkshopTables, import_tables, read_file, read_sql, read_sqlite
@@ -390,6 +392,34 @@ class MergeTests(SynchronousTestCase):
         context = new_database()
         self.connection = context.__enter__()
         self.addCleanup(context.__exit__, None, None, None)
+
+    def test_mappings_that_cannot_work(self) -> None:
+        """Rows that cannot work are imported with a warning that says why; the workshop's own rows have none."""
+        applications = DriverApplications(load_drivers(Config(technologies=dict(TECHNOLOGIES))))
+        for text, warnings in (
+            (WORKSHOP, []),
+            (
+                f"{WORKSHOP}; INSERT INTO applications_mappings VALUES (70, 'musica', '', '91');"
+                "INSERT INTO applications_mappings VALUES (71, 'dial', 'SIP,60', '92');"
+                "INSERT INTO applications_mappings VALUES (72, 'dial', 'SIP', '9|NXX');"
+                "INSERT INTO extensions VALUES (73, '44;44');",
+                [
+                    "mapping 70, 91, cannot work: no driver provides the application musica",
+                    "mapping 71, 92, cannot work: a mapping to dial needs a technology or a template as its data, not "
+                    "'SIP,60': a comma would begin another argument of Dial()",
+                    "mapping 72 will match nothing: pattern '9|NXX' has a |, which marks digits that are cut off; "
+                    "today the pattern is 9NXX",
+                    "extension 73: '44;44' is not a number that a call can show",
+                ],
+            ),
+        ):
+            report = import_tables(
+                self.connection, ROOT, 7.0, read_sql(text), hash_pin, "w.sql", True, applications=applications
+            )
+            self.assertEqual(len(report.warnings), len(warnings), report.warnings)
+            for said, expected in zip(report.warnings, warnings, strict=True):
+                self.assertTrue(said.startswith(expected), said)
+        self.assertEqual(report.added, {"mappings": 3, "extensions": 1, "users": 0, "grants": 0})
 
     def merge(self, tables: WorkshopTables, again: bool = False) -> ImportReport:
         """Import tables into the database."""

@@ -13,7 +13,7 @@ from pbxrouter.database.edit_text import MAX_NAME, PIN_TAKEN, checked_text
 from pbxrouter.database.rules.holders import HolderTable, holders, no_holder
 from pbxrouter.database.values import bounded, text_of
 from pbxrouter.errors import EditConflict, EditRefused, PinError, StoreError
-from pbxrouter.rules import NO_CALLER, extension_number, read_endpoint
+from pbxrouter.rules import NO_CALLER, extension_number, extension_problem, read_endpoint
 from pbxrouter.security import generate_pin
 from pbxrouter.text import sentence
 
@@ -34,9 +34,11 @@ def add_extension(
         EditConflict: there is an extension with this number.
         StoreError: the database cannot be written.
     """
+    entered = number
     table, number, tied = holders("extension"), _number(number), _endpoint(endpoint)
     with changing(connection, actor, now, "create", table.kind, number) as change:
         _refuse_taken(connection, table, number, 0)
+        _refuse_unshown(entered)
         row_id = change.insert(table.table, {table.name: number})
         _tie(connection, change, row_id, tied)
     return Edited(row_id, change.audit_id)
@@ -90,6 +92,8 @@ def update_extension(
         renamed = False
         if wanted is not None:
             _refuse_taken(connection, table, wanted, extension_id)
+            if wanted != extension_number(change.name):
+                _refuse_unshown(number or "")
             renamed = change.update(table.table, extension_id, {table.name: wanted})
             change.name = wanted
         if tied is not None and _tie(connection, change, extension_id, tied) and not renamed:
@@ -273,6 +277,17 @@ def _number(text: str) -> str:
             "number",
         )
     return number
+
+
+def _refuse_unshown(text: str) -> None:
+    """Refuse a number that no call can show; as it was entered, since ``4 4`` may be meant as 44, or as two numbers.
+
+    Raises:
+        EditRefused: a phone, blanks between digits, or a sign that no caller's number has.
+    """
+    why = extension_problem(text.strip())
+    if why is not None:
+        raise EditRefused(why, "number")
 
 
 def _name(text: str) -> str:

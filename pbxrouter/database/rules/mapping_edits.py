@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from pbxrouter.database.audit import Actor, Change, Edited, changing
@@ -11,7 +11,7 @@ from pbxrouter.database.edit_text import MAX_NAME, checked_text
 from pbxrouter.database.rules.lists import mapping
 from pbxrouter.database.values import bounded
 from pbxrouter.errors import EditConflict, EditRefused, PatternError
-from pbxrouter.rules import Mapping, Pattern
+from pbxrouter.rules import Applications, Mapping, Pattern, example
 from pbxrouter.text import sentence
 
 MAX_DATA: Final = 255
@@ -33,11 +33,18 @@ class MappingValues:
         return cls(mapping.pattern, mapping.application, mapping.data, mapping.enabled)
 
 
-def add_mapping(connection: sqlite3.Connection, actor: Actor, now: float, values: MappingValues) -> Edited[int]:
+def add_mapping(
+    connection: sqlite3.Connection,
+    actor: Actor,
+    now: float,
+    values: MappingValues,
+    applications: Applications | None = None,
+) -> Edited[int]:
     """Add a mapping; the value is its map_id.
 
     Args:
         now: epoch seconds, in all functions of this module.
+        applications: check application and data; None: any are stored.
 
     Raises:
         EditRefused: a value is not valid; the field is pattern, application or data.
@@ -45,6 +52,7 @@ def add_mapping(connection: sqlite3.Connection, actor: Actor, now: float, values
         StoreError: the database cannot be written.
     """
     values = checked(values)
+    refuse_unworkable(values, applications)
     with changing(connection, actor, now, "create", "mapping", values.pattern) as change:
         _refuse_same(connection, values, 0)
         map_id = change.insert("applications_mappings", _columns(values))
@@ -59,11 +67,13 @@ def update_mapping(
     map_id: int,
     values: MappingValues,
     expected: MappingValues | None = None,
+    applications: Applications | None = None,
 ) -> Edited[None]:
     """Change the values of a mapping.
 
     Args:
         expected: its values when it was shown; if they differ now, nothing is changed.
+        applications: check pattern, application and data, if one of them changes; None: any are stored.
 
     Raises:
         EditRefused, StoreError: as add_mapping.
@@ -75,6 +85,8 @@ def update_mapping(
         was = MappingValues.of(mapping(connection, map_id))
         if expected is not None and was != expected:
             raise EditConflict(sentence("this was changed in the meantime; check it again"))
+        if values != replace(was, enabled=values.enabled):
+            refuse_unworkable(values, applications)
         _refuse_same(connection, values, map_id)
         wrote = change.update("applications_mappings", map_id, _columns(values))
         if _switch(change, map_id, values.enabled) and not wrote:
@@ -132,6 +144,34 @@ def checked(values: MappingValues) -> MappingValues:
             "data",
         )
     return MappingValues(pattern, application, data, values.enabled)
+
+
+def refuse_unworkable(values: MappingValues, applications: Applications | None) -> None:
+    """Refuse pattern, application and data with which no call would work.
+
+    Raises:
+        EditRefused: the pattern matches no number, no driver provides the application, or its driver says what is
+            wrong with the data.
+    """
+    if applications is None:
+        return
+    if values.application.lower() not in applications:
+        raise EditRefused(
+            sentence(
+                "no driver provides the application {name}; accepted are {names}",
+                name=values.application,
+                names=", ".join(sorted(applications)),
+            ),
+            "application",
+        )
+    pattern = Pattern.parse(values.pattern)
+    if example(pattern) is None:
+        raise EditRefused(
+            sentence("{pattern} matches no number that can be dialled", pattern=values.pattern), "pattern"
+        )
+    why = applications.problem(values.application, values.data, pattern)
+    if why is not None:
+        raise EditRefused(why, "data")
 
 
 def _columns(values: MappingValues) -> dict[str, Any]:

@@ -138,7 +138,7 @@ class ClickToDial:
         return self.hours(link).is_open(self._web.zone.local(self._web.now()))
 
     async def call_visitor(
-        self, link: DialLink, number: str, agrees: bool, form: str, address: str, back: str
+        self, link: DialLink, number: str, agrees: bool, form: str, address: str, back: str, sure: str = ""
     ) -> DialAttempt:
         """Call the link's phone, and then the visitor.
 
@@ -147,6 +147,7 @@ class ClickToDial:
             form: the form's signed value.
             address: the visitor's address.
             back: the page for another try.
+            sure: the number about which the visitor was asked before.
 
         Raises:
             ClickRefused: the request was refused.
@@ -162,7 +163,7 @@ class ClickToDial:
             return before
         if not self.is_open(link):
             raise ClickRefused(sentence("We are closed right now."), 403)
-        wanted = read_number(number, for_visitor=True)
+        wanted = read_number(number, True, self._web.config.country, sure)
         if not link.allows(wanted):
             raise ClickRefused(sentence("We cannot call this number from here."), 403, "number")
         if link.consent("en") and not agrees:
@@ -233,13 +234,19 @@ class ClickToDial:
 
     # --- staff ---
 
-    async def call_from(self, user_id: int, phone: str, number: str, context: str, asterisk: str) -> DialAttempt:
+    async def call_from(
+        self, user_id: int, phone: str, number: str, context: str, asterisk: str, sure: str = ""
+    ) -> DialAttempt:
         """Call a console user's phone, and connect it with a number.
+
+        Args:
+            number: as entered.
+            sure: the number about which the user was asked before.
 
         Raises:
             ClickRefused: the request was refused.
         """
-        wanted = read_number(number, for_visitor=False)
+        wanted = read_number(number, False, self._web.config.country, sure)
         try:
             originator = originator_for(asterisk or None, self._web.originators)
         except ControlRefused as error:

@@ -50,6 +50,7 @@ class AccountPage:
                 raise EditRefused(sentence("choose a language from the list"), "language")
             if phone != user.phone and not user.role.may(Role.OPERATOR):
                 raise EditRefused(sentence("viewers cannot dial, so they cannot set a phone"), "phone")
+            self._web.check_phone(phone, user.phone)
             await self._web.write(
                 lambda connection: update_console_user(
                     connection,

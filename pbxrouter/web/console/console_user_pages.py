@@ -95,6 +95,7 @@ class ConsoleUserPages:
         login = page_request.form.text("login")
         try:
             role = read_role(page_request.form.get("role", ""))
+            self._web.check_phone(page_request.form.text("phone"))
             hashed = await self._in_thread(self._web.passwords.hash, password)
             await self._web.write(
                 lambda connection: add_console_user(
@@ -136,6 +137,8 @@ class ConsoleUserPages:
         }
         try:
             values["role"] = read_role(page_request.form.get("role", ""))
+            stored = await self._web.read(functools.partial(console_user, console_user_id=number))
+            self._web.check_phone(values["phone"], stored.phone)
             await self._web.write(
                 lambda connection: update_console_user(
                     connection, page_request.actor, self._web.now(), number, **values

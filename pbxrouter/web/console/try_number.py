@@ -10,7 +10,16 @@ from dataclasses import asdict, dataclass, fields
 from typing import Final
 
 from pbxrouter.errors import EditRefused, StoreError
-from pbxrouter.rules import Decision, Verdict, facts_of, headline, runners_up
+from pbxrouter.rules import (
+    Decision,
+    Verdict,
+    action_of,
+    facts_of,
+    headline,
+    normalise_number,
+    read_written,
+    runners_up,
+)
 from pbxrouter.security import RateLimit, Role
 from pbxrouter.text import Sentence, printable, sentence
 from pbxrouter.web.console.request import Form, PageRequest
@@ -35,12 +44,14 @@ class TestResult:
         kind: good, warn or bad.
         headline: the verdict as a sentence.
         why_not: why other matching patterns were not used.
+        action: what Asterisk is told to run; None if it is not allowed, or not known.
     """
 
     kind: str
     headline: Sentence
     decision: Decision
     why_not: tuple[Sentence, ...]
+    action: Sentence | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +124,7 @@ class TryNumberPage:
             rules,
             self._web.config.trunks,
             question.caller,
-            question.number,
+            self._dialled(question.number),
             pin,
             endpoint=question.endpoint,
             forwarded_by=question.forwarded_by,
@@ -121,7 +132,23 @@ class TryNumberPage:
         )
         decision = await self._web.engine.decide(facts)
         why_not = await self._web.in_thread(runners_up, rules, decision)
-        return TestResult(KINDS[decision.verdict], headline(decision, facts.caller), decision, why_not)
+        kind = "bad" if decision.problem is not None else KINDS[decision.verdict]
+        return TestResult(kind, headline(decision, facts.caller), decision, why_not, action_of(decision))
+
+    def _dialled(self, text: str) -> str:
+        """The number as it is dialled, of one that may be written with blanks and the like.
+
+        Raises:
+            EditRefused: it is not clear which number is meant.
+        """
+        if normalise_number(text) is not None:
+            return text
+        written = read_written(text, self._web.config.country)
+        if not written.is_doubtful:
+            return written.digits or text
+        if written.meant:
+            raise EditRefused(sentence("did you mean {number}?", number=written.meant), "number")
+        return text
 
 
 def _question(form: Form) -> Question:

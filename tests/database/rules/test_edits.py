@@ -271,6 +271,17 @@ class HolderTests(EditCase):
         self.assertIn("callers without a number", str(error))
         self.assertTrue(self.do(edits.add_extension, "anonymous"))
 
+    def test_numbers_that_no_call_shows(self) -> None:
+        """A phone, blanks between digits and other signs are refused; names, as SIP users have them, are not."""
+        extension_id = self.do(edits.add_extension, "1")
+        for text in ("PJSIP/44", "4 4", "44;44", "44,45", "44@pbx", "44&45", "<44>", "4\u00a04", "44/"):
+            for edit in ((edits.add_extension,), (edits.update_extension, extension_id)):
+                error = self.refused(EditRefused, *edit, text)
+                self.assertEqual(error.field, "number")
+                self.assertRegex(str(error), "accepted|printable")
+        for text in (" 44 ", "+4930", "*72", "#1", "ana.lopez", "núñez", "a_b-c"):
+            self.do(edits.add_extension, text)
+
     def test_conflicts(self) -> None:
         """Numbers and names exist once, apart from surrounding blanks; deleted ones are conflicts."""
         self.connection.execute("INSERT INTO extensions VALUES (1, ' 33 ')")

@@ -43,6 +43,10 @@ class AccountTests(ConsoleCase):
         self.assertEqual(page.status, 400)
         self.assertIn(("phone", "33"), page.form("/settings/account").fields)
         self.assertEqual((await self.me.send("/settings/account", phone="", language="xx")).status, 400)
+        for phone in ("Local/x@y", "PJSIP/", "PJSIP/3 3", "Foo/33", "PJSIP/33,60", "PJSIP/33@trunk"):
+            page = await self.me.send("/settings/account", phone=phone, language="")
+            self.assertEqual(page.status, 400, phone)
+            self.assertIn(f"{phone} is not a phone; enter one such as PJSIP/33", page.text)
         self.assertEqual((await (await self.viewer()).send("/settings/account", phone="PJSIP/1")).status, 400)
 
     async def test_password(self) -> None:
@@ -97,6 +101,7 @@ class ConsoleUserTests(ConsoleCase):
         page = await self.me.send(path, role="admin", phone="PJSIP/9", enabled="1")
         self.assertIn("ben was changed", page.text)
         self.assertEqual((await ben.get("/settings/console-users")).status, 303)  # log in again
+        self.assertEqual((await self.me.send(path, role="admin", phone="Local/x@y")).status, 400)
         await self.me.send(path, role="admin", phone="")
         self.assertEqual((await ben.log_in("ben", password[1])).status, 403)
         self.assertNotIn(password[1], (await self.me.send(f"{path}/password")).html)

@@ -89,6 +89,7 @@ async def create_console_user(request: ApiRequest) -> Created:
     """Create a console user."""
     new: NewConsoleUser = request.body
     login = check_login(new.login)
+    request.web.check_phone(new.phone)
     hashed = await request.web.in_thread(request.web.passwords.hash, check_new_password(new.password, login))
 
     def create(connection: sqlite3.Connection) -> ConsoleUser:
@@ -114,6 +115,7 @@ async def change_console_user(request: ApiRequest) -> ConsoleUserItem:
     number = request.path["console_user_id"]
     user = await request.web.read(lambda connection: console_user(connection, number))
     changes = given(wanted)
+    request.web.check_phone(changes.get("phone", ""), user.phone)
     hashed: str | None = None
     if "password" in changes:
         password = check_new_password(changes.pop("password"), user.login)

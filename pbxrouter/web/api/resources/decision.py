@@ -16,7 +16,7 @@ from pbxrouter.web.api.endpoint import ApiError, ApiRequest, Endpoint
 from pbxrouter.web.api.sentence_body import SentenceBody, sentence_body
 from pbxrouter.web.api.token_auth import UNAVAILABLE
 
-Verdict = Literal["allow", "pin", "deny", "invalid"]
+Verdict = Literal["allow", "pin", "deny", "invalid", "fail"]
 
 
 class DecisionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -68,13 +68,20 @@ class Explanation(msgspec.Struct, frozen=True):
     forwarded_by: Annotated[str, Meta(description="Who forwarded the call, proven or claimed.")] | None
     decision: Annotated[
         Verdict,
-        Meta(description="`pin`: a PIN is asked for. `invalid`: no mapping matches the number."),
+        Meta(
+            description="`pin`: a PIN is asked for. `invalid`: no mapping matches the number. `fail`: the rules allow "
+            "it, but it cannot work, as `cannot_work` says."
+        ),
     ]
     pattern: str | None
     application: str | None
     data: str | None
     map_id: int | None
     granted_by: Annotated[str, Meta(description="The extension or user whose grant allows it.")] | None
+    action: Annotated[str, Meta(description="What Asterisk is told to run, if the driver says so.")] | None
+    cannot_work: (
+        Annotated[str, Meta(description="Why the application cannot work for this call, granted or not.")] | None
+    )
     trace: list[str]
     others: Annotated[list[str], Meta(description="Why other matching mappings were not chosen.")]
     problems: Annotated[list[str], Meta(description="Rules that could not be loaded.")]

@@ -98,7 +98,8 @@ async def create_mapping(request: ApiRequest) -> Created:
     values = MappingValues(**msgspec.structs.asdict(new))
 
     def create(connection: sqlite3.Connection) -> MappingRow:
-        return mapping(connection, add_mapping(connection, request.actor, request.web.now(), values).value)
+        added = add_mapping(connection, request.actor, request.web.now(), values, request.web.applications)
+        return mapping(connection, added.value)
 
     created = await request.web.change(create)
     return Created(f"{PATH}/{created.map_id}", item_of(MappingItem, created))
@@ -113,7 +114,7 @@ async def change_mapping(request: ApiRequest) -> MappingItem:
         row = mapping(connection, map_id)
         was = MappingValues.of(row)
         values = replace(was, **given(wanted))
-        update_mapping(connection, request.actor, request.web.now(), map_id, values, was)
+        update_mapping(connection, request.actor, request.web.now(), map_id, values, was, request.web.applications)
         return mapping(connection, map_id)
 
     return item_of(MappingItem, await request.web.change(change))

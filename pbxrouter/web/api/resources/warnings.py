@@ -15,7 +15,18 @@ from pbxrouter.web.api.items import item_of
 from pbxrouter.web.api.sentence_body import SentenceBody, sentence_body
 from pbxrouter.web.api.token_auth import UNAVAILABLE
 
-Code = Literal["problem", "unreadable", "never-matches", "shadowed", "not-granted", "no-driver", "no-pin", "no-grant"]
+Code = Literal[
+    "problem",
+    "unreadable",
+    "never-matches",
+    "shadowed",
+    "not-granted",
+    "no-driver",
+    "cannot-work",
+    "not-a-number",
+    "no-pin",
+    "no-grant",
+]
 
 
 class WarningItem(msgspec.Struct, frozen=True):

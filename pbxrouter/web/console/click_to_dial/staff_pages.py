@@ -94,6 +94,7 @@ class StaffPages:
                 page_request.form.get("number", ""),
                 context,
                 asterisk,
+                page_request.form.get("sure", ""),
             )
         except ClickRefused as refused:
             if refused.status == 400:  # invalid input places no call, so it does not count
@@ -154,7 +155,8 @@ class StaffPages:
         return self._router.page(
             "click_to_dial/dial.html",
             page_request,
-            number=printable(number)[:80],
+            number=(error.meant if error else "") or printable(number)[:80],
+            sure=error.sure if error else "",
             error=error,
             ways=self._ways,
             places=places_among(self._ways),

@@ -73,6 +73,7 @@ class VisitorPages:
                 page_request.form.get("form", ""),
                 page_request.address,
                 self._address(page_request, link_id),
+                page_request.form.get("sure", ""),
             )
         except ClickRefused as refused:
             if link is None:
@@ -140,7 +141,8 @@ class VisitorPages:
             action=self._address(page_request, link.link_id),
             consent=link.consent(page_request.translator.language),
             form=self._dialling.signer.form(link.link_id, page_request.address, now),
-            number=page_request.form.get("number", "")[:_TELEPHONE_NUMBER],
+            number=(error.meant if error else "") or page_request.form.get("number", "")[:_TELEPHONE_NUMBER],
+            sure=error.sure if error else "",
             agrees=page_request.form.get("agree") == "1",
             error=error,
             is_open=is_open,

@@ -33,9 +33,14 @@ BUILT_IN: Final = (
         "dial",
         Sentence("calls a phone or a trunk"),
         Sentence(
-            "a technology, to which the number is appended; or a template with {number} and {caller}. Several, "
-            "joined by {and_sign}, ring together.",
-            {"number": "{number}", "caller": "{caller}", "and_sign": "&"},
+            "a technology, to which the number is appended; a phone; or a template with {number} and {caller}, or "
+            "parts of them. Several, joined by {and_sign}, ring together. Behind a blank may stand {settings}.",
+            {
+                "number": "{number}",
+                "caller": "{caller}",
+                "and_sign": "&",
+                "settings": "timeout=30, options=tT, callerid=600112233, append=no",
+            },
         ),
         (
             ("SIP", Sentence("21 rings at {place}", {"place": "PJSIP/21"})),
@@ -43,6 +48,15 @@ BUILT_IN: Final = (
                 "PJSIP/{number}@trunk",
                 Sentence("21 goes out through a trunk: {place}", {"place": "PJSIP/21@trunk"}),
             ),
+            (
+                "PJSIP/{number:1}@trunk",
+                Sentence("without its first digit, 9600 goes out as {place}", {"place": "PJSIP/600@trunk"}),
+            ),
+            (
+                "PJSIP/00{number:-9}@trunk",
+                Sentence("the last nine digits with 00 before them go out through a trunk"),
+            ),
+            ("PJSIP/21&PJSIP/22 timeout=20", Sentence("two phones ring for 20 seconds, whatever was dialled")),
             (
                 "SIP&PJSIP/{number}@branch",
                 Sentence("both ring: {place}", {"place": "PJSIP/21&PJSIP/21@branch"}),

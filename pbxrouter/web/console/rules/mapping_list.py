@@ -108,9 +108,10 @@ class MappingPages:
     async def create(self, page_request: PageRequest) -> bytes:
         """Create a mapping."""
         values = read_values(page_request.form)
+        applications = self._context.web.applications
         try:
             edited = await self._context.edit(
-                page_request, lambda connection, actor, now: add_mapping(connection, actor, now, values)
+                page_request, lambda connection, actor, now: add_mapping(connection, actor, now, values, applications)
             )
         except EditRefused as error:
             return self._form(page_request, values, error=error)
@@ -131,7 +132,7 @@ class MappingPages:
         was = read_values(page_request.form, "was_") if "was_pattern" in page_request.form else None
 
         def work(connection: sqlite3.Connection, actor: Actor, now: float) -> Edited[None]:
-            return update_mapping(connection, actor, now, number, values, was)
+            return update_mapping(connection, actor, now, number, values, was, self._context.web.applications)
 
         try:
             edited = await self._context.edit(page_request, work)

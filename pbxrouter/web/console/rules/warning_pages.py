@@ -47,6 +47,14 @@ TITLES: Final = {
         Sentence("Applications without a driver"),
         Sentence("Calls to these mappings fail. Choose another application, or install its driver."),
     ),
+    "cannot-work": (
+        Sentence("Mappings that cannot work"),
+        Sentence("Calls to these mappings fail, since their application cannot use the data. Correct the data."),
+    ),
+    "not-a-number": (
+        Sentence("Extensions that no call can come from"),
+        Sentence("No caller is recognised as one of these. Correct the number: it is what a call shows."),
+    ),
     "no-pin": (
         Sentence("Users without a PIN"),
         Sentence("A user is identified only by a PIN, so these users cannot call. Set a PIN, unless this is intended."),

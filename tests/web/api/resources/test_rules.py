@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from typing import Any, get_args
 
@@ -75,6 +76,12 @@ class RulesTests(ApiCase):
         self.assertEqual((said.status, said.json["field"]), (status, field), said.body)
         return str(said.json["error"])
 
+    async def by_hand(self, statement: str) -> None:
+        """Run SQL as an owner may with any tool."""
+        with contextlib.closing(sqlite3.connect(self.web.config.database)) as connection, connection:
+            connection.execute(statement)
+        await self.web.reloader.reload()
+
     async def decision(self, number: str, caller: str, pin: str | None = None) -> str:
         """The decision about a call now."""
         said = await self.good("POST", "/api/decide", {"number": number, "caller": caller, "pin": pin})
@@ -82,7 +89,9 @@ class RulesTests(ApiCase):
 
     async def test_an_owners_day(self) -> None:
         """Create an extension and a mapping, grant, decide, revoke, read the audit log, undo."""
-        mapping = await self.good("POST", "/api/mappings", {"pattern": "77X", "application": "dial"}, 201)
+        mapping = await self.good(
+            "POST", "/api/mappings", {"pattern": "77X", "application": "dial", "data": "SIP"}, 201
+        )
         extension = await self.good("POST", "/api/extensions", {"number": "0771"}, 201)
         self.assertEqual((extension["number"], extension["grants"]), ("0771", 0))
         grant = f"/api/mappings/{mapping['map_id']}/extensions/{extension['extension_id']}"
@@ -226,7 +235,9 @@ class RulesTests(ApiCase):
 
     async def test_users_and_pins(self) -> None:
         """A generated PIN is shown once, and allows what its user may use; it is nowhere else."""
-        mapping = await self.good("POST", "/api/mappings", {"pattern": "77X", "application": "dial"}, 201)
+        mapping = await self.good(
+            "POST", "/api/mappings", {"pattern": "77X", "application": "dial", "data": "SIP"}, 201
+        )
         user = await self.good("POST", "/api/users", {"name": "Ana"}, 201)
         path = f"/api/users/{user['user_id']}"
         await self.good("PUT", f"/api/mappings/{mapping['map_id']}/users/{user['user_id']}", status=204)
@@ -272,7 +283,8 @@ class RulesTests(ApiCase):
     async def test_warnings(self) -> None:
         """Warnings about all rules, and about one mapping."""
         self.assertEqual(get_args(Code), CODES)
-        made = await self.good("POST", "/api/mappings", {"pattern": "88", "application": "konference"}, 201)
+        made = {"map_id": 88}
+        await self.by_hand("INSERT INTO applications_mappings VALUES (88, 'konference', '', '88')")
         found = await self.good("GET", "/api/warnings")
         mine = [row for row in found["warnings"] if row["map_id"] == made["map_id"]]
         self.assertEqual(sorted(item["code"] for item in mine), ["no-driver", "not-granted"])
@@ -281,6 +293,46 @@ class RulesTests(ApiCase):
         self.assertEqual((alone["total"], alone["counts"]), (2, {"no-driver": 1, "not-granted": 1}))
         self.assertIn("konference", " ".join(item["sentence"]["words"] for item in alone["warnings"]))
         self.assertEqual((await self.good("GET", "/api/warnings?map_id=999"))["total"], 0)
+
+    async def test_data_that_cannot_work(self) -> None:
+        """Application and data are checked by the driver: 422 with the field; a row that is there may be switched."""
+        for application, data, field in (
+            ("dail", "SIP", "application"),
+            ("dial", "", "data"),
+            ("dial", "SIP,60", "data"),
+            ("dial", "PJSIP /21", "data"),
+            ("dial", "PJSIP/{nummer}", "data"),
+            ("dial", "PJSIP/{number:3}@trunk", "data"),
+            ("hangup", "999", "data"),
+            ("playback", "", "data"),
+        ):
+            body = {"pattern": "88X", "application": application, "data": data}
+            await self.refused("POST", "/api/mappings", body, 422, field)
+        for pattern in ("9|NXX", "|", "44;44", "4&5", "abc", "9,1"):
+            await self.refused("POST", "/api/mappings", {"pattern": pattern, "application": "hangup"}, 422, "pattern")
+        await self.by_hand("INSERT INTO applications_mappings VALUES (88, 'dial', 'PJSIP/{nummer}', '88X')")
+        path = "/api/mappings/88"
+        for enabled in (False, True):
+            self.assertEqual((await self.good("PATCH", path, {"enabled": enabled}))["enabled"], enabled)
+        for change, field in (
+            ({"pattern": "89X"}, "data"),
+            ({"data": "PJSIP/"}, "data"),
+            ({"application": "x"}, "application"),
+        ):
+            await self.refused("PATCH", path, change, 422, field)
+        self.assertEqual((await self.good("GET", "/api/warnings?map_id=88"))["counts"]["cannot-work"], 1)
+        await self.good("PUT", "/api/mappings/88/extensions/1", status=204)
+        said = await self.good("POST", "/api/decide", {"number": "881", "caller": "33"})
+        self.assertEqual((said["decision"], said["action"]), ("fail", None))
+        self.assertIn("braces", said["cannot_work"])
+        await self.good("PATCH", path, {"data": "PJSIP/{number:1}@trunk"})
+        said = await self.good("POST", "/api/decide", {"number": "881", "caller": "33"})
+        self.assertEqual((said["decision"], said["action"]), ("allow", "Dial(PJSIP/81@trunk,60,i)"))
+
+    async def test_extensions_that_no_call_shows(self) -> None:
+        """Phones, blanks and other signs are no number of an extension."""
+        for number in ("PJSIP/44", "4 4", "44;44", "44,45", "44@pbx"):
+            await self.refused("POST", "/api/extensions", {"number": number}, 422, "number")
 
     async def test_what_admins_change(self) -> None:
         """A token for rules sees and undoes changes of rules only."""

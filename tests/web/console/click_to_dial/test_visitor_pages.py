@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, cast
 from urllib.parse import urlencode
 
+import msgspec
 from twisted.internet import reactor as the_reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import ClientCreator, Protocol
@@ -262,6 +263,7 @@ class VisitorTests(ClickCase):
             self.assertEqual(answer.status, 400, repr(text))
             self.assertNotIn("<script>alert", answer.html)
             self.assertIn("number", answer.text)
+            self.assertNotRegex(answer.html, r"\\[xu][0-9a-f]{2}|\\[rn]")  # no codes of characters
         self.assertEqual((await self.fill("")).status, 400)
         self.assertEqual(self.phones.requests, [])
         self.assertEqual(await self.calls_today(), 0)
@@ -275,6 +277,32 @@ class VisitorTests(ClickCase):
         quoted = snippet('http://x/?a=1&b="', '"><script>')
         self.assertNotIn("<script>", quoted)
         self.assertIn("a=1&amp;b=&quot;", quoted)
+
+    async def test_written_numbers(self) -> None:
+        """A number with its optional zero is called without it; in doubt the visitor is asked, and nothing called."""
+        await self.edit(destinations="+49X. 0X. +34X.", calls_an_hour=50)
+        await self.fill("+49 (0) 30 1234567")
+        self.assertEqual(self.phones.requests[-1].number, "+49301234567")
+        answer = await self.fill("+49 030 1234567")
+        self.assertEqual((answer.status, len(self.phones.requests)), (400, 1))
+        self.assertIn("Did you mean +49 30 1234567?", answer.text)
+        self.assertEqual(dict(answer.forms[0].fields)["number"], "+49 30 1234567")
+        given = {**dict(answer.forms[0].fields), "agree": "1"}
+        await self.me.ask("POST", answer.forms[0].action, urlencode(given).encode(), {"Content-Type": FORM})
+        self.assertEqual([request.number for request in self.phones.requests[1:]], ["+49301234567"])
+
+    async def test_numbers_of_a_country(self) -> None:
+        """Where the country is set, a number that is not whole is called only if it is sent twice."""
+        self.web.reconfigure(msgspec.structs.replace(self.web.config, country="DE"))
+        await self.edit(destinations="+49X. 0X. +34X.")
+        answer = await self.fill("+34 900")
+        self.assertIn("Is +34900 the whole number?", answer.text)
+        self.assertEqual((answer.status, self.phones.requests), (400, []))
+        given = {**dict(answer.forms[0].fields), "agree": "1"}
+        await self.me.ask("POST", answer.forms[0].action, urlencode(given).encode(), {"Content-Type": FORM})
+        self.assertEqual([request.number for request in self.phones.requests], ["+34900"])
+        await self.fill("030/1234567")
+        self.assertEqual(self.phones.requests[-1].number, "0301234567")
 
     async def test_other_numbers(self) -> None:
         """Only numbers that match the link's patterns are accepted."""

@@ -116,7 +116,7 @@ class ChangeTests(RulesCase):
     async def test_words(self) -> None:
         """Values before and after are in words, without JSON or row numbers."""
         await self.me.send("/rules/mappings/new", pattern="9X", application="dial", data="SIP", enabled="1")
-        await self.me.send("/rules/mappings/6/change", pattern="9XX", application="playback", data="", enabled="1")
+        await self.me.send("/rules/mappings/6/change", pattern="9XX", application="voicemail", data="", enabled="1")
         await self.me.send("/rules/grants/set", kind="user", holder="1", mapping="6", on="1")
         await self.me.send("/rules/mappings/6/switch", on="0")
         await self.me.send("/rules/extensions", number="34")
@@ -127,11 +127,11 @@ class ChangeTests(RulesCase):
         for translator in (
             "Mapping 9X was created",
             "pattern: 9X → 9XX",
-            "application: dial → playback",
+            "application: dial → voicemail",
             "data: SIP → nothing",
             "Granted: moises silva → 9XX",
             "9X leads to dial SIP",
-            "9XX led to playback",
+            "9XX led to voicemail",
             "Mapping 9XX was disabled",
             "Number of extension 35 was changed number: 34 → 35",
             "Mapping 9XX was deleted",

@@ -181,6 +181,27 @@ class ChangeTests(MappingCase):
         await self.me.send(form.action, again.fields)
         self.assertEqual((await self.row(2)).data, "Zap")
 
+    async def test_data_that_cannot_work(self) -> None:
+        """The form refuses what cannot work at its field; a row that is there keeps its data when it is switched."""
+        for application, data, said in (
+            ("dial", "PJSIP/{nummer}", "accepted are {number} and {caller}"),
+            ("dial", "SIP,60", "a comma would begin another argument"),
+            ("dial", "", "it is empty"),
+            ("hangup", "999", "a cause from 0 to 127"),
+            ("dail", "SIP", "no driver provides the application dail"),
+        ):
+            answer = await self.post("/rules/mappings/new", pattern="77", application=application, data=data)
+            self.assertEqual(answer.status, 400, data)
+            self.assertIn(said.lower(), answer.text.lower())
+        number = await self.add("77", "dial", "PJSIP/{nummer}")
+        path = f"/rules/mappings/{number}"
+        self.assertIn("77 cannot work:", (await self.get(path)).text)
+        self.assertEqual((await self.post(f"{path}/switch", on="0")).status, 303)
+        self.assertEqual((await self.post(f"{path}/switch", on="1")).status, 303)
+        form = (await self.get(f"{path}/change")).form(f"{path}/change")
+        self.assertEqual((await self.post(form.action, {**dict(form.fields), "pattern": "78"})).status, 400)
+        self.assertEqual((await self.post(form.action, {**dict(form.fields), "data": "PJSIP/21"})).status, 303)
+
     async def test_an_application_that_nothing_provides(self) -> None:
         """An application without a driver is kept and marked; names match in any case."""
         for name in ("teleport", "DIAL"):
