@@ -6,6 +6,7 @@ import itertools
 import os
 import signal
 import socket
+import struct
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -159,6 +160,17 @@ class WatchTests(SynchronousTestCase):
         accepted, _ = port.accept()
         self.addCleanup(accepted.close)
         self.assertTrue(is_open(new))
+
+    def test_reset_while_it_stood_still(self) -> None:
+        """A connection that its peer resets is forgotten."""
+        _, address = self.port()
+        probe = self.connect(address, b"agi_network: yes\n")
+        self.stand_still()
+        self.assertEqual(self.watch.waiting, 1)
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        probe.close()
+        self.assertTrue(self.watch.look())
+        self.assertEqual(self.watch.waiting, 0)
 
     def test_too_many_or_too_long(self) -> None:
         """Connections that tell of no call are kept up to a number, and up to a length."""
