@@ -245,9 +245,11 @@ def _target(data: str, part: str, technologies: Mapping[str, str], append: str |
 
 
 def _real_name(technology: str, technologies: Mapping[str, str]) -> str:
-    """What a technology is called on this Asterisk: as the settings write it, or else in any case."""
+    """What a technology is called on this Asterisk: as the settings write it; a name that none has, in any case."""
     if technology in technologies:
         return technologies[technology]
+    if technology in KNOWN.values():  # such as Local, beside a LOCAL in the settings
+        return technology
     lower = {name.lower(): value for name, value in technologies.items()}
     return lower.get(technology.lower(), technology)
 

@@ -35,7 +35,6 @@ timeout = 2
 
 [technologies]
 IAX2 = "IAX2/loop"
-LOCAL = "Local/{number}@callee"
 
 [[asterisk]]
 name = "lab"

@@ -597,11 +597,12 @@ class TrunkThatForwardsTest(ForwardedCallTest):
     config = 'trunks = ["PJSIP/22"]\n[dial]\nforwarding = true\n'
 
     def test_forward(self) -> None:
-        """22 is behind a trunk here: a forward from there has no grants, though 22 is an extension."""
+        """22 is behind a trunk here: a forward from there is ignored, as from anyone who is called outside."""
         with self.phone(22, f"forward={OUTSIDE}"):
-            self.call_until_judged("22")
-        self.assertEqual(self.dialled(), ["PJSIP/22"])
-        self.assertIn("PJSIP/22 is a trunk and has no grants", self.told(OUTSIDE))
+            self.call("22", "-t", "500")
+        self.assertEqual(self.applications(), ["Dial PJSIP/22,60,i"])
+        self.assertNotIn(f"Executing [{OUTSIDE}@", self.log())
+        self.assertIn("33 -> 22: BUSY", self.told("22"))
 
     def test_transfer(self) -> None:
         """A transfer by a phone behind the trunk has no grants either."""
@@ -662,7 +663,7 @@ class MagiForwardTest(MagiForwardedCallTest, ForwardTest):
 
     def tearDown(self) -> None:
         """The calls that went outside by a forward came by AsyncAGI."""
-        if f"{OUTSIDE}@" in self.log():
+        if f"Executing [{OUTSIDE}@pbxrouter" in self.log():
             self.assertTrue(self.by_magi())
 
 

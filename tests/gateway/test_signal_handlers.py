@@ -303,7 +303,14 @@ class StateTests(SynchronousTestCase):
         parts: Any = (
             SimpleNamespace(in_progress=4, talking=1),
             SimpleNamespace(open_calls=2, served=9),
-            [SimpleNamespace(name=f"a{number}", manager=manager) for number, manager in enumerate(managers)],
+            [
+                SimpleNamespace(
+                    name=f"a{number}", manager=manager, claims=SimpleNamespace(notes=notes) if manager else None
+                )
+                for number, (manager, notes) in enumerate(
+                    zip(managers, ([], [], [sentence("stands by")]), strict=False)
+                )
+            ],
             SimpleNamespace(queued=5, lost=6),
             SimpleNamespace(rules=rules),
         )
@@ -325,6 +332,7 @@ class StateTests(SynchronousTestCase):
                 "AMI a0: not configured",
                 "AMI a1: connected",
                 "AMI a2: not connected: login refused",
+                "MAGI a2: stands by",
                 "rules: loaded",
                 "history: 5 calls wait to be written, 6 were lost",
             ],

@@ -5,6 +5,7 @@ The routes are taken from the router itself, so that a page that is added later 
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -198,8 +199,10 @@ class FormsTests(ConsoleCase):
 
     async def test_far_too_long(self) -> None:
         """A request without end is cut off, and not kept in memory."""
-        with self.assertRaises((ResponseNeverReceived, RequestTransmissionFailed)):
-            await self.me.ask("POST", "/settings/account", b"x" * (4 * CUT_OFF), {"Content-Type": FORM})
+        # The client may still be writing when the answer comes.
+        with contextlib.suppress(ResponseNeverReceived, RequestTransmissionFailed):
+            answer = await self.me.ask("POST", "/settings/account", b"x" * (4 * CUT_OFF), {"Content-Type": FORM})
+            self.assertEqual(answer.status, 413)
         self.assertEqual((await self.get("/settings/account")).status, 200)
 
 
