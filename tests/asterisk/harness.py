@@ -427,6 +427,11 @@ class AsteriskTest(unittest.TestCase):
             phone.terminate()
             phone.wait(PATIENCE_S)
 
+    def serves_async(self, context: str) -> bool:
+        """Whether the gateway serves the calls in agi:async of a context; soon after its start another one may."""
+        holder = self.lab.ami.getvar(f"PBXROUTER_MAGI_{context}").split("/")
+        return self.gateway.process is not None and holder[3:4] == [str(self.gateway.process.pid)]
+
     def beat_age(self) -> float:
         """Seconds since the gateway's last heartbeat, as the dialplan sees it."""
         return time.time() - int(self.lab.ami.getvar("PBXROUTER_HEARTBEAT") or "0")

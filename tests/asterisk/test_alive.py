@@ -45,6 +45,7 @@ class RelayedTest(DialplanTest):
         """Wait until the gateway is connected to AMI."""
         began = time.time()
         wait_for("a beat", lambda: int(self.lab.ami.getvar("PBXROUTER_HEARTBEAT") or "0") >= began)
+        wait_for("the gateway to serve the calls", lambda: self.serves_async("pbxrouter-ask"))
         self._sockets = self.gateway.sockets()
         self._gateway_mark = self.gateway.log_size()
 

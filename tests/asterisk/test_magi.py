@@ -63,6 +63,7 @@ class MagiTest(AsteriskTest):
             return said[-1:] == ["connected"]
 
         wait_for("the gateway's AMI connection", is_up)
+        wait_for("the gateway to serve the calls", lambda: self.serves_async("pbxrouter-magi"))
 
     def call(self, number: str, *options: str) -> str:
         """Place a call, from 34 by default."""
