@@ -206,7 +206,9 @@ def complete_calls(connection: sqlite3.Connection, rows: Iterable[CallRow]) -> N
     """
     with transaction(connection, outlasts_power=False):
         connection.executemany(
-            "UPDATE OR IGNORE calls SET outcome = :outcome, answered_s = :answered_s WHERE call_key = :key",
+            "UPDATE OR IGNORE calls SET outcome = :outcome, answered_s = :answered_s WHERE call_key = :key"
+            # The next run of the gateway may have served the call to its end meanwhile.
+            f" AND (:outcome <> '{UNKNOWN}' OR outcome = '{UNKNOWN}')",
             [{"outcome": row.outcome, "answered_s": row.answered_s, "key": row.call_key} for row in rows],
         )
 

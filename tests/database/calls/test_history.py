@@ -19,6 +19,7 @@ from pbxrouter.database.calls.history import (
     Search,
     add_calls,
     call,
+    complete_calls,
     find_calls,
     find_page,
     forget_calls,
@@ -286,6 +287,15 @@ class Traces(HistoryCase):
         for text in ("", "[1]", '[["a", 5]]', "{}", "[[]]"):
             broken = dataclasses.replace(row(), trace=text)
             self.assertEqual(broken.steps, [], text)
+
+    def test_completed(self) -> None:
+        """What is learnt later is kept; of a call that the next run has served to its end it says no more."""
+        keyed = [dataclasses.replace(row(1.0, outcome="UNKNOWN"), call_key=key) for key in ("a", "b")]
+        add_calls(self.connection, keyed)
+        add_calls(self.connection, [dataclasses.replace(row(1.0, outcome="DONE"), call_key="b", answered_s=0)])
+        complete_calls(self.connection, [dataclasses.replace(call, answered_s=7) for call in keyed])
+        found = self.connection.execute("SELECT call_key, outcome, answered_s FROM calls ORDER BY call_key").fetchall()
+        self.assertEqual(found, [("a", "UNKNOWN", 7), ("b", "DONE", 0)])
 
 
 class Figures(HistoryCase):
