@@ -103,9 +103,9 @@ class Lab:
         return self.ami.action("Command", Command=command)["Output"]
 
     def channels(self) -> list[str]:
-        """The names of all live channels."""
+        """The names of all live channels, without the stand-ins that Asterisk may leave behind after a masquerade."""
         lines = self.cli("core show channels concise").splitlines()
-        return [line.partition("!")[0] for line in lines if line]
+        return [line.partition("!")[0] for line in lines if line and not line.startswith("Surrogate/")]
 
     def log(self, since: int = 0) -> str:
         """Asterisk's log from a byte offset on."""
@@ -237,8 +237,10 @@ class Gateway:
 
     def _listens_or_died(self) -> bool:
         assert self.process is not None
-        listens = f":{self._port:04X} 00000000:0000 0A" in Path("/proc/net/tcp").read_text()
-        return listens or self.process.poll() is not None
+        # The process beside a gateway that was killed may hold the port for a moment longer.
+        began = re.search(rf"starting on '?{self._port}\b", self.log(self._started_at))
+        listens = began and f":{self._port:04X} 00000000:0000 0A" in Path("/proc/net/tcp").read_text()
+        return bool(listens) or self.process.poll() is not None
 
     def stop(self) -> None:
         """Stop it as an administrator does."""
