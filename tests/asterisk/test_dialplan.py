@@ -618,7 +618,7 @@ class GatewayTest(DialplanTest):
             " SELECT extension_id, map_id FROM extensions, applications_mappings"
             " WHERE extension_number = '36' AND pattern = '61'",
         )
-        self._call_36("61", "-t", "3000")
+        self._call_36("61", "-t", "15000")
         self.assertIn("61@pbxrouter-fallback", self._places())
         self.assertEqual(self.played()[:1], ["tt-somethingwrong en"])
         self.assertEqual(self.variables()["PBXROUTER"], "failed")
