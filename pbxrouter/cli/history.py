@@ -103,7 +103,7 @@ def history(
     csv = CallsCsv(zone, bom)
     with open_database(config) as connection:
         if as_csv:
-            # As UTF-8 whatever the terminal's encoding is: a file is written by ">".
+            # Bytes: a file is in UTF-8, also where the terminal has another encoding.
             click.echo(csv.heading().encode(), nl=False)
         for row in find_calls(connection, search, limit):
             if as_csv:

@@ -1,4 +1,4 @@
-"""What the installed drivers do with the data of mappings, for whoever shows or checks rules."""
+"""What the installed drivers do with the data of mappings, for the parts that show or check rules."""
 
 from __future__ import annotations
 

@@ -290,7 +290,7 @@ def _check_target(
 
 
 def _check_parts(text: str) -> Sentence | None:
-    """Why a part of a number that the text takes is empty whatever is dialled; None if none is."""
+    """Why a part of the number in a template, such as ``{number:30}``, is empty for every number; None if none is."""
     for found in _PLACE.finditer(text):
         offset, length = int(found[2] or 0), found[3]
         if offset >= MAX_NUMBER or (length is not None and int(length) == 0):

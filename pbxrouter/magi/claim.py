@@ -6,10 +6,10 @@ it anew every second. The others stand by: they read it, and take it over when i
 has ended (on the same machine), or when it has not changed for DEAD_S.
 
 A holder takes calls without asking for LEASE_S after it sent the value that Asterisk has confirmed. DEAD_S is longer,
-so no other takes the variable in that time, whatever stands still. After that, as when a frozen process goes on, it
-asks first. A gateway that takes the variable reads it again SETTLE_S later: of two that took it at the same moment the
-one that wrote last has it. One whose exchange took longer than SETTLE_S may have overwritten a gateway that has read
-its own value already; it waits until that one has looked again. No clocks of two machines are compared.
+so no other takes the variable in that time, also if a process stands still. After that, as when a frozen process goes
+on, it asks first. A gateway that takes the variable reads it again SETTLE_S later: of two that took it at the same
+moment the one that wrote last has it. One whose exchange took longer than SETTLE_S may have overwritten a gateway that
+has read its own value already; it waits until that one has looked again. No clocks of two machines are compared.
 """
 
 from __future__ import annotations

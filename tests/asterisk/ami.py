@@ -91,23 +91,19 @@ class Ami:
         raise ConnectionError("Asterisk has closed the AMI connection")
 
 
-class CdrListener:
-    """A connection that receives Asterisk's records of calls, as AMI's event Cdr."""
+class EventListener:
+    """A connection that receives events, each of which a subclass takes up in ``_heard``."""
+
+    events = "call,cdr"
 
     def __init__(self, port: int) -> None:
-        self._records: list[dict[str, str]] = []
         self._logged_in = False
         self._socket = socket.create_connection(("127.0.0.1", port))
-        self._socket.sendall(b"Action: Login\r\nUsername: fsl\r\nSecret: junio2006\r\nEvents: cdr\r\n\r\n")
+        login = f"Action: Login\r\nUsername: fsl\r\nSecret: junio2006\r\nEvents: {self.events}\r\n\r\n"
+        self._socket.sendall(login.encode("ascii"))
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
         wait_for("the listener is logged in", lambda: self._logged_in)
-
-    def wait(self, wanted: Callable[[dict[str, str]], object]) -> dict[str, str]:
-        """The first record that is wanted, which is forgotten; those of one call come in any order."""
-        wait_for("a CDR", lambda: any(map(wanted, self._records)))
-        place = next(place for place, record in enumerate(self._records) if wanted(record))
-        return self._records.pop(place)
 
     def close(self) -> None:
         """Close the connection."""
@@ -125,8 +121,31 @@ class CdrListener:
                         message.setdefault(name, value)
                     elif message:
                         self._logged_in = self._logged_in or message.get("Response") == "Success"
-                        if message.get("Event") == "Cdr":
-                            self._records.append(message)
+                        self._heard(message)
                         message = {}
             except OSError:
                 pass
+
+    def _heard(self, message: dict[str, str]) -> None:
+        """Take up an event; in the reading thread."""
+        raise NotImplementedError
+
+
+class CdrListener(EventListener):
+    """Receives Asterisk's records of calls, as AMI's event Cdr."""
+
+    events = "cdr"
+
+    def __init__(self, port: int) -> None:
+        self._records: list[dict[str, str]] = []
+        super().__init__(port)
+
+    def wait(self, wanted: Callable[[dict[str, str]], object]) -> dict[str, str]:
+        """The first record that is wanted, which is forgotten; those of one call come in any order."""
+        wait_for("a CDR", lambda: any(map(wanted, self._records)))
+        place = next(place for place, record in enumerate(self._records) if wanted(record))
+        return self._records.pop(place)
+
+    def _heard(self, message: dict[str, str]) -> None:
+        if message.get("Event") == "Cdr":
+            self._records.append(message)

@@ -23,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
@@ -163,6 +163,15 @@ def _is_free(base: int) -> bool:
 def the_lab() -> Lab:
     """The lab of this run; started when first asked for."""
     return Lab()
+
+
+def mapping_inserts(mappings: Mapping[str, tuple[str, str]]) -> list[str]:
+    """The SQL that adds mappings: by pattern, application and data."""
+    return [
+        "INSERT INTO applications_mappings (application_name, application_data, pattern)"
+        f" VALUES ('{application}', '{data}', '{pattern}')"
+        for pattern, (application, data) in mappings.items()
+    ]
 
 
 class Gateway:

@@ -11,19 +11,16 @@ import os
 import random
 import re
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
 from contextlib import closing
 from typing import Any
 
-from tests.asterisk.ami import Ami
-from tests.asterisk.harness import PROJECT, AsteriskTest, the_lab, why_not
-from tests.needs import PATIENCE_S
+from tests.asterisk.ami import Ami, EventListener
+from tests.asterisk.harness import PROJECT, AsteriskTest, mapping_inserts, the_lab, why_not
 from tests.waiting import wait_for
 
 LONG_S = 600.0
@@ -56,39 +53,18 @@ MAPPINGS = {
 }
 
 
-class Listener:
-    """A second AMI connection, which only receives events."""
+class Listener(EventListener):
+    """Counts the calls by their events, without the gateway."""
 
     def __init__(self, port: int) -> None:
         self.calls: set[str] = set()
         self.answered: set[str] = set()
         self.live: set[str] = set()
         self._channels: dict[str, str] = {}
-        self._logged_in = False
-        self._socket = socket.create_connection(("127.0.0.1", port))
-        self._socket.sendall(b"Action: Login\r\nUsername: fsl\r\nSecret: junio2006\r\nEvents: call,cdr\r\n\r\n")
-        self._thread = threading.Thread(target=self._read, daemon=True)
-        self._thread.start()
-        wait_for("the listener is logged in", lambda: self._logged_in)
-
-    def _read(self) -> None:
-        message: dict[str, str] = {}
-        with self._socket.makefile("r", encoding="utf-8", errors="replace", newline="\r\n") as lines:
-            try:
-                for line in lines:
-                    name, found, value = line.rstrip("\r\n").partition(": ")
-                    if found:
-                        message.setdefault(name, value)
-                    elif message:
-                        self._heard(message)
-                        message = {}
-            except OSError:
-                pass
+        super().__init__(port)
 
     def _heard(self, message: dict[str, str]) -> None:
         event, uniqueid = message.get("Event"), message.get("Uniqueid", "")
-        if message.get("Response") == "Success":
-            self._logged_in = True
         if event == "Newchannel":
             self.calls.add(message["Linkedid"])
             self._channels[uniqueid] = message["Linkedid"]
@@ -97,12 +73,6 @@ class Listener:
             self.live.discard(uniqueid)
         elif event == "Cdr" and message["Disposition"] == "ANSWERED" and message["DestinationChannel"]:
             self.answered.add(self._channels.get(message["UniqueID"], message["UniqueID"]))
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._socket.shutdown(socket.SHUT_RDWR)
-        self._socket.close()
-        self._thread.join(PATIENCE_S)
 
 
 class WithheldTest(AsteriskTest):
@@ -149,11 +119,7 @@ class CounterTest(AsteriskTest):
         super().setUp()
         if not getattr(self.gateway, "has_counter_rules", False):
             self.gateway.change_rules(
-                *(
-                    "INSERT INTO applications_mappings (application_name, application_data, pattern)"
-                    f" VALUES ('{application}', '{data}', '{number}')"
-                    for number, (application, data) in MAPPINGS.items()
-                ),
+                *mapping_inserts(MAPPINGS),
                 "INSERT OR IGNORE INTO extensions_mappings (extension_id, map_id)"
                 " SELECT 1, map_id FROM applications_mappings",
             )
@@ -252,7 +218,7 @@ class CounterTest(AsteriskTest):
             self.originate("65@pbxrouter", 3)
         self._silence()
         total = len(placed) + rounds + 3 + 2
-        talked = 3  # behind the other callees, and in the conference, there is nobody
+        talked = 3  # the other callees are prompts, and who is in the conference is no person's channel
         served = 6 * rounds + 2
         counted = self.counted()
         # Of those who give up before the Dial does, one may come late on a slow machine.
@@ -284,7 +250,7 @@ class CounterTest(AsteriskTest):
             },
         )
         self.assertEqual(len(self.listener.calls), total)
-        # Cdr counts whatever answered; of two in a conference it shows the other side to one of them at most.
+        # Cdr counts prompts that answered, too; of two in a conference it shows the other side to one of them at most.
         self.assertIn(len(self.listener.answered), (5 * rounds + 3 + more for more in range(3)))
 
     def test_dropped_connections(self) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 
 from tests.asterisk.ami import CdrListener
-from tests.asterisk.harness import AsteriskTest
+from tests.asterisk.harness import AsteriskTest, mapping_inserts
 from tests.waiting import wait_for
 
 RULES = {
@@ -174,11 +174,7 @@ secret_file = "ami.secret"
         super().setUp()
         if not getattr(self.gateway, "has_talk_rules", False):
             self.gateway.change_rules(
-                *(
-                    "INSERT INTO applications_mappings (application_name, application_data, pattern)"
-                    f" VALUES ('{application}', '{data}', '{pattern}')"
-                    for pattern, (application, data) in TALK_RULES.items()
-                ),
+                *mapping_inserts(TALK_RULES),
                 "INSERT INTO extensions_mappings (extension_id, map_id)"
                 " SELECT extension_id, map_id FROM extensions, applications_mappings WHERE pattern IN ('72', '73')",
                 "INSERT INTO users_mappings (user_id, map_id)"
@@ -243,7 +239,7 @@ secret_file = "ami.secret"
         self.assertEqual(self._talk(), ("ANSWER", 2))
 
     def test_beside_a_call(self) -> None:
-        """AGI in Dial's U() and in a hang-up handler asks nobody for a number, and is no call in the history."""
+        """AGI in Dial's U() and in a hang-up handler plays no prompt, and is no call in the history."""
         with self.phone(21, "answer", "-t", "1000"):
             self.assertEqual(self.call("775", "-t", "9000"), "answered, hung up by the far end")
         wait_for("both have run", lambda: self.gateway.log(self._gateway_mark).count(": NOCALL") == 2)
@@ -259,7 +255,7 @@ secret_file = "ami.secret"
             self.assertEqual(self._talk(), ("DONE", 0), number)
 
     def test_who_ended_it(self) -> None:
-        """The caller, Asterisk, or nobody: the call went on elsewhere."""
+        """Who ended the call: the caller, or Asterisk; or it went on elsewhere."""
         with self.phone(21, "noanswer", "-m", "3"):
             self.call("21", "-c", "700")
             self.assertEqual(self._talk(), ("CANCEL", 0))

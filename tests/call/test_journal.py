@@ -443,14 +443,7 @@ class FileTests(JournalCase):
     def test_bounded(self) -> None:
         """The file is written anew when it is large; what is needed stays, and what comes meanwhile, too."""
         self.patch(journal_module, "REWRITE_AT", 20_000)
-        waiting: list[Deferred[None]] = []
-
-        def aside(work: Callable[[], object]) -> Deferred[Any]:
-            waiting.append(Deferred())
-            return waiting[-1].addCallback(lambda _: work())
-
-        journal = self.made(aside)
-        journal.open()
+        journal, waiting = self.held_back()
         needed = [journal.finish(row(uniqueid="first")), journal.finish(row(uniqueid="second"))]
         for _ in range(200):
             journal.written([journal.finish(row())])
@@ -669,9 +662,8 @@ class FileTests(JournalCase):
         self.kill(journal)
         self.opened(2)
 
-    def rewriting(self) -> tuple[CallJournal, list[Deferred[None]], Deferred[None]]:
-        """A journal with a call that is being written anew, and what its disk has been asked to do."""
-        self.patch(journal_module, "REWRITE_AT", 1000)
+    def held_back(self) -> tuple[CallJournal, list[Deferred[None]]]:
+        """An open journal, and what its disk has been asked to do, which each callback lets it do."""
         waiting: list[Deferred[None]] = []
 
         def aside(work: Callable[[], object]) -> Deferred[Any]:
@@ -680,6 +672,12 @@ class FileTests(JournalCase):
 
         journal = self.made(aside)
         journal.open()
+        return journal, waiting
+
+    def rewriting(self) -> tuple[CallJournal, list[Deferred[None]], Deferred[None]]:
+        """A journal with a call that is being written anew, and what its disk has been asked to do."""
+        self.patch(journal_module, "REWRITE_AT", 1000)
+        journal, waiting = self.held_back()
         journal.finish(row(uniqueid="first"))
         while journal.size < 2000:
             journal.written([journal.finish(row())])

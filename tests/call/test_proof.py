@@ -182,7 +182,7 @@ class StandingTests(ProofCase):
             self.assertEqual(len(self.flushLoggedErrors()), 1)
 
     def test_each_call_has_its_value(self) -> None:
-        """The value on a channel is drawn anew for each call, 32 hexadecimal digits that nobody can guess."""
+        """The value on a channel is drawn anew for each call, 32 random hexadecimal digits."""
         proofs, values = self.proofs(self.one), set()
         for _ in range(10):
             channel = self.channel(self.one)
@@ -360,7 +360,7 @@ class SharedKeysTests(SynchronousTestCase):
         self.assertEqual(more, 60)
 
     def test_lock_out_by_another_machine(self) -> None:
-        """One that claims to be PJSIP/33 of an Asterisk elsewhere locks out nobody there, nor is it known as that."""
+        """A call of another machine that claims to be PJSIP/33 does not lock it out, nor become known as it."""
         for _ in range(8):
             last = self.key("PJSIP/33", "33", standing=Standing.FOREIGN)
         self.assertEqual(last.ruling.locked_by, GuessKey("endpoint", "PJSIP/33 at 192.0.2.1"))

@@ -90,7 +90,7 @@ def _machine_frozen(bench: Bench) -> Callable[[], None]:
 
 
 def _thawed(bench: Bench) -> None:
-    """A thaw blames nobody: AMI is kept, and the connections of meanwhile are not a log line each."""
+    """After a thaw AMI is kept and not blamed, and connections that came meanwhile are not a log line each."""
     said = bench.said().splitlines()
     bench.wrong += [
         f"the log blames AMI: {line}" for line in said if re.search(r"\bAMI\b.*(lost|silent|answered)", line)

@@ -56,7 +56,7 @@ BUILT_IN: Final = (
                 "PJSIP/00{number:-9}@trunk",
                 Sentence("the last nine digits with 00 before them go out through a trunk"),
             ),
-            ("PJSIP/21&PJSIP/22 timeout=20", Sentence("two phones ring for 20 seconds, whatever was dialled")),
+            ("PJSIP/21&PJSIP/22 timeout=20", Sentence("two phones ring for 20 seconds, for any dialled number")),
             (
                 "SIP&PJSIP/{number}@branch",
                 Sentence("both ring: {place}", {"place": "PJSIP/21&PJSIP/21@branch"}),
