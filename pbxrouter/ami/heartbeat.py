@@ -6,7 +6,7 @@ taken from its answer to Ping, so the clocks of two machines need not agree.
 
 Several gateways may be connected to one Asterisk. Each has a variable of its own, which ends in its id and
 holds milliseconds, so that the heartbeat of one does not hide the death of another. ``PBXROUTER_HEARTBEAT``
-holds the seconds of the last heartbeat of any.
+holds the seconds of the last heartbeat of any that knows who serves the calls by agi:async.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ class Heartbeat(MultiService):
         gateway: the gateway's id, which its own variable ends in; empty: it has none.
         has_others: tells whether another gateway sends heartbeats, too; then the variable of all stays when this one
             stops.
+        is_settled: tells whether it is known which gateway serves the calls by agi:async; before that the variable of
+            all is not set, since the dialplan goes by it for such calls.
     """
 
     log = Logger()
@@ -46,11 +48,13 @@ class Heartbeat(MultiService):
         clock: IReactorTime,
         gateway: str = "",
         has_others: Callable[[], bool] = lambda: False,
+        is_settled: Callable[[], bool] = lambda: True,
     ) -> None:
         super().__init__()
         self._manager = manager
         self._own = f"{HEARTBEAT_VARIABLE}_{gateway}" if gateway else ""
         self._has_others = has_others
+        self._is_settled = is_settled
         self._refused = False
         every(EVERY_S, self.beat, clock, self)
         manager.on_connect(lambda: Deferred.fromCoroutine(self.beat()))
@@ -81,7 +85,8 @@ class Heartbeat(MultiService):
     async def _set(self, timestamp: str) -> None:
         """Set the variables to a time in seconds with decimals; to 0 if it is empty."""
         seconds, _, decimals = timestamp.partition(".")
-        values = [] if not seconds and self._has_others() else [(HEARTBEAT_VARIABLE, seconds or "0")]
+        for_all = self._is_settled() if seconds else not self._has_others()
+        values = [(HEARTBEAT_VARIABLE, seconds or "0")] if for_all else []
         if self._own:
             values.insert(0, (self._own, f"{seconds}{decimals[:3]:0<3}" if seconds else "0"))
         sent = [

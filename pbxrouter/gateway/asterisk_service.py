@@ -80,7 +80,9 @@ class AsteriskService(MultiService):
         self._routing = routing = WhenRouting(engine, reactor)
         routing.setServiceParent(self)
         self.claims = claims = Claims(self.manager, config.magi, Holder.of_this_process(gateway), reactor)
-        self._heartbeat = Heartbeat(self.manager, reactor, gateway, lambda: claims.has_standby)
+        self._heartbeat = Heartbeat(
+            self.manager, reactor, gateway, lambda: claims.has_standby, lambda: claims.is_settled
+        )
         if config.heartbeat:
             self._heartbeat.setServiceParent(routing)
         self.originator = Originator(self.manager, engine, technologies, reactor, config.originate)

@@ -446,6 +446,11 @@ class Claims(MultiService):
         return context in self._claims and await self._claims[context].confirm()
 
     @property
+    def is_settled(self) -> bool:
+        """Whether it is known of all contexts which gateway serves their calls."""
+        return not any(claim.state in (State.UNKNOWN, State.SETTLING) for claim in self._claims.values())
+
+    @property
     def others(self) -> dict[str, Holder]:
         """The gateways that live and have to do with the same calls, by context."""
         found = {context: claim.holder or claim.standby for context, claim in self._claims.items()}

@@ -170,6 +170,28 @@ class HeartbeatTests(SynchronousTestCase):
             ],
         )
 
+    def test_not_settled(self) -> None:
+        """While it is not known which gateway serves the calls by agi:async, the variable of all is left alone."""
+        settled = False
+        self.heartbeat = Heartbeat(
+            self.manager,  # type: ignore[arg-type]
+            self.clock,
+            "a1b2",
+            is_settled=lambda: settled,
+        )
+        self.heartbeat.startService()
+        self.manager.comes_up()
+        self.assertEqual([action["Variable"] for action in self.manager.heard("Setvar")], ["PBXROUTER_HEARTBEAT_a1b2"])
+        settled = True
+        self.clock.advance(EVERY_S)
+        self.assertEqual(
+            [action["Variable"] for action in self.manager.heard("Setvar")],
+            ["PBXROUTER_HEARTBEAT_a1b2", "PBXROUTER_HEARTBEAT"],
+        )
+        settled = False
+        self.successResultOf(self.heartbeat.stopService())
+        self.assertEqual([action["Value"] for action in self.manager.heard("Setvar")], ["0", "0"])
+
     def test_time_out(self) -> None:
         """Ping and Setvar time out after 4 s each."""
         self.heartbeat.startService()

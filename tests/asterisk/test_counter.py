@@ -311,8 +311,9 @@ class CounterTest(AsteriskTest):
         for _ in range(5):  # these begin while it is dead, and are there afterwards
             self.originate("hold@callee", LONG_S)
         wait_for("five are over", lambda: not set(ending) & set(self.lab.channels()))
+        started = time.time()
         self.gateway.start()
-        self._in_sync()
+        wait_for("the gateway counts again", lambda: self._last_seen() > started)
         wait_for("they are found", lambda: self._live() == 10)
         self.lab.cli("channel request hangup all")
         self._silence()

@@ -310,6 +310,7 @@ class DialTests(BrowserCase):
             self.assertNotIn("X", action)
         with self.visitor(gateway, troubles=("503",)) as visitor:
             asterisk.stop()
+            gateway.expected = "AMI lab: no connection"
             page = visitor.go(address.removeprefix(gateway.url))
             page.fill("#number", "91234567")
             page.check("#agree")

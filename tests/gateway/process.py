@@ -103,9 +103,17 @@ class GatewayProcess:
         """Connect as Asterisk does."""
         connection = socket.socket(socket.AF_UNIX)
         connection.settimeout(PATIENCE_S)
+
+        def is_connected() -> bool:
+            try:
+                connection.connect(str(self.folder / "s"))
+            except ConnectionRefusedError:  # it is bound, and does not listen yet
+                return self._has_died()
+            return True
+
         try:
-            connection.connect(str(self.folder / "s"))
-        except OSError:
+            wait_for("it listens", is_connected)
+        except BaseException:
             connection.close()
             raise
         return connection
