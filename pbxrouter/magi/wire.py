@@ -81,7 +81,7 @@ def historical_request(event: AMIMessage) -> AGIRequest | None:
     The workshop reads ``Channel``, and the ``agi_*`` block in ``Result``.
 
     Raises:
-        ForgedRequest: the block is incomplete, or of another channel.
+        ForgedRequest: the block is incomplete, or of another channel or none.
     """
     lines = unquote_to_bytes(encode(event.get("Result"))).replace(b"\r\n", b"\n").strip(b"\n").split(b"\n")
     if not lines[0].startswith(b"agi_"):
@@ -95,6 +95,8 @@ def historical_request(event: AMIMessage) -> AGIRequest | None:
     missing = [name for name in _HISTORICAL if name not in variables]
     if missing:
         raise ForgedRequest(f"agi_{missing[0]} is not in it")
+    if not variables["channel"]:
+        raise ForgedRequest("agi_channel is empty")
     if variables["channel"] != event.get("Channel"):
         raise ForgedRequest("it is of another channel")
     return AGIRequest(variables)

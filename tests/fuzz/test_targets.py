@@ -123,9 +123,24 @@ class CommandTests(SynchronousTestCase):
         self.assertRegex(lines[1], r"^control: [0-9]+ inputs, [0-9]+ steps, [0-9]+ new$")
         self.assertEqual(lines[2], "fuzz: nothing found")
 
+    def test_number_of_inputs(self) -> None:
+        """A number of inputs instead of seconds, and the same ones each time."""
+        said = []
+        for _ in range(2):
+            with contextlib.redirect_stdout(io.StringIO()) as told:
+                self.assertEqual(main(["--inputs", "100", "--jobs", "1", "--seed", "7", "control"]), 0)
+            said.append(told.getvalue().splitlines())
+        self.assertEqual(said[0], said[1])
+        self.assertEqual(said[0][0], "fuzz: 1 targets, 100 inputs each, seed 7")
+        self.assertEqual(said[0][1].split()[1], str(len(inputs("control")) + 128))
+
     def test_refused(self) -> None:
         """What is not accepted is named, with what is."""
-        for arguments, why in ((["sip"], "accepted are agi-opening, agi-reply"), (["--jobs", "0"], "--jobs from 1")):
+        for arguments, why in (
+            (["sip"], "accepted are agi-opening, agi-reply"),
+            (["--jobs", "0"], "--jobs from 1"),
+            (["--inputs", "-1"], "--inputs from 0"),
+        ):
             with contextlib.redirect_stderr(io.StringIO()) as said, self.assertRaises(SystemExit):
                 main(arguments)
             self.assertIn(why, said.getvalue())

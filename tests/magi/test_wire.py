@@ -195,6 +195,8 @@ class HistoricalTests(SynchronousTestCase):
         self.assertIn(f"'agi_{'x' * 56}' stands", str(self.assertRaises(ForgedRequest, historical_request, event)))
         event = self.event(quote(OLD_BLOCK), channel="SIP/44-1")
         self.assertEqual(str(self.assertRaises(ForgedRequest, historical_request, event)), "it is of another channel")
+        event = self.event(quote(OLD_BLOCK.replace("agi_channel: SIP/33-1", "agi_channel:")), channel="")
+        self.assertEqual(str(self.assertRaises(ForgedRequest, historical_request, event)), "agi_channel is empty")
 
     @given(st.binary(max_size=200))
     def test_any_bytes(self, result: bytes) -> None:
