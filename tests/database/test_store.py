@@ -81,15 +81,16 @@ class StoreTests(TestCase):
     async def test_figures(self) -> None:
         """What waits for the thread, and what it does, is counted until it is done, also if it fails."""
         self.assertEqual(self.store.figures, QueueFigures("database", 0))
-        hold, begun = threading.Event(), threading.Event()
+        hold = threading.Event()
+        begun: Deferred[None] = Deferred()
 
         def held(connection: sqlite3.Connection) -> None:
-            begun.set()
+            reactor.callFromThread(begun.callback, None)
             hold.wait(PATIENCE_S)
             raise ValueError
 
         works = [self.store.run(held), self.store.run(lambda connection: None)]
-        begun.wait(PATIENCE_S)
+        await begun
         figures = self.store.figures
         self.assertEqual(figures.length, 2)
         self.assertGreater(figures.oldest_s, 0.0)
