@@ -9,6 +9,8 @@ the gateway: its resident memory, its descriptors and the rows of its history. I
 not have each call once, if descriptors are left over, or if memory over the last four fifths strays by more than 2 %
 from its median. On a machine that has other work a call may have to wait for more than a second; the gateway then tells
 the dialplan that it is busy, and does not serve it: such calls are counted apart, and have no row.
+
+Database and log are in a temporary folder (of TMPDIR, if it is set), with a million calls about 1 GB.
 """
 
 from __future__ import annotations
@@ -36,6 +38,8 @@ STRAYS = 0.02
 """How far memory may be from its median, as a share."""
 PATIENCE_S = 120.0
 RIGHT_PIN = b"123456"
+SECRET = "soak-0123456789abcdef"
+"""With it the gateway believes the names of channels: wrong PINs are counted by the endpoint, not by this peer."""
 BUSY = b"SET VARIABLE PBXROUTER busy"
 """What the gateway says to a call that it does not serve."""
 
@@ -82,7 +86,10 @@ def a_call(place: int, dice: random.Random) -> tuple[bytes, Call]:
         number = "999"
     ends_after = dice.randrange(6) if dice.random() < 0.2 else -1
     channel = f"PJSIP/{caller}-{place:08x}"  # PINs, right and wrong, are counted by the endpoint
-    opening = SimulatedCall(number, caller=caller, channel=channel, uniqueid=f"{place}.1").environment()
+    proof = (f"secret={SECRET}",)
+    opening = SimulatedCall(
+        number, caller=caller, channel=channel, uniqueid=f"{place}.1", arguments=proof
+    ).environment()
     return opening, Call(keyed, ends_after, dice.random() < 0.5)
 
 
@@ -158,6 +165,14 @@ def look(server: Server, database: Path, calls: int, busy: int, began: float) ->
     return Look(calls, busy, server.memory_kb(), descriptors, rows, time.monotonic() - began, outcomes)
 
 
+def left_s(looks: list[Look], calls: int) -> float:
+    """About how many seconds the calls to come take, by the last parts: a history that grows slows them down."""
+    late = looks[-6:]
+    before, since_s = (late[0].calls, late[0].took_s) if len(late) > 1 else (0, 0.0)
+    done = late[-1].calls - before
+    return (calls - late[-1].calls) * (late[-1].took_s - since_s) / done
+
+
 def verdict(looks: list[Look], at_first: int) -> list[str]:
     """What is wrong, a line each."""
     wrong = [
@@ -195,7 +210,12 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as directory:
         place = Path(directory)
         port = free_port()
-        (place / "pbxrouter.toml").write_text(f'[fastagi]\nlisten = "tcp:{port}:interface=127.0.0.1"\n')
+        (place / "pbxrouter.toml").write_text(
+            f'[fastagi]\nlisten = "tcp:{port}:interface=127.0.0.1"\nsecret_file = "soak.secret"\n'
+        )
+        secret = place / "soak.secret"
+        secret.touch(mode=0o600)
+        secret.write_text(f"{SECRET}\n")
         init = [sys.executable, "-m", "pbxrouter", "init", "--sample"]
         subprocess.run(init, cwd=place, check=True, stdout=subprocess.DEVNULL)
         start = ["-c", "from twisted.scripts.twistd import run; run()"]
@@ -208,7 +228,6 @@ def main() -> int:
             "-c",
             "pbxrouter.toml",
         ]
-        (place / "pbxrouter.log").symlink_to(os.devnull)  # a million calls are 200 MB of log
         server = Server("pbxrouter", twistd, port, place)
         try:
             began = time.monotonic()
@@ -221,7 +240,8 @@ def main() -> int:
                 found = looks[-1]
                 print(
                     f"soak: {found.calls} calls, {found.busy} not served, {found.rows} rows, {found.memory_kb} kB, "
-                    f"{found.descriptors} descriptors, {found.took_s:.0f} s",
+                    f"{found.descriptors} descriptors, {found.took_s:.0f} s, about "
+                    f"{left_s(looks, options.n) / 60:.0f} min left",
                     flush=True,
                 )
         finally:
