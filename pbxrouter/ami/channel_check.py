@@ -97,8 +97,17 @@ class ChannelCheck:
             await deferLater(self._clock, wait_s)
         return False
 
-    async def is_true(self, event: AMIMessage, channel: str, agrees: Callable[[AMIMessage], bool]) -> bool:
+    async def is_true(
+        self,
+        event: AMIMessage,
+        channel: str,
+        agrees: Callable[[AMIMessage], bool],
+        is_past: Callable[[AMIMessage], bool] = lambda status: False,
+    ) -> bool:
         """Whether the channel of an event exists and its status agrees with the event.
+
+        Args:
+            is_past: whether by the status the event may have been true; then it is not believed, nor called forged.
 
         Where Asterisk cannot be asked, the event is not believed. A channel that does not exist may have ended
         since, so that alone is not taken for a forgery.
@@ -113,6 +122,8 @@ class ChannelCheck:
             return False
         if agrees(status):
             return True
+        if is_past(status):
+            return False
         self._tell_forged(event, channel)
         return False
 

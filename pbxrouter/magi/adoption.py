@@ -66,6 +66,19 @@ def agrees_with(status: AMIMessage, event: AMIMessage) -> bool:
     return True
 
 
+def has_gone_on(status: AMIMessage, event: AMIMessage) -> bool:
+    """Whether a channel may have been in AGI(agi:async) as its event says, and is there no longer by its status.
+
+    In a flood of calls events come late: the dialplan has gone on without the gateway by then, which is no forgery.
+    """
+    application = status.get("Application")
+    return (
+        is_whole(status)
+        and application not in ("", "AGI")
+        and all(status.get(name) == event.get(name) for name in ("Uniqueid", "Channel", "CallerIDNum"))
+    )
+
+
 def is_block(event: AMIMessage) -> bool:
     """Whether the opening block in an AsyncAGIStart is as Asterisk writes it, as far as it came."""
     env = piece(event.get("Env"))

@@ -192,6 +192,7 @@ class Claim:
         self._is_gone = is_gone
         self._lease_until = 0.0
         self._looking = False
+        self._confirming: list[Deferred[bool]] = []
         self._leaving = False
         self._seen: tuple[str, float] = ("", 0.0)  # the other gateway's value, and since when
         self._standby: tuple[str, float] = ("", -LEASE_S)
@@ -215,16 +216,30 @@ class Claim:
     async def confirm(self) -> bool:
         """Whether this gateway may take a call now; Asterisk is asked if need be. Never fails."""
         if self.state is State.HELD and not self.is_sure:
-            asked = self._seconds()
-            try:
-                value = await self._get(self._variable)
-            except ManagerError:
-                return False
-            holder = Holder.parse(value)
-            if holder is not None and holder.run != self._me.run:
-                self._stand_by(holder, value)
-            return self.state is State.HELD and holder is not None and self._seconds() - asked <= ANSWER_S
+            answer: Deferred[bool] = Deferred()
+            self._confirming.append(answer)
+            if len(self._confirming) == 1:
+                Deferred.fromCoroutine(self._confirm_all())
+            return await answer
         return self.is_served
+
+    async def _confirm_all(self) -> None:
+        """Ask Asterisk once for all calls that come meanwhile: in a flood each answer takes long."""
+        is_mine = await self._is_still_mine()
+        answers, self._confirming = self._confirming, []
+        for answer in answers:
+            answer.callback(is_mine)
+
+    async def _is_still_mine(self) -> bool:
+        asked = self._seconds()
+        try:
+            value = await self._get(self._variable)
+        except ManagerError:
+            return False
+        holder = Holder.parse(value)
+        if holder is not None and holder.run != self._me.run:
+            self._stand_by(holder, value)
+        return self.state is State.HELD and holder is not None and self._seconds() - asked <= ANSWER_S
 
     async def look(self) -> None:
         """Look at the variable once, and write it if it is this gateway's to write. Never fails."""

@@ -36,6 +36,7 @@ from pbxrouter.magi.adoption import (
     NOT_BEGUN,
     SPENT,
     agrees_with,
+    has_gone_on,
     is_block,
     is_waiting,
     mark_of,
@@ -176,7 +177,9 @@ class MagiService(Service):
     async def _start_if_true(self, event: AMIMessage) -> None:
         """Start a call if Asterisk confirms the event: a forged one could choose its caller."""
         uniqueid = event.get("Uniqueid")
-        is_true = await self._check.is_true(event, uniqueid, lambda status: agrees_with(status, event))
+        is_true = await self._check.is_true(
+            event, uniqueid, lambda status: agrees_with(status, event), lambda status: has_gone_on(status, event)
+        )
         if is_true and await self._may_take(event.get("Context")) and self.running:
             if uniqueid in self._calls and not is_block(event):
                 self.log.warn("MAGI: ignored an AsyncAGIStart of a call in progress, whose block is forged")

@@ -12,6 +12,7 @@ from pbxrouter.agi.messages import AGIRequest
 from pbxrouter.ami.messages import AMIMessage
 from pbxrouter.magi.adoption import (
     agrees_with,
+    has_gone_on,
     is_block,
     is_waiting,
     may_be_waiting,
@@ -150,6 +151,16 @@ class AgreementTests(SynchronousTestCase):
             self.assertFalse(agrees_with(channel(), self.start(self.block(), **{header: "9"})), header)
         for name in ("callerid", "context", "extension", "dnid"):
             self.assertFalse(agrees_with(channel("DNID: 21"), self.start(self.block(**{name: "9"}))), name)
+
+    def test_gone_on(self) -> None:
+        """A channel in another application may have been in AGI; one with another name or caller has not."""
+        event = self.start(self.block())
+        self.assertTrue(has_gone_on(channel("Application: Congestion", Exten="T"), event))
+        self.assertFalse(has_gone_on(channel("Application: AGI", Exten="T"), event))
+        self.assertFalse(has_gone_on(channel(Exten="T"), event))
+        self.assertFalse(has_gone_on(channel("Application: Congestion", "Uniqueid: 1795.7"), event))
+        for header in ("Uniqueid", "Channel", "CallerIDNum"):
+            self.assertFalse(has_gone_on(channel("Application: Congestion", **{header: "9"}), event), header)
 
     def test_status_that_is_forged(self) -> None:
         """A status with a header twice agrees with nothing."""

@@ -428,6 +428,25 @@ class TwoGatewaysTests(ClaimTest):
         self.passes(1)
         self.assertEqual(self.serving(), [two])
 
+    def test_many_calls_at_once(self) -> None:
+        """Calls that come while Asterisk is asked share its answer; one that comes later asks anew."""
+        one, _ = self.pair("here")
+        one.connection.delay = 0.1
+        self.passes(1)
+        claim = one.claims._claims[CONTEXT]
+        claim._lease_until = 0.0
+        one.connection.sent.clear()
+        asked = [Deferred.fromCoroutine(claim.confirm()) for _ in range(200)]
+        self.assertEqual(one.connection.sent, [("Getvar", {"Variable": VARIABLE})])
+        self.passes(ANSWER_S / 2)
+        self.assertEqual([self.successResultOf(answer) for answer in asked], [True] * 200)
+        claim._lease_until = 0.0
+        one.connection.sent.clear()
+        again = Deferred.fromCoroutine(claim.confirm())
+        self.assertEqual(one.connection.sent, [("Getvar", {"Variable": VARIABLE})])
+        self.passes(ANSWER_S / 2)
+        self.assertTrue(self.successResultOf(again))
+
     def test_contexts_of_their_own(self) -> None:
         """Gateways that serve different contexts of one Asterisk share it."""
         one = self.gateway("a")

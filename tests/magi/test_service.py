@@ -502,6 +502,16 @@ class ForgedTests(MagiServiceTest):
         self.start()
         self.assertEqual(len(self.served), 1)
 
+    def test_start_that_comes_too_late(self) -> None:
+        """The AsyncAGIStart of a call that the dialplan has taken back starts no call, and is not called forged."""
+        self.manager.alive[UNIQUEID] = AMIMessage(
+            "\r\n".join(["Event: Status", *snapshot(), "Application: Congestion"])
+            .replace("Exten: 21", "Exten: T")
+            .encode()
+        )
+        self.manager.event("Event: AsyncAGIStart", *snapshot(), f"Env: {quote(block(), safe='')}")
+        self.assertEqual((self.served, self.manager.forged_events, self.loud()), ([], 0, []))
+
     def test_broken_start_of_a_call_in_progress(self) -> None:
         """A forged AsyncAGIStart with a block that is none drops no call that is being served, and is logged."""
         self.start()
