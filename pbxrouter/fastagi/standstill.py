@@ -22,7 +22,9 @@ from pbxrouter.net import Timer, every
 BEAT_EVERY_S: Final = 0.3
 """Seconds between two signs of life."""
 RESTART_S: Final = 5.0
-"""Seconds until the process is started again after its end."""
+"""Seconds until the process is started again if it cannot be, or has ended within so many seconds."""
+RESTART_SOON_S: Final = 0.1
+"""Seconds until it is started again if it has run for longer: without it calls are not ended by a standstill."""
 _GATEWAY: Final = 3
 """The descriptor of the socket in that process."""
 
@@ -49,6 +51,7 @@ class StandstillGuard(MultiService):
         self._port: Any = None
         self.has_port = False
         self._restart = Timer(reactor)
+        self._started_at = 0.0
         self._ended: Deferred[None] = succeed(None)  # fires when the process, if one runs, has ended
         every(BEAT_EVERY_S, self._beat, reactor, self)
 
@@ -174,6 +177,7 @@ class StandstillGuard(MultiService):
         else:
             ours.setblocking(False)
             self._socket = ours
+            self._started_at = self._reactor.seconds()
             self._ended = Deferred()
         finally:
             theirs.close()
@@ -195,7 +199,8 @@ class StandstillGuard(MultiService):
         if self.running:
             if not reason.check(ProcessDone):
                 self.log.error("FastAGI: the process beside the gateway has ended: {why}", why=reason.getErrorMessage())
-            self._restart.set(RESTART_S, self._start)
+            has_worked = self._reactor.seconds() - self._started_at >= RESTART_S
+            self._restart.set(RESTART_SOON_S if has_worked else RESTART_S, self._start)
 
 
 class _Process(ProcessProtocol):

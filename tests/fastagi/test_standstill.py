@@ -418,7 +418,7 @@ class GuardOfFakeTests(SynchronousTestCase):
         self.assertEqual(self.packets(), [b".", b"hold"])
 
     def test_ended(self) -> None:
-        """A process that ends is started again after five seconds, with the calls that there are.
+        """A process that ends soon is started again after five seconds, with the calls that there are.
 
         The log says so, unless it ended in order.
         """
@@ -446,6 +446,21 @@ class GuardOfFakeTests(SynchronousTestCase):
             self.assertEqual(len(self.clock.started), 2)
             self.clock.advance(BEAT_EVERY_S)
             self.assertEqual(self.packets()[-2:], [b".", b"hold"])
+
+    def test_ended_after_it_has_worked(self) -> None:
+        """A process that ends after five seconds or more is started again after a tenth of a second."""
+        self.guard.startService()
+        for started in (2, 3):
+            self.clock.advance(5.0)
+            self.ends(ProcessDone(0))
+            self.clock.advance(0.09)
+            self.assertEqual(len(self.clock.started), started - 1)
+            self.clock.advance(0.02)
+            self.assertEqual(len(self.clock.started), started)
+        self.clock.advance(4.9)
+        self.ends(ProcessDone(0))
+        self.clock.advance(4.9)
+        self.assertEqual(len(self.clock.started), 3)
 
     def test_stopped(self) -> None:
         """A stop ends the process's socket, waits for its end and starts it no more; what was to be started is not."""

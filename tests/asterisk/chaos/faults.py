@@ -328,6 +328,89 @@ def _clock_was_noticed(bench: Bench) -> None:
                 bench.wrong.append(f"call {uniqueid}: {length:.0f} s long in the history")
 
 
+def _signals(bench: Bench) -> Callable[[], None]:
+    """Signals that reload, rotate the log and tell the state, and stray ones, many times; none ends a call."""
+    for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGPIPE) * 6:
+        bench.signal(number)
+        time.sleep(0.05)
+
+    def end() -> None:
+        if not bench.gateway.running():
+            bench.wrong.append(f"a signal ended the gateway: {bench.said()[-500:]}")
+
+    return end
+
+
+def _database_locked(bench: Bench) -> Callable[[], None]:
+    """Another program holds the database locked, so that it can be neither read nor written."""
+    connection = sqlite3.connect(bench.gateway.database, timeout=10, isolation_level=None)
+    connection.execute("BEGIN EXCLUSIVE")
+
+    def end() -> None:
+        connection.execute("ROLLBACK")
+        connection.close()
+
+    return end
+
+
+def _database_replaced(bench: Bench) -> Callable[[], None]:
+    """A backup is moved over the database, as with `mv`, while calls are in progress."""
+    backup = bench.gateway.folder / "backup.sqlite"
+    with (
+        contextlib.closing(sqlite3.connect(bench.gateway.database)) as live,
+        contextlib.closing(sqlite3.connect(backup)) as copy,
+    ):
+        live.backup(copy)
+    backup.rename(bench.gateway.database)
+    return lambda: None
+
+
+def _ami_flapping(bench: Bench) -> Callable[[], None]:
+    """The AMI connection is cut again as soon as it is there, for some seconds."""
+    end = time.monotonic() + 6
+    while time.monotonic() < end:
+        bench.proxy.cut()
+        time.sleep(0.5)
+    return bench.until_connected
+
+
+def _ami_without_rights(bench: Bench) -> Callable[[], None]:
+    """The AMI user logs in and may do nothing, nor hear anything."""
+    path = bench.lab.run / "etc/manager.conf"
+    before = path.read_text()
+    head, user, rest = before.partition("[gateway]")
+    path.write_text(head + user + re.sub(r"(?m)^(read|write) = .*$", r"\1 = user", rest, count=2))
+    bench.lab.cli("manager reload")
+    bench.proxy.cut()
+
+    def end() -> None:
+        path.write_text(before)
+        bench.lab.cli("manager reload")
+        bench.proxy.cut()
+        bench.until_connected()
+
+    return end
+
+
+def _helper_killed(bench: Bench) -> Callable[[], None]:
+    """The process beside the gateway that ends the calls of a frozen one is killed; the gateway freezes after that."""
+    for child in Path(f"/proc/{bench.pid}/task/{bench.pid}/children").read_text().split():
+        os.kill(int(child), signal.SIGKILL)
+    bench.watch(3)
+    bench.signal(signal.SIGSTOP)
+    return lambda: bench.signal(signal.SIGCONT)
+
+
+def _crash_loop(bench: Bench) -> Callable[[], None]:
+    """The gateway is killed, and again each time soon after it is back."""
+    for _ in range(3):
+        bench.signal(signal.SIGKILL)
+        bench.restart()
+        bench.place(TALKS)
+        bench.watch(0.3)
+    return lambda: None
+
+
 def _second_gateway(bench: Bench) -> Callable[[], None]:
     """Another gateway on the same database and the same Asterisk; FastAGI calls do not reach its port."""
     twistd = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()", "-n", "--pidfile=", "pbxrouter"]
@@ -433,6 +516,13 @@ FAULTS: Final = {
         Fault("log-unread", _log_unread, 1),
         Fault("log-closed", _log_closed, 1),
         Fault("without-output", _without_output, 1),
+        Fault("signals", _signals, 2),
+        Fault("database-locked", _database_locked, 8, after=_all_in_history),
+        Fault("database-replaced", _database_replaced, 2),
+        Fault("ami-flapping", _ami_flapping, 1, gone=("magi",)),
+        Fault("ami-without-rights", _ami_without_rights, 10, gone=("magi",)),
+        Fault("helper-killed", _helper_killed, 12, gone=("fastagi", "magi"), after=_thawed),
+        Fault("crash-loop", _crash_loop, 1),
         Fault("second-gateway", _second_gateway, 8),
         Fault("two-inits", _two_inits, 1),
     )
