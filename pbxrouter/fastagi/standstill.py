@@ -22,7 +22,8 @@ from pbxrouter.net import Timer, every
 BEAT_EVERY_S: Final = 0.3
 """Seconds between two signs of life."""
 RESTART_S: Final = 5.0
-"""Seconds until the process is started again if it cannot be, or has ended within so many seconds."""
+"""Seconds until the process is started again if it cannot be, or has ended within WORKED_S."""
+WORKED_S: Final = 1.0
 RESTART_SOON_S: Final = 0.1
 """Seconds until it is started again if it has run for longer: without it calls are not ended by a standstill."""
 _GATEWAY: Final = 3
@@ -199,7 +200,7 @@ class StandstillGuard(MultiService):
         if self.running:
             if not reason.check(ProcessDone):
                 self.log.error("FastAGI: the process beside the gateway has ended: {why}", why=reason.getErrorMessage())
-            has_worked = self._reactor.seconds() - self._started_at >= RESTART_S
+            has_worked = self._reactor.seconds() - self._started_at >= WORKED_S
             self._restart.set(RESTART_SOON_S if has_worked else RESTART_S, self._start)
 
 

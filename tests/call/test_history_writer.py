@@ -22,6 +22,7 @@ from pbxrouter.call.history_writer import (
     HistoryWriter,
     row_of,
 )
+from pbxrouter.call.journal import CallJournal
 from pbxrouter.call.record import CallRecord
 from pbxrouter.config import Zone
 from pbxrouter.database.calls.csv_rows import CallsCsv
@@ -95,6 +96,19 @@ class Writing(HistoryCase):
         self.clock.advance(1)
         self.assertEqual(self.store.works, works + 1)
         self.assertEqual(self.found(), ["22", "21"])
+
+    def test_what_was_no_call(self) -> None:
+        """What was no call is in neither history nor queue, nor left in the journal."""
+        self.history.drop(record("21"))
+        journal = CallJournal(pathlib.Path(self.mktemp()), lambda: self.now, lambda work: succeed(work()))
+        journal.open()
+        self.history.journal = journal
+        self.history.drop(record("21"))
+        self.assertEqual(journal.calls, 0)
+        self.assertTrue(self.successResultOf(Deferred.fromCoroutine(journal.close())))
+        self.history.journal = None
+        self.clock.advance(1)
+        self.assertEqual((self.found(), self.history.queued), ([], 0))
 
     def test_away(self) -> None:
         """Nothing is lost or reordered while the database is away; the log tells once that it is, and once when
@@ -307,6 +321,20 @@ class Completing(HistoryCase):
         self.clock.advance(1)
         self.assertEqual(sorted(self.shown()), [("LEFT", 60), ("LOST", 7)])
         self.assertIsNone(self.history.outage.away_since)
+
+    def test_too_many(self) -> None:
+        """Of more completions than are kept the oldest is dropped."""
+        self.history.add(self.row())
+        self.history.add(self.row(key="other"))
+        self.clock.advance(1)
+        self.store.away = True
+        self.history.complete(replace(self.row(), answered_s=60))
+        for number in range(MAX_QUEUED - 1):
+            self.history.complete(replace(self.row(key=f"gone{number}"), answered_s=1))
+        self.history.complete(replace(self.row(key="other"), answered_s=7))
+        self.store.away = False
+        self.clock.advance(2)
+        self.assertEqual(sorted(self.shown(), key=str), [("LEFT", 7), ("LEFT", None)])
 
     def test_left(self) -> None:
         """The calls of the last day that may go on and whose talk is not known."""

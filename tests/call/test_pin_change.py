@@ -23,7 +23,7 @@ from pbxrouter.config.schema import Config
 from pbxrouter.database import Database, Store, list_guesses
 from pbxrouter.database.audit import AuditSearch, details_of, find_entries
 from pbxrouter.drivers.changepin import ChangePin
-from pbxrouter.errors import ApplicationFailed, ChannelHungUp
+from pbxrouter.errors import ApplicationFailed, ChannelHungUp, CommandRefused
 from pbxrouter.rules.engine import RulesEngine
 from pbxrouter.rules.model import Facts
 from pbxrouter.rules.reloader import RulesReloader
@@ -288,6 +288,15 @@ class ChangePinTests(TestCase):
         with self.assertRaises(ApplicationFailed):
             await impatient.change(NEW)
         self.assertEqual((await self.stored())["Ana"], hash_pin(OLD))
+
+    async def test_refused_while_waiting(self) -> None:
+        """A guess whose wait Asterisk refuses stays charged, and no longer counts as one that is being checked."""
+        for _ in range(3):
+            self.assertFalse(await self.caller().identify("000000"))
+        with self.assertRaises(CommandRefused):
+            await self.caller({"EXEC Wait": "510 Invalid or unknown command"}).identify(OLD)
+        self.assertEqual(self.guard.statistics.wrong, 3)
+        self.assertTrue(await self.caller().identify(OLD))
 
 
 def _keyed(pin: str) -> str:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.counter.call_table import (
+    DOCTOR_PREFIX,
     JOINED,
     MAX_TALKS,
     REMEMBER_HUNG_UP_S,
@@ -90,6 +91,17 @@ class RuleTests(TableCase):
         self.event("Hangup", "a", Cause="16")
         self.assertEqual(self.told.words, ["a started", "a answered", "a finished 16"])
         self.assertEqual((self.table.live, self.table.channels), ({}, frozenset()))
+
+    def test_of_the_doctor(self) -> None:
+        """A channel that the doctor makes to look at the rights is no call, by its event and by the list."""
+        self.event("Newchannel", f"{DOCTOR_PREFIX}1", f"{DOCTOR_PREFIX}1")
+        self.resync(ChannelSeen(f"{DOCTOR_PREFIX}2", f"{DOCTOR_PREFIX}2", 1.0))
+        self.assertEqual((self.table.live, self.told.words), ({}, []))
+
+    def test_no_talk_before_the_answer(self) -> None:
+        """A call that was not answered has no talk."""
+        self.event("Newchannel", "a")
+        self.assertEqual(self.table.live["a"].talk_s(self.now + 60), 0.0)
 
     def test_what_is_kept(self) -> None:
         """Caller and number are the first channel's; a failed call has a status and a cause."""

@@ -289,6 +289,11 @@ class ReasonTests(SynchronousTestCase):
         ):
             self.assertEqual(self.why(dial_status=status, cause=cause), reason, (status, cause))
 
+    def test_answered_by_a_prompt(self) -> None:
+        """A call whose Dial has an answer, and that was connected, has not failed though no two people talked."""
+        self.assertIsNone(self.why(dial_status="ANSWER", connected=True))
+        self.assertIsNone(self.why(outcome="ANSWER", connected=True))
+
     def test_every_dial_status(self) -> None:
         """Each word of DIALSTATUS has its reason, whether the gateway has it or AMI."""
         for status, reason in (

@@ -448,16 +448,16 @@ class GuardOfFakeTests(SynchronousTestCase):
             self.assertEqual(self.packets()[-2:], [b".", b"hold"])
 
     def test_ended_after_it_has_worked(self) -> None:
-        """A process that ends after five seconds or more is started again after a tenth of a second."""
+        """A process that ends after a second or more is started again after a tenth of a second."""
         self.guard.startService()
         for started in (2, 3):
-            self.clock.advance(5.0)
+            self.clock.advance(1.0)
             self.ends(ProcessDone(0))
             self.clock.advance(0.09)
             self.assertEqual(len(self.clock.started), started - 1)
             self.clock.advance(0.02)
             self.assertEqual(len(self.clock.started), started)
-        self.clock.advance(4.9)
+        self.clock.advance(0.9)
         self.ends(ProcessDone(0))
         self.clock.advance(4.9)
         self.assertEqual(len(self.clock.started), 3)

@@ -256,6 +256,39 @@ class OneGatewayTests(ClaimTest):
         self.passes(SETTLE_S)
         self.assertEqual((self.serving(), again.taken), ([again], [(CONTEXT, Taken.WAS_FREE)]))
 
+    def test_variable_gone_while_settling(self) -> None:
+        """A value that is gone when it is read again, as after a restart of Asterisk, is claimed anew."""
+        one = self.gateway("a")
+        self.variables.clear()
+        self.passes(SETTLE_S)
+        self.assertEqual((self.serving(), one.taken), ([], []))
+        self.passes(LOOK_S + SETTLE_S)
+        self.assertEqual((self.serving(), one.taken), ([one], [(CONTEXT, Taken.WAS_FREE)]))
+
+    def test_settings_read_again(self) -> None:
+        """The same contexts once more change nothing."""
+        one = self.gateway("a")
+        self.passes(1)
+        one.claims.set_contexts([CONTEXT])
+        self.assertEqual((self.serving(), one.taken), ([one], [(CONTEXT, Taken.WAS_FREE)]))
+
+    def test_stopped_when_another_has_them(self) -> None:
+        """A gateway that stops leaves the value of one that has taken the calls meanwhile."""
+        one = self.gateway("a")
+        self.passes(1)
+        self.variables[VARIABLE] = taken = str(Holder("b", "run9", "there", 9, 1, "host-b"))
+        one.stop()
+        self.assertEqual(self.variables[VARIABLE], taken)
+
+    def test_not_confirmed(self) -> None:
+        """A call is not taken where Asterisk does not say, in time, whose the calls are."""
+        one = self.gateway("a")
+        self.passes(1)
+        one.connection.is_up = False
+        one.claims._claims[CONTEXT]._lease_until = 0.0
+        self.assertEqual(self.serving(), [])
+        self.assertIs(self.successResultOf(Deferred.fromCoroutine(one.claims.confirm("another"))), False)
+
     def test_not_allowed(self) -> None:
         """An Asterisk that refuses the actions has its calls served, and the log says once what is not guarded."""
         for action in ("Getvar", "Setvar"):

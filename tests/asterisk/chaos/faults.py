@@ -521,7 +521,7 @@ FAULTS: Final = {
         Fault("database-replaced", _database_replaced, 2),
         Fault("ami-flapping", _ami_flapping, 1, gone=("magi",)),
         Fault("ami-without-rights", _ami_without_rights, 10, gone=("magi",)),
-        Fault("helper-killed", _helper_killed, 12, gone=("fastagi", "magi"), after=_thawed),
+        Fault("helper-killed", _helper_killed, 12, after=_thawed),
         Fault("crash-loop", _crash_loop, 1),
         Fault("second-gateway", _second_gateway, 8),
         Fault("two-inits", _two_inits, 1),
