@@ -64,10 +64,11 @@ EVENTS: Final = (
     "HangupRequest",
     "SoftHangupRequest",
     "Rename",
+    "LocalOptimizationBegin",
 )
-UNCHANGING: Final = ("DialEnd", "HangupRequest", "SoftHangupRequest")
+UNCHANGING: Final = ("DialEnd", "HangupRequest", "SoftHangupRequest", "LocalOptimizationBegin")
 """Events after which the calls in progress are shown as before."""
-NOT_WHOLE: Final = ("DialEnd", "Rename")
+NOT_WHOLE: Final = ("DialEnd", "Rename", "LocalOptimizationBegin")
 """Events without the headers of one channel. They count nothing."""
 
 _DURATION: Final = re.compile(r"(\d{1,6}):(\d\d):(\d\d)")

@@ -1060,7 +1060,7 @@ class ServiceTests(ServiceCase):
         self.assertEqual(
             set(self.manager.handlers),
             {"Newchannel", "BridgeEnter", "BridgeLeave", "Hangup", "DialEnd", "Shutdown"}
-            | {"HangupRequest", "SoftHangupRequest", "Rename"},
+            | {"HangupRequest", "SoftHangupRequest", "Rename", "LocalOptimizationBegin"},
         )
 
     # --- reports of the gateway that come early ---
