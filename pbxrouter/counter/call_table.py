@@ -345,6 +345,8 @@ class CallTable:
         if name == "DialEnd":
             self._dial_ended(headers)
             return
+        if name == "DialBegin":
+            return
         if name == "Rename":
             self._renamed(headers("Uniqueid"), headers("Newname"), now)
             return

@@ -60,15 +60,16 @@ EVENTS: Final = (
     "BridgeEnter",
     "BridgeLeave",
     "Hangup",
+    "DialBegin",
     "DialEnd",
     "HangupRequest",
     "SoftHangupRequest",
     "Rename",
     "LocalOptimizationBegin",
 )
-UNCHANGING: Final = ("DialEnd", "HangupRequest", "SoftHangupRequest", "LocalOptimizationBegin")
+UNCHANGING: Final = ("DialBegin", "DialEnd", "HangupRequest", "SoftHangupRequest", "LocalOptimizationBegin")
 """Events after which the calls in progress are shown as before."""
-NOT_WHOLE: Final = ("DialEnd", "Rename", "LocalOptimizationBegin")
+NOT_WHOLE: Final = ("DialBegin", "DialEnd", "Rename", "LocalOptimizationBegin")
 """Events without the headers of one channel. They count nothing."""
 
 _DURATION: Final = re.compile(r"(\d{1,6}):(\d\d):(\d\d)")
@@ -242,11 +243,15 @@ class CallCounter(MultiService):
         self._withheld.came(name)
         self._events_since += 1
         self._gone.pop(uniqueid, None)
+        if name in ("DialBegin", "DialEnd") and uniqueid:
+            self._withheld.dialled(name, message.get("DestUniqueid"), message.get("DialStatus"))
         if not self.in_sync or name in ("Newchannel", *NOT_WHOLE):
             return
         if self._table.call_of(uniqueid) is None:
             if not self._table.has_hung_up(uniqueid):
                 self._withheld.mentioned("Newchannel", uniqueid)
+        elif name == "Hangup":
+            self._withheld.hung_up(uniqueid, self._table.is_bridged(uniqueid))
         elif name == "BridgeLeave" and not (
             self._table.is_bridged(uniqueid) or self._table.is_waiting(message.get("BridgeUniqueid"))
         ):
