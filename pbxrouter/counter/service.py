@@ -190,6 +190,11 @@ class CallCounter(MultiService):
         """Whether Asterisk sends the events that tell of talk."""
         return not self._withheld.withheld
 
+    @property
+    def withheld(self) -> tuple[str, ...]:
+        """Names of the events that Asterisk withholds."""
+        return self._withheld.withheld
+
     def talk_of(self, uniqueid: str) -> ChannelTalk | None:
         """The talk of a channel; None if the channel is not known, or has ended a minute ago."""
         return self._table.talk_of(uniqueid)
