@@ -15,6 +15,9 @@ from contextlib import suppress
 from tests.waiting import wait_for
 
 TICK_S = 0.02
+REPEAT_S = 0.5
+"""Seconds after which a message that is not answered is sent again; it may be lost on a loaded machine."""
+REPEATS = 60
 PACKET_S = 0.1
 """Seconds between two packets of sound; a real phone sends five times as many."""
 SAMPLES = 160
@@ -188,6 +191,7 @@ class SipPhones:
         self._timers: list[tuple[float, int, Callable[[], object]]] = []
         self._last: dict[tuple[str, str], str] = {}  # answers, which repeated requests get again
         self._lock = threading.Lock()
+        self._awaited: set[tuple[str, str]] = set()  # requests and answers that Asterisk has not taken up
         self._closed = False
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
@@ -246,7 +250,20 @@ class SipPhones:
         branch = branch or f"z9hG4bK{call.call_id}-{next(_numbers)}"
         lines = [first, f"Via: SIP/2.0/UDP 127.0.0.1:{self.port};branch={branch}", f"From: {call.ours}"]
         lines += [f"To: {call.theirs}", f"Call-ID: {call.call_id}", f"CSeq: {sequence}", "Max-Forwards: 70"]
-        self._send([*lines, f"Contact: <sip:{call.user}@127.0.0.1:{self.port}>", *(headers or [])], body)
+        sent = self._send([*lines, f"Contact: <sip:{call.user}@127.0.0.1:{self.port}>", *(headers or [])], body)
+        if not first.startswith("ACK"):
+            self._repeat((call.call_id, sequence), sent, REPEATS)
+
+    def _repeat(self, key: tuple[str, str], sent: str, times: int) -> None:
+        """Send a message again until Asterisk has taken it up."""
+        if times == REPEATS:
+            self._awaited.add(key)
+        elif key not in self._awaited or self._closed:
+            return
+        else:
+            self._socket.sendto(sent.encode(), ("127.0.0.1", self.sip_port))
+        if times:
+            self.later(REPEAT_S, lambda: self._repeat(key, sent, times - 1))
 
     def answer(self, request: str, status: str, call: PhoneCall, body: str = "", contact: str = "") -> None:
         """Answer a request of Asterisk's."""
@@ -255,7 +272,10 @@ class SipPhones:
         lines = [f"SIP/2.0 {status}", *copied, f"To: {to if 'tag=' in to else call.ours}"]
         lines.append(f"Contact: {contact or f'<sip:{call.user}@127.0.0.1:{self.port}>'}")
         sent = self._send(lines, body)
-        self._last[call.call_id, header(request, "CSeq")] = sent
+        sequence = header(request, "CSeq")
+        self._last[call.call_id, sequence] = sent
+        if status.startswith("200") and sequence.endswith("INVITE"):
+            self._repeat((call.call_id, f"{sequence} answered"), sent, REPEATS)
 
     def _send(self, lines: list[str], body: str) -> str:
         lines += ["Content-Type: application/sdp"] if body else []
@@ -292,13 +312,16 @@ class SipPhones:
         word, what = message.split(" ", 2)[:2]
         call = self._calls.get(header(message, "Call-ID"))
         method = header(message, "CSeq").split(" ")[-1]
+        sequence = header(message, "CSeq")
         if word == "SIP/2.0":
+            self._awaited.discard((header(message, "Call-ID"), sequence))
             if call is not None:
                 self._answered(call, message, int(what), method)
         elif call is None:
             if word == "INVITE":
                 self._invited(message)
         elif word == "ACK":
+            self._awaited.discard((call.call_id, f"{sequence.split(' ')[0]} INVITE answered"))
             call.confirmed()
         else:
             self._asked(call, message, word)

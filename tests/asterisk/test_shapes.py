@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import csv
+import io
 import json
 import sqlite3
+import subprocess
+import sys
 import threading
 import traceback
 from collections.abc import Callable
@@ -12,7 +16,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from tests.asterisk.ami import EventListener
-from tests.asterisk.harness import SCRIPTED_PHONES, AsteriskTest, mapping_inserts
+from tests.asterisk.harness import PROJECT, SCRIPTED_PHONES, AsteriskTest, mapping_inserts, the_lab
 from tests.asterisk.relay import Relay
 from tests.asterisk.sip_phones import PhoneCall, SipPhones
 from tests.waiting import wait_for
@@ -101,6 +105,8 @@ class ShapeCase(AsteriskTest):
         super().setUp()
         self.gateway.change_rules(
             "DELETE FROM applications_mappings WHERE pattern <> '2X'",
+            "DELETE FROM extensions_mappings",
+            "DELETE FROM users_mappings",
             "DELETE FROM extensions",
             "DELETE FROM calls",
             *mapping_inserts(MAPPINGS),
@@ -182,11 +188,13 @@ class ShapesTest(ShapeCase):
             except BaseException:
                 failures.append(traceback.format_exc())
 
-        threads = [threading.Thread(target=run, args=(shape,)) for shape in SHAPES]
+        threads = [threading.Thread(target=run, args=(shape,)) for shape in SHAPES if shape not in ALONE]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
+        for shape in ALONE:
+            run(shape)
         self.assertEqual(failures, [])
         expected = tuple(row for rows in SHAPES.values() for row in rows)
         self.await_history(*expected)
@@ -219,19 +227,27 @@ class ShapesTest(ShapeCase):
         output = self.gateway.command("history", "--json", "--limit", "1000")
         shown = [json.loads(line) for line in output.splitlines()]
         self.assertEqual({(row["caller"], row["number"]): row["answered_s"] for row in shown}, rows)
+        table = csv.DictReader(io.StringIO(self.gateway.command("history", "--csv", "--limit", "1000")))
+        self.assertEqual({(row["caller"], row["number"]): int(row["answered_s"]) for row in table}, rows)
 
 
 Shape = Callable[[ShapesTest], None]
 SHAPES: Final[dict[Shape, tuple[Row, ...]]] = {}
-SEVERAL: Final = frozenset({"815", "818", "892"})
-"""Callers whose calls go on in a call of another's."""
+SEVERAL: Final = frozenset({"806", "809", "810", "815", "818", "832"})
+"""Callers whose call goes on in another row, or without the gateway."""
 
 
-def shape(*rows: Row) -> Callable[[Shape], Shape]:
+ALONE: Final[list[Shape]] = []
+"""Those that run after the others: two pick-ups at once can lock up PJSIP in Asterisk."""
+
+
+def shape(*rows: Row, alone: bool = False) -> Callable[[Shape], Shape]:
     """Add a shape, with the rows that the history is to have of it."""
 
     def add(do: Shape) -> Shape:
         SHAPES[do] = rows
+        if alone:
+            ALONE.append(do)
         return do
 
     return add
@@ -432,14 +448,43 @@ def _attended_by_the_caller(case: ShapesTest) -> None:
     _attended(case, caller.until_lasted(1.2), "812", "814")
 
 
+@shape(
+    Row("815", "3616", "ANSWER", (("815", "816"), ("815", "817"))),
+    Row("816", "817", "ANSWER", (("816", "817"), ("815", "817"))),
+)
+def _keys_of_the_called(case: ShapesTest) -> None:
+    """An attended transfer by Asterisk's own keys; the new call comes to the gateway on a Local channel."""
+    called = case.connect("815", "3616", "816").until_lasted(1.3)
+    case.ami("Atxfer", Channel=case.channel("816"), Exten="817", Context="keys")
+    third = case.phones.called("817").answer()
+    third.until_lasted(1.5)
+    called.hang_up()
+    third.hang_up_after(2.4).until_ended()
+
+
+@shape(
+    Row("818", "3619", "ANSWER", (("818", "819"),)),
+    Row("818", "820", "ANSWER", (("818", "820"), ("819", "820"))),
+)
+def _keys_of_the_caller(case: ShapesTest) -> None:
+    caller = case.phones.call("818", "3619")
+    case.phones.called("819").answer()
+    caller.until_lasted(1.3)
+    case.ami("Atxfer", Channel=case.channel("818"), Exten="820", Context="keys")
+    third = case.phones.called("820").answer()
+    third.until_lasted(1.5)
+    caller.hang_up()
+    third.hang_up_after(2.4).until_ended()
+
+
 @shape(Row("821", "822", "ANSWER", (("821", "822"), ("821", "823"))))
 def _parked(case: ShapesTest) -> None:
     case.connect("821", "822").until_lasted(1.3)
-    case.ami("Park", Channel=case.channel("821"), TimeoutChannel=case.channel("822"), Timeout="60000")
-    case.phones.call("823", "701").until_answered().hang_up_after(2.3).until_ended()
+    case.ami("Park", Channel=case.channel("821"), TimeoutChannel=case.channel("822"), Parkinglot="patient")
+    case.phones.call("823", "741").until_answered().hang_up_after(2.3).until_ended()
 
 
-@shape(Row("824", "825", "ANSWER", (("824", "826"),)))
+@shape(Row("824", "825", "ANSWER", (("824", "826"),)), alone=True)
 def _picked_up(case: ShapesTest) -> None:
     case.phones.call("824", "825")
     case.phones.called("825").ring()
@@ -447,7 +492,7 @@ def _picked_up(case: ShapesTest) -> None:
     case.phones.call("826", "5825").until_answered().hang_up_after(2.3).until_ended()
 
 
-@shape(Row("827", "828", "ANSWER", (("827", "829"),)))
+@shape(Row("827", "828", "ANSWER", (("827", "829"),)), alone=True)
 def _picked_up_by_keys(case: ShapesTest) -> None:
     case.phones.call("827", "828")
     case.phones.called("828").ring()
@@ -524,16 +569,10 @@ class LostAmiTest(ShapeCase):
 
     def setUp(self) -> None:
         """Put a relay between, and wait until the counter counts."""
-        self.relay = Relay(self.the_base() + 74, self.the_base() + 38)
+        self.relay = Relay(the_lab().base + 74, the_lab().base + 38)
         self.addCleanup(self.relay.close)
         super().setUp()
         self._until_connected(self._gateway_mark)
-
-    def the_base(self) -> int:
-        """The first of the lab's ports."""
-        from tests.asterisk.harness import the_lab
-
-        return the_lab().base
 
     def _until_connected(self, mark: int) -> None:
         wait_for("AMI", lambda: "AMI lab: connected" in self.gateway.log(0 if mark == self._gateway_mark else mark))
@@ -566,3 +605,63 @@ class LostAmiTest(ShapeCase):
             self.assertEqual(outcome, "ANSWER")
             self.assertAlmostEqual(int(str(talk_s)), wanted, delta=1)
         self.assertEqual(found["861"], ("ANSWER", None))  # a prompt may have been behind the Local channel
+
+
+WITHHELD: Final = {
+    "newchannel": ("Newchannel", "!Event: Newchannel"),
+    "bridges": ("BridgeEnter", "!Event: Bridge"),
+    "enter": ("BridgeEnter", "!Event: BridgeEnter"),
+    "leave": ("BridgeLeave", "!Event: BridgeLeave"),
+    "dial": ("DialEnd", "!Event: DialEnd"),
+    "nothing": ("", "!Event: NoSuchEvent"),
+}
+"""What a user's eventfilter withholds, and the event that the gateway is to name."""
+
+
+class WithheldTest(ShapeCase):
+    """Events that Asterisk withholds from the gateway's user, one connection for each kind."""
+
+    config = "".join(
+        f"""
+[[asterisk]]
+name = "{name}"
+ami = "tcp:127.0.0.1:AMI_PORT"
+username = "without-{name}"
+secret_file = "ami.secret"
+"""
+        for name in WITHHELD
+    )
+
+    def setUp(self) -> None:
+        """Give the lab these users."""
+        lab = the_lab()
+        conf = lab.run / "etc/manager.conf"
+        if "[without-" not in conf.read_text():
+            with conf.open("a") as file:
+                for name, (_, excluded) in WITHHELD.items():
+                    file.write(f"\n[without-{name}]\nsecret = enero2007\nread = system,call,agi\n")
+                    file.write(f"write = call,agi,originate,reporting\neventfilter = {excluded}\n")
+            lab.cli("manager reload")
+        super().setUp()
+
+    def _until_told(self, line: str) -> None:
+        wait_for(line, lambda: line in self.gateway.log(self._gateway_mark), 60)
+
+    def test_named(self) -> None:
+        """The counter is unknown, the log names the events, and the doctor the settings; history asks Dial instead."""
+        for caller, number in (("801", "804"), ("806", "807"), ("809", "810")):
+            self.connect(caller, number, hang_up_after=0.3).until_ended()
+        for name, (event, _) in WITHHELD.items():
+            if event:
+                self._until_told(f"counter {name}: Asterisk withholds {event}")
+        self.assertNotIn("counter nothing: Asterisk withholds", self.gateway.log(self._gateway_mark))
+        program = [sys.executable, "-c", "from pbxrouter.cli import main; main()", "doctor"]
+        done = subprocess.run(
+            [*program, "--config", str(self.gateway.config)], cwd=PROJECT, capture_output=True, text=True
+        )
+        said = " ".join(done.stdout.split())
+        for name, (event, _) in WITHHELD.items():
+            if event:
+                self.assertIn(f"without-{name} does not get {event}", said)
+                self.assertIn(f"eventfilter of [without-{name}]", said)
+        self.assertNotIn("without-nothing does not get", said)
