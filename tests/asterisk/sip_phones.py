@@ -232,6 +232,11 @@ class SipPhones:
         """Whether a call to a phone has come that was not taken by ``called``."""
         return bool(self._came.get(user))
 
+    def talk_s(self, user: str) -> int:
+        """Seconds of the ended calls of a phone, by its clock."""
+        calls = [call for call in list(self._calls.values()) if call.user == user]
+        return int(sum(call.talk_s for call in calls if call.answered is not None and call.ended is not None))
+
     def later(self, seconds: float, do: Callable[[], object]) -> None:
         """Do something so many seconds from now."""
         with self._lock:
