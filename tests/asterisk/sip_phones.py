@@ -92,7 +92,7 @@ class PhoneCall:
     # What the phone does
 
     def ring(self) -> PhoneCall:
-        """Ring."""
+        """Tell Asterisk that the phone rings."""
         self._reply("180 Ringing")
         return self
 
