@@ -109,10 +109,6 @@ class ChannelTalk:
         """Number of talks so far, the present one included."""
         return len(self.talks) + (self.since is not None)
 
-    def seconds(self, mark: int = 0) -> float:
-        """Seconds of the ended talks, without the first ``mark`` of them."""
-        return sum(max(0.0, ended - began) for began, ended in self.talks[mark:])
-
     def followed_by(self, heir: ChannelTalk) -> ChannelTalk:
         """This talk and what the heir talks since it is one: one conversation, in which the channel has changed."""
         later = [(max(began, self.heir_since), ended) for began, ended in heir.talks if ended > self.heir_since]
