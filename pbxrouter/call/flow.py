@@ -492,7 +492,7 @@ class CallFlow:
         if changes is not None:
             pins = changes.of(call.channel, mapping.map_id, decision.number, lambda: self._pin_source(call))
         call.may_talk = getattr(driver, "connects", True)
-        has_talk = self._talks_so_far(call) is not None
+        has_talk = not call.peer and self._talks_so_far(call) is not None
         try:
             return await driver.run(Call(call.channel, caller, decision.number, mapping.data, pins, has_talk))
         except ConnectionClosed:

@@ -1,7 +1,7 @@
 """The commands of the control socket.
 
 ``watch`` streams the AGI dialogues of calls; ``originate`` originates a call and streams its progress; ``queues``
-tells what waits to be written or sent; ``reload`` reads the settings again.
+tells what waits to be written or sent, and what Asterisk withholds; ``reload`` reads the settings again.
 """
 
 from __future__ import annotations
@@ -87,18 +87,23 @@ class ReloadCommand:
 
 
 class QueuesCommand:
-    """``{"queues": {}}``: the figures of all queues.
+    """``{"queues": {}}``: the figures of all queues, and the events that each Asterisk withholds.
 
     Args:
-        queues: returns them.
+        queues: returns the figures.
+        withheld: returns the names of events, by that of the Asterisk.
     """
 
-    def __init__(self, queues: Callable[[], Sequence[QueueFigures]]) -> None:
+    def __init__(
+        self, queues: Callable[[], Sequence[QueueFigures]], withheld: Callable[[], Mapping[str, Sequence[str]]] = dict
+    ) -> None:
         self._queues = queues
+        self._withheld = withheld
 
     def __call__(self, arguments: JsonObject, send: Send, end: End) -> Callable[[], None]:
         """Send the figures, and end."""
-        send({"queues": [dataclasses.asdict(queue) for queue in self._queues()]})
+        withheld = {asterisk: list(names) for asterisk, names in self._withheld().items()}
+        send({"queues": [dataclasses.asdict(queue) for queue in self._queues()], "withheld": withheld})
         end()
         return lambda: None
 

@@ -14,7 +14,7 @@ import enum
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final
 
@@ -84,6 +84,9 @@ class ChannelTalk:
         hung_up_by: which side hung it up.
         place: context and extension where it was hung up; ``("", "")`` before, or if they are not known.
         certain: False if a talk may have begun or ended unseen.
+        heir: Uniqueid of the channel for which this half of a Local channel stood in, once Asterisk joins both ends
+            without it; ``""`` otherwise.
+        heir_since: when that was, epoch seconds.
     """
 
     name: str = ""
@@ -93,6 +96,8 @@ class ChannelTalk:
     hung_up_by: HungUpBy = HungUpBy.UNKNOWN
     place: tuple[str, str] = ("", "")
     certain: bool = True
+    heir: str = ""
+    heir_since: float = 0.0
 
     @property
     def is_person(self) -> bool:
@@ -104,9 +109,17 @@ class ChannelTalk:
         """Number of talks so far, the present one included."""
         return len(self.talks) + (self.since is not None)
 
-    def seconds(self, mark: int = 0) -> float:
-        """Seconds of the ended talks, without the first ``mark`` of them."""
-        return sum(max(0.0, ended - began) for began, ended in self.talks[mark:])
+    def followed_by(self, heir: ChannelTalk) -> ChannelTalk:
+        """This talk and what the heir talks since it is one: one conversation, in which the channel has changed."""
+        later = [(max(began, self.heir_since), ended) for began, ended in heir.talks if ended > self.heir_since]
+        since = None if heir.since is None else max(heir.since, self.heir_since)
+        return replace(
+            self,
+            talks=self.talks + later,
+            since=self.since if since is None else since,
+            ended=self.ended if since is None else None,
+            certain=self.certain and heir.certain,
+        )
 
     def hang_up_requested(self, by: HungUpBy, context: str, extension: str) -> None:
         """Note by which side the channel is hung up, and where it was then; the first to do so counts."""
@@ -263,8 +276,22 @@ class CallTable:
         return bridge in self._holding
 
     def talk_of(self, uniqueid: str) -> ChannelTalk | None:
-        """A channel's talk; None if the channel is not known, or no longer."""
-        return self._talks.get(uniqueid)
+        """A channel's talk; None if the channel is not known, or no longer.
+
+        When Asterisk takes a Local channel out of a conversation, the talk of each half goes on with the channel for
+        which it stood in.
+        """
+        talk = self._talks.get(uniqueid)
+        if talk is None or not talk.heir:
+            return talk
+        heirs, passed = [talk], {uniqueid}
+        while heirs[-1].heir in self._talks and heirs[-1].heir not in passed:
+            passed.add(heirs[-1].heir)
+            heirs.append(self._talks[heirs[-1].heir])
+        talk = heirs.pop()
+        while heirs:
+            talk = heirs.pop().followed_by(talk)
+        return talk
 
     def restore(self, calls: Iterable[LiveCall], talks: Mapping[str, ChannelTalk] = MappingProxyType({})) -> None:
         """Restore calls that an earlier run has counted, without telling the listener.
@@ -298,6 +325,7 @@ class CallTable:
                 talk.since += by_s
             if talk.ended is not None:
                 talk.ended += by_s
+            talk.heir_since += by_s
         self._hung_up_at = deque((when + by_s, uniqueid) for when, uniqueid in self._hung_up_at)
 
     def event(self, name: str, headers: Callable[[str], str], now: float) -> None:
@@ -313,8 +341,13 @@ class CallTable:
         if name == "DialEnd":
             self._dial_ended(headers)
             return
+        if name == "DialBegin":
+            return
         if name == "Rename":
             self._renamed(headers("Uniqueid"), headers("Newname"), now)
+            return
+        if name == "LocalOptimizationBegin":
+            self._optimized(headers("LocalOneUniqueid"), headers("LocalTwoUniqueid"), now)
             return
         uniqueid, linkedid = headers("Uniqueid"), headers("Linkedid")
         if not (_ID.fullmatch(uniqueid) and _ID.fullmatch(linkedid)):
@@ -445,6 +478,15 @@ class CallTable:
         if bridge is not None:
             self._update_talk(self._connected([bridge]), now)
 
+    def _optimized(self, one: str, two: str, now: float) -> None:
+        """Asterisk joins both ends of a Local channel, whose halves leave."""
+        for half, other in ((one, two), (two, one)):
+            if half not in self._linkedids or other not in self._linkedids:
+                continue
+            inside = self._bridges.get(self._bridge_of.get(other, ""), set()) - {other}
+            heir = min(inside, key=lambda member: (not self._talks[member].is_person, member), default="")
+            self._talks[half].heir, self._talks[half].heir_since = heir, now
+
     def _add(self, uniqueid: str, linkedid: str, started: float, caller: str, number: str, name: str) -> None:
         self._linkedids[uniqueid] = linkedid
         self._talks[uniqueid] = ChannelTalk()
@@ -491,6 +533,7 @@ class CallTable:
         if self._bridge_of.get(uniqueid) != bridge:
             self._leave(uniqueid, now)
         self._bridge_of[uniqueid] = bridge
+        self._talks[uniqueid].heir = ""
         inside = self._bridges.setdefault(bridge, set())
         inside.add(uniqueid)
         if len(inside) > 1:
@@ -589,6 +632,9 @@ class CallTable:
     def _forget_old(self, now: float) -> None:
         while self._hung_up_at and now - self._hung_up_at[0][0] >= REMEMBER_HUNG_UP_S:
             uniqueid = self._hung_up_at.popleft()[1]
+            if self._talks[uniqueid].heir in self._linkedids:  # its conversation goes on
+                self._hung_up_at.append((now, uniqueid))
+                continue
             self._hung_up.discard(uniqueid)
             self._set_name(uniqueid, "")
             del self._talks[uniqueid]

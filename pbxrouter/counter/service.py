@@ -60,14 +60,16 @@ EVENTS: Final = (
     "BridgeEnter",
     "BridgeLeave",
     "Hangup",
+    "DialBegin",
     "DialEnd",
     "HangupRequest",
     "SoftHangupRequest",
     "Rename",
+    "LocalOptimizationBegin",
 )
-UNCHANGING: Final = ("DialEnd", "HangupRequest", "SoftHangupRequest")
+UNCHANGING: Final = ("DialBegin", "DialEnd", "HangupRequest", "SoftHangupRequest", "LocalOptimizationBegin")
 """Events after which the calls in progress are shown as before."""
-NOT_WHOLE: Final = ("DialEnd", "Rename")
+NOT_WHOLE: Final = ("DialBegin", "DialEnd", "Rename", "LocalOptimizationBegin")
 """Events without the headers of one channel. They count nothing."""
 
 _DURATION: Final = re.compile(r"(\d{1,6}):(\d\d):(\d\d)")
@@ -188,6 +190,11 @@ class CallCounter(MultiService):
         """Whether Asterisk sends the events that tell of talk."""
         return not self._withheld.withheld
 
+    @property
+    def withheld(self) -> tuple[str, ...]:
+        """Names of the events that Asterisk withholds."""
+        return self._withheld.withheld
+
     def talk_of(self, uniqueid: str) -> ChannelTalk | None:
         """The talk of a channel; None if the channel is not known, or has ended a minute ago."""
         return self._table.talk_of(uniqueid)
@@ -241,11 +248,15 @@ class CallCounter(MultiService):
         self._withheld.came(name)
         self._events_since += 1
         self._gone.pop(uniqueid, None)
+        if name in ("DialBegin", "DialEnd") and uniqueid:
+            self._withheld.dialled(name, message.get("DestUniqueid"), message.get("DialStatus"))
         if not self.in_sync or name in ("Newchannel", *NOT_WHOLE):
             return
         if self._table.call_of(uniqueid) is None:
             if not self._table.has_hung_up(uniqueid):
                 self._withheld.mentioned("Newchannel", uniqueid)
+        elif name == "Hangup":
+            self._withheld.hung_up(uniqueid, self._table.is_bridged(uniqueid))
         elif name == "BridgeLeave" and not (
             self._table.is_bridged(uniqueid) or self._table.is_waiting(message.get("BridgeUniqueid"))
         ):

@@ -91,6 +91,22 @@ class _Watched:
     since: float  # of the clock
     written: bool = False
     is_earlier: bool = False  # an earlier run of the gateway has left it
+    begun: int | None = None  # talks of its channel when the gateway was done with it
+    limit: int | None = None  # talks of its channel when the gateway got its next call; None: there was none
+
+    def has(self, number: int, began: float) -> bool:
+        """Whether a talk is this call's, by its number among those of the channel and its beginning.
+
+        What begins when the gateway is done with the call belongs to another one, such as that of a transfer, or to
+        the dialplan, unless the gateway has left the call to Asterisk.
+        """
+        if number < self.mark or (self.limit is not None and number >= self.limit):
+            return False
+        if self.is_earlier:
+            return began >= self.row.began - EARLIER_S
+        if self.row.outcome in GOES_ON:
+            return True
+        return (self.begun is not None and number < self.begun) or began <= self.row.ended
 
 
 class TalkOfCalls(Service):
@@ -114,9 +130,14 @@ class TalkOfCalls(Service):
         return len(self._watched)
 
     def talks_so_far(self, uniqueid: str) -> int | None:
-        """Number of talks that a channel has had; None if no counter knows the channel."""
+        """Number of talks that a channel has had, asked when a call begins; None if no counter knows the channel."""
         found = self._find(uniqueid)
-        return found[1].begun if found is not None and found[0].in_sync else None
+        if found is None or not found[0].in_sync:
+            return None
+        for call in self._watched:
+            if call.row.uniqueid == uniqueid and call.limit is None:
+                call.limit = found[1].begun
+        return found[1].begun
 
     def report(self, record: CallRecord) -> None:
         """Receive a finished call."""
@@ -126,7 +147,9 @@ class TalkOfCalls(Service):
         row = self._history.keep(record)
         request = record.request
         place = (request.variables.get("context", ""), request.extension)
-        self._watch(_Watched(row, record.talks_before, place, self._clock.seconds()))
+        found = self._find(request.uniqueid)
+        begun = None if found is None else found[1].begun
+        self._watch(_Watched(row, record.talks_before, place, self._clock.seconds(), begun=begun))
 
     def startService(self) -> None:
         """Take up the calls that an earlier run left, once the history has them from the journal."""
@@ -180,21 +203,22 @@ class TalkOfCalls(Service):
     def _is_over(self, call: _Watched, talk: ChannelTalk, age_s: float) -> bool:
         if talk.ended is not None:
             return True
-        if talk.since is not None or call.row.outcome in GOES_ON:
+        if talk.since is not None:
+            return not call.has(len(talk.talks), talk.since)
+        if call.row.outcome in GOES_ON:
             return False
         if call.row.outcome in _BY_THE_CALLER and talk.hung_up_by is HungUpBy.UNKNOWN:
             return age_s >= ELSEWHERE_S
         return age_s >= SETTLE_S
 
     def _complete(self, call: _Watched, talk: ChannelTalk) -> None:
-        row, mark = call.row, call.mark
-        if call.is_earlier:
-            mark = sum(began < row.began - EARLIER_S for began, _ in talk.talks)
+        row = call.row
+        talks = [(began, ended) for number, (began, ended) in enumerate(talk.talks) if call.has(number, began)]
         if talk.certain:
             row = replace(
                 row,
-                answered_s=int(talk.seconds(mark)),
-                outcome=_ending(row.outcome, talk.begun > mark, talk, call.place),
+                answered_s=int(sum(max(0.0, ended - began) for began, ended in talks)),
+                outcome=_ending(row.outcome, bool(talks), talk, call.place),
             )
         if call.written and row != call.row:
             self._history.complete(row)
@@ -224,8 +248,12 @@ def _ending(outcome: str, talked: bool, talk: ChannelTalk, place: tuple[str, str
         talked: whether two people talked.
         place: context and extension at which the dialplan handed the call over.
     """
-    if outcome in ("ANSWER", "DONE"):  # by Dial's word a prompt answers, too
-        return "ANSWER" if talked else "DONE"
+    if outcome in ("ANSWER", "DONE"):
+        if talked:
+            return "ANSWER"
+        # By Dial's word a prompt or a queue behind a Local channel answers, too.
+        gave_up = outcome == "ANSWER" and talk.hung_up_by is HungUpBy.FAR_END
+        return GatewayOutcome.HUNG_UP if gave_up else "DONE"
     if outcome == GatewayOutcome.HUNG_UP and talked:  # from an application such as a queue
         return "ANSWER"
     if outcome not in _BY_THE_CALLER:

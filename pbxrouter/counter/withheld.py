@@ -2,7 +2,8 @@
 
 ``eventfilter`` and ``disabledevents`` in manager.conf withhold events without a word, and so does a class that the user
 may not read (docs/asterisk.md B4). They show by others that mention what was never announced: a channel that hangs up
-and had not begun, one that leaves a bridge and had not entered it, a list with channels of which no event came.
+and had not begun, one that leaves a bridge and had not entered it or hangs up in one, a dialled channel whose dialling
+has no end, an answered one that comes into no bridge, a list with channels of which no event came.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pbxrouter.text import Sentence, sentence
 ENOUGH: Final = 2
 """Channels that must mention an event that never came: one alone may be an accident or forged."""
 MAX_SUSPECTS: Final = 100
+MAX_DIALLED: Final = 10_000
 SURE_S: Final = 5.0
 """Seconds after which an event that comes late has come."""
 
@@ -34,6 +36,7 @@ class EventWatch:
         self._came: set[str] = set()
         self._proven: set[str] = set()
         self._garbled = 0
+        self._dialled: dict[str, bool] = {}  # channels that were dialled: whether they have answered
         self.withheld: tuple[str, ...] = ()
 
     @property
@@ -72,6 +75,25 @@ class EventWatch:
         if len(suspects) < MAX_SUSPECTS:
             suspects.add(uniqueid)
         self._update()
+
+    def dialled(self, name: str, uniqueid: str, status: str) -> None:
+        """A Dial() has begun with a channel, or is done with it; what one Originate dials is not told of like this.
+
+        Args:
+            name: DialBegin or DialEnd.
+        """
+        if name == "DialEnd":
+            self._dialled.pop(uniqueid, None)
+        if (name == "DialBegin" or status == "ANSWER") and len(self._dialled) < MAX_DIALLED:
+            self._dialled[uniqueid] = name == "DialEnd"
+
+    def hung_up(self, uniqueid: str, is_bridged: bool) -> None:
+        """A channel hangs up, in a bridge as far as is known, or in none."""
+        if is_bridged:
+            self.mentioned("BridgeLeave", uniqueid)
+        has_answered = self._dialled.pop(uniqueid, None)
+        if has_answered is not None:
+            self.mentioned("BridgeEnter" if has_answered else "DialEnd", uniqueid)
 
     def listed(self, missing: str) -> None:
         """Asterisk's own list shows that an event of a channel has not come."""

@@ -169,14 +169,19 @@ async def _reads_call(probe: AsteriskProbe, user: str, lacking: Finding) -> list
             wrong(
                 probe.area,
                 sentence("{user} does not get {names}: calls cannot be counted", user=user, names=", ".join(withheld)),
-                sentence(
-                    "take what excludes it out of eventfilter of [{user}], or out of disabledevents under [general], "
-                    "in manager.conf; then `manager reload` in Asterisk, and restart the gateway",
-                    user=user,
-                ),
+                take_out_of_filters(user),
             )
         ]
     return [ok(probe.area, sentence("{user} reads {name}", user=user, name="call"))]
+
+
+def take_out_of_filters(user: str) -> Sentence:
+    """What to do about events that Asterisk withholds."""
+    return sentence(
+        "take what excludes it out of eventfilter of [{user}], or out of disabledevents under [general], "
+        "in manager.conf; then `manager reload` in Asterisk, and restart the gateway",
+        user=user,
+    )
 
 
 async def _withheld(probe: AsteriskProbe) -> list[str]:

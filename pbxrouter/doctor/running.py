@@ -15,7 +15,9 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 
 from pbxrouter.config import Config, is_local
+from pbxrouter.doctor.classes import take_out_of_filters
 from pbxrouter.doctor.finding import AS_OWNER, Finding, ok, unknown, wrong
+from pbxrouter.doctor.probe import area_of
 from pbxrouter.errors import PbxrouterError
 from pbxrouter.net import QueueFigures
 from pbxrouter.text import Sentence, sentence
@@ -35,7 +37,7 @@ PbxrouterError if the string does not tell the place."""
 
 def check_gateway(config: Config, connect: Connect) -> Iterator[Finding]:
     """Check the control socket, the FastAGI port and the web server."""
-    running = yield from _control(Path(config.control))
+    running = yield from _control(config)
     yield from _listens(Sentence("FastAGI"), "fastagi.listen", config.fastagi.listen, connect, running)
     yield from _peers(config)
     if config.web.listen is not None:
@@ -61,8 +63,9 @@ def _peers(config: Config) -> Iterator[Finding]:
         )
 
 
-def _control(path: Path) -> Generator[Finding, None, bool | None]:
+def _control(config: Config) -> Generator[Finding, None, bool | None]:
     """Check the control socket; returns whether the gateway runs, None if that is unknown."""
+    path = Path(config.control)
     with contextlib.closing(socket.socket(socket.AF_UNIX)) as probe:
         probe.settimeout(TIMEOUT_S)
         try:
@@ -94,6 +97,7 @@ def _control(path: Path) -> Generator[Finding, None, bool | None]:
                 Sentence("see its log: kill -USR2 writes its state there; then restart it"),
             )
         yield from _queues(answer)
+        yield from _withheld(answer, config)
         yield from _descriptors(probe)
     return True
 
@@ -128,6 +132,26 @@ def _queues(answer: bytes) -> Iterator[Finding]:
             yield wrong(area, sentence("{name}: {state}", name=queue.name, state=said), QUEUE_TODO)
     if good:
         yield ok(area, sentence("nothing waits long: {names}", names=", ".join(queue.name for queue in queues)))
+
+
+def _withheld(answer: bytes, config: Config) -> Iterator[Finding]:
+    """What the gateway has told of events that do not come, as it has found out by others."""
+    try:
+        told = json.loads(answer).get("withheld", {})
+        names = {str(asterisk): ", ".join(map(str, events)) for asterisk, events in told.items()}
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        return  # said of the queues already
+    for asterisk in config.asterisk:
+        if names.get(str(asterisk.name)):
+            yield wrong(
+                area_of(asterisk),
+                sentence(
+                    "{user} does not get {names}: calls cannot be counted",
+                    user=asterisk.username,
+                    names=names[str(asterisk.name)],
+                ),
+                take_out_of_filters(asterisk.username),
+            )
 
 
 def _descriptors(connection: socket.socket) -> Iterable[Finding]:

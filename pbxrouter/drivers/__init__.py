@@ -71,7 +71,8 @@ class Call:
         number: what was dialled: digits, ``*``, ``#`` and ``+`` only.
         data: the mapping's ``application_data``.
         pins: the users' PINs; None where there is no database, as in tests of drivers.
-        has_talk: whether AMI tells how long the call's people talk, so that the driver need not ask.
+        has_talk: whether AMI will tell how long the call's people talk, so that the driver need not ask. Over FastAGI
+            AMI may be lost while the call goes on.
     """
 
     channel: Channel

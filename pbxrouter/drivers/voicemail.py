@@ -49,7 +49,5 @@ class Voicemail:
         action = self.action(call.data, call.number, call.caller)
         await verbs.answer(call.channel)
         reply = await verbs.run_application(call.channel, action.application, action.arguments)
-        if reply.result == "-1":  # a wrong password, or none; or the caller has hung up
-            await verbs.raise_if_hung_up(call.channel)
-            return Outcome(NOT_ENTERED)
-        return Outcome()
+        await verbs.raise_if_hung_up(call.channel)  # the result does not tell: it may be 0, too
+        return Outcome(NOT_ENTERED if reply.result == "-1" else "DONE")  # a wrong password, or none

@@ -247,7 +247,9 @@ def build(
     commands: dict[str, ControlCommand] = {
         "watch": WatchCommand(watch),
         "originate": OriginateCommand(originators),
-        "queues": QueuesCommand(health.queues),
+        "queues": QueuesCommand(
+            health.queues, lambda: {counter.asterisk: counter.withheld for counter in counters if counter.withheld}
+        ),
         "reload": ReloadCommand(lambda: gateway.reload_all()),
     }
     ControlService(config.control, commands, reactor).setServiceParent(gateway)

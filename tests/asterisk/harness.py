@@ -44,6 +44,13 @@ LOOP = '[technologies]\nIAX2 = "IAX2/loop"\n'
 TWISTD = "from twisted.scripts.twistd import run; run()"
 """The program that runs a gateway."""
 
+SCRIPTED_PHONES = range(801, 900)
+"""Endpoints beside those of the lab, for SipPhones."""
+MAGI_PHONES = range(885, 899)
+"""Those of them whose calls go to AsyncAGI."""
+PICKUP_GROUP = {828: "call_group = 40\n", 829: "pickup_group = 40\n"}
+"""The second of these picks up the calls of the first by ``*8``."""
+
 SETTLE_S = 20.0
 """Seconds that a gateway has to connect to AMI before a test begins without."""
 LOG_LINES_SHOWN = 300
@@ -79,12 +86,27 @@ class Lab:
             "LAB_NAME": name,
             "LAB_AGI": f"agi://127.0.0.1:{self.agi_port}",
             "LAB_EXTENSIONS": str(Path(__file__).parent / "extensions.conf"),
+            "LAB_PJSIP": str(self._endpoints()),
             "ASTERISK_ROOT": str(ASTERISK_ROOT),
         }
         atexit.register(self.stop)
         self.script("start")
         self.ami = Ami(self.base + 38)
         self.cli("agi set debug on")
+
+    def _endpoints(self) -> Path:
+        """A file with the endpoints of SCRIPTED_PHONES, which are called at one port."""
+        handle, name = tempfile.mkstemp(prefix="pjsip-", suffix=".conf")
+        atexit.register(Path(name).unlink)
+        with os.fdopen(handle, "w") as file:
+            for number in SCRIPTED_PHONES:
+                context = "pbxrouter-magi" if number in MAGI_PHONES else "pbxrouter"
+                file.write(
+                    f"[{number}](phone)\naors = {number}\ncallerid = <{number}>\ncontext = {context}\n"
+                    f"call_group =\npickup_group =\n{PICKUP_GROUP.get(number, '')}"
+                    f"[{number}]\ntype = aor\ncontact = sip:{number}@127.0.0.1:{self.base + 90}\n"
+                )
+        return Path(name)
 
     def script(self, name: str, *arguments: str) -> str:
         """Run one of the lab's scripts and return its output."""

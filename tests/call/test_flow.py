@@ -974,6 +974,27 @@ class Guarded(FlowCase):
             self.run_call("34", answers={"GET DATA": "200 result= (timeout)"})
         self.assertEqual((self.guard.statistics.wrong, self.guard.statistics.unchecked), (0, 0))
 
+    def test_talk_by_ami(self) -> None:
+        """A driver need not ask for the talk that AMI tells, unless the call came by FastAGI, where AMI may be lost."""
+
+        class FakeTalks:
+            """Knows the talk of every channel."""
+
+            def talks_so_far(self, uniqueid: str) -> int | None:
+                """None yet."""
+                return 0
+
+        driver = FakeDriver(Outcome("BUSY"))
+        self.flow_by(workshop_rules(), {"dial": driver})
+        self.flow = CallFlow(
+            self.engine, {"dial": driver}, Prompts(), self.reports, self.active_calls, talks=FakeTalks()
+        )
+        for peer in ("", "192.0.2.9"):
+            channel = FakeChannel(SimulatedCall("21", caller="33"))
+            channel.peer = peer  # type: ignore[attr-defined]
+            self.serve(channel)
+        self.assertEqual([call.has_talk for call in driver.calls], [True, False])
+
     def test_what_is_logged(self) -> None:
         """The line about a wrong PIN names the peer that the channel knows, the caller and the number."""
         channel = FakeChannel(SimulatedCall("34", caller="33"), {"GET DATA": ["200 result=1", HUNG_UP]})

@@ -186,7 +186,8 @@ class QueuesTests(SynchronousTestCase):
     def test_answer(self) -> None:
         """All figures are sent in one object, and the stream ends."""
         sent: list[object] = []
-        command = QueuesCommand(lambda: [QueueFigures("history", 3, 1.5, 1, 2), QueueFigures("counter lab", 0)])
+        figures = [QueueFigures("history", 3, 1.5, 1, 2), QueueFigures("counter lab", 0)]
+        command = QueuesCommand(lambda: figures, lambda: {"lab": ("Hangup",)})
         command({}, sent.append, lambda: sent.append("end"))()
         history, counter = (
             {"name": "history", "length": 3, "oldest_s": 1.5, "set_aside": 1, "lost": 2},
@@ -198,4 +199,4 @@ class QueuesTests(SynchronousTestCase):
                 "lost": 0,
             },
         )
-        self.assertEqual(sent, [{"queues": [history, counter]}, "end"])
+        self.assertEqual(sent, [{"queues": [history, counter], "withheld": {"lab": ["Hangup"]}}, "end"])

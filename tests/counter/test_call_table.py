@@ -45,6 +45,11 @@ class Told(CallListener):
         return sum(word in text.split() for text in self.words)
 
 
+def seconds(talk: ChannelTalk, mark: int = 0) -> float:
+    """Seconds of the ended talks, without the first ``mark`` of them."""
+    return sum(ended - began for began, ended in talk.talks[mark:])
+
+
 class TableCase(SynchronousTestCase):
     """Has a CallTable and its listener."""
 
@@ -595,7 +600,7 @@ class TalkTests(TableCase):
         """Seconds of a channel's ended talks."""
         talk = self.table.talk_of(uniqueid)
         assert talk is not None
-        return talk.seconds()
+        return seconds(talk)
 
     def test_two_phones(self) -> None:
         """Two phones talk from the time when both are in the bridge until one leaves it."""
@@ -645,6 +650,77 @@ class TalkTests(TableCase):
         for uniqueid in ("a", "l1", "l2", "b"):
             self.assertEqual(self.talk_s(uniqueid), 6.0, uniqueid)
 
+    def _behind_a_local_channel(self) -> None:
+        """a is connected with b through the halves l1 and l2, as Asterisk tells it of a forward."""
+        for uniqueid, name in (
+            ("a", "PJSIP/33-1"),
+            ("l1", "Local/2@x-1;1"),
+            ("l2", "Local/2@x-1;2"),
+            ("b", "PJSIP/2-1"),
+        ):
+            self.new(uniqueid, name)
+        for uniqueid, bridge in (("b", "far"), ("l2", "far"), ("l1", "near"), ("a", "near")):
+            self.enter(uniqueid, bridge=bridge)
+
+    def _halves_leave(self) -> None:
+        """Asterisk moves b to a, and takes the halves out."""
+        self.event("LocalOptimizationBegin", "", "", LocalOneUniqueid="l1", LocalTwoUniqueid="l2")
+        self.now -= 1
+        for uniqueid in ("b", "l1"):
+            self.leave(uniqueid)
+            self.now -= 1
+        self.enter("b", bridge="near")
+        self.now -= 1
+        self.leave("l2")
+        self.now -= 1
+        for uniqueid in ("l1", "l2"):
+            self.event("Hangup", uniqueid)
+            self.now -= 1
+
+    def _end_of(self, uniqueid: str) -> tuple[float, bool, bool]:
+        """Seconds of a channel's talk, whether it talks now, and whether it is over."""
+        talk = self.table.talk_of(uniqueid)
+        assert talk is not None
+        return seconds(talk), talk.since is not None, talk.ended is not None
+
+    def test_halves_are_taken_out(self) -> None:
+        """The talk of a Local channel's halves goes on when Asterisk joins both phones without it."""
+        self._behind_a_local_channel()
+        self._halves_leave()
+        for uniqueid in ("l1", "l2"):
+            self.assertEqual(self._end_of(uniqueid)[1:], (True, False), uniqueid)
+        self.now += 300  # long after the halves would have been forgotten
+        self.new("z", "PJSIP/33-2", "z")
+        for uniqueid in ("b", "a"):
+            self.leave(uniqueid)
+            self.event("Hangup", uniqueid)
+        talks = {uniqueid: self._end_of(uniqueid) for uniqueid in ("a", "b", "l1", "l2")}
+        self.assertEqual(set(talks.values()), {(talks["a"][0], False, True)}, talks)
+        self.now += 2 * REMEMBER_HUNG_UP_S
+        self.new("y", "PJSIP/33-3", "y")
+        self.assertIsNone(self.table.talk_of("l2"))
+
+    def test_halves_are_taken_out_of_a_chain(self) -> None:
+        """One of two Local channels is taken out: its halves go on with what is left, and with each other for ever."""
+        self._behind_a_local_channel()
+        self.event("LocalOptimizationBegin", "", "", LocalOneUniqueid="l1", LocalTwoUniqueid="unknown")
+        self.event("LocalOptimizationBegin", "", "", LocalOneUniqueid="unknown", LocalTwoUniqueid="l2")
+        talk = self.table.talk_of("l1")
+        assert talk is not None
+        self.assertEqual(talk.heir, "")
+        talk.heir, self.table.talk_of("l2").heir = "l2", "l1"  # type: ignore[union-attr]
+        self.assertEqual(self._end_of("l1")[1:], (True, False))
+
+    def test_half_that_stays(self) -> None:
+        """A half that comes into a bridge again has no heir."""
+        self._behind_a_local_channel()
+        self.event("LocalOptimizationBegin", "", "", LocalOneUniqueid="l1", LocalTwoUniqueid="l2")
+        self.enter("l2", bridge="other")
+        self.leave("a")
+        talk = self.table.talk_of("l2")
+        assert talk is not None
+        self.assertEqual((talk.heir, talk.since), ("", None))
+
     def test_asterisks_own_channels(self) -> None:
         """A recorder, an announcer and the like are no side; any phone or line is."""
         self.new("a", "PJSIP/33-1")
@@ -685,7 +761,7 @@ class TalkTests(TableCase):
         self.leave("c")
         for uniqueid in "abc":
             self.event("Hangup", uniqueid)
-        talks = [talk and (talk.begun, talk.seconds(), talk.seconds(1)) for talk in map(self.table.talk_of, "abc")]
+        talks = [talk and (talk.begun, seconds(talk), seconds(talk, 1)) for talk in map(self.table.talk_of, "abc")]
         self.assertEqual(talks, [(2, 15.0, 5.0), (1, 10.0, 0.0), (1, 5.0, 0.0)])
         self.assertEqual(call.talk_s(self.now), 15.0)
 
@@ -712,7 +788,7 @@ class TalkTests(TableCase):
         self.leave("b")
         found = {x: talk for x in "abcde" if (talk := self.table.talk_of(x)) is not None}
         self.assertEqual({x for x, talk in found.items() if talk.certain}, {"a", "b"})
-        self.assertEqual([round(found[x].seconds()) for x in "abcd"], [203, 204, 10, 10])
+        self.assertEqual([round(seconds(found[x])) for x in "abcd"], [203, 204, 10, 10])
 
     def test_ends(self) -> None:
         """Which side hung up, and where; the first to do so counts. A minute later it is forgotten."""
@@ -734,7 +810,7 @@ class TalkTests(TableCase):
             talk.begin(10.0 * place)
             talk.end(10.0 * place + 2)
             talk.end(10.0 * place + 5)
-        self.assertEqual((len(talk.talks), talk.seconds()), (MAX_TALKS, 2.0 * (MAX_TALKS + 10)))
+        self.assertEqual((len(talk.talks), seconds(talk)), (MAX_TALKS, 2.0 * (MAX_TALKS + 10)))
 
     def test_clock_set(self) -> None:
         """When the clock is set, talk keeps its length."""

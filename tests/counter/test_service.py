@@ -346,8 +346,9 @@ class ServiceTests(ServiceCase):
             self.wait(3)
             self.set_by_s += step_s
             self.wait(3)
-            for channel in (uniqueid, f"b{talked}"):
-                self.manager.says("Hangup", channel, uniqueid, Cause="16")
+            for name in ("BridgeLeave", "Hangup"):
+                for channel in (uniqueid, f"b{talked}"):
+                    self.manager.says(name, channel, uniqueid, Cause="16", BridgeUniqueid="x")
             self.wait(1)
             self.assertEqual(self.total(), (talked, talked, talked))
             self.assertEqual(
@@ -1059,8 +1060,8 @@ class ServiceTests(ServiceCase):
         """The counter subscribes to these events."""
         self.assertEqual(
             set(self.manager.handlers),
-            {"Newchannel", "BridgeEnter", "BridgeLeave", "Hangup", "DialEnd", "Shutdown"}
-            | {"HangupRequest", "SoftHangupRequest", "Rename"},
+            {"Newchannel", "BridgeEnter", "BridgeLeave", "Hangup", "DialBegin", "DialEnd", "Shutdown"}
+            | {"HangupRequest", "SoftHangupRequest", "Rename", "LocalOptimizationBegin"},
         )
 
     # --- reports of the gateway that come early ---

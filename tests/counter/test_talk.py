@@ -136,6 +136,45 @@ class TalkTests(SynchronousTestCase):
         self.report("ANSWER", talks_before=1)
         self.assertEqual(self.written(), [("ANSWER", 3)])
 
+    def test_talks_after_the_call(self) -> None:
+        """What a transferred caller talks next belongs to the next call, also if it began before the first was over."""
+        self.talk((101.0, 103.0), (109.9, 113.0), ended=None)
+        self.report("ANSWER")
+        self.assertEqual(self.calls.talks_so_far(REQUEST.uniqueid), 2)
+        talk = self.talk((101.0, 103.0), (109.9, 113.0), ended=None)
+        talk.begin(114.0)
+        self.wait(TICK_S)
+        self.assertEqual(self.written(), [("ANSWER", 5)])
+        self.talk((101.0, 103.0), (110.2, 113.0))
+        self.report("ANSWER")
+        self.assertEqual(self.written()[1:], [("ANSWER", 4)])  # Asterisk's clock is a bit ahead
+        talk = self.talk((101.0, 103.0), ended=None)
+        self.report("ANSWER")
+        talk.begin(110.3)
+        self.wait(TICK_S)
+        self.assertEqual(self.written()[2:], [("ANSWER", 2)])
+
+    def test_next_call_of_a_channel_that_was_left(self) -> None:
+        """A call that was left to Asterisk ends where the gateway gets the channel's next call."""
+        talk = self.talk(ended=None)
+        talk.begin(101.0)
+        self.report("LEFT")
+        self.wait(HOLD_S)
+        talk.end(120.0)
+        self.assertEqual(self.calls.talks_so_far(REQUEST.uniqueid), 1)
+        talk.begin(130.0)
+        self.wait(TICK_S)
+        self.assertEqual(self.written(), [("LEFT", None), ("LEFT", 19)])
+
+    def test_nobody_to_talk_to(self) -> None:
+        """Who hung up before a person came, as in a queue behind a Local channel; or was served, as by a prompt."""
+        self.talk(hung_up_by=HungUpBy.FAR_END)
+        self.report("ANSWER")
+        self.report("DONE")
+        self.talk(hung_up_by=HungUpBy.PBX)
+        self.report("ANSWER")
+        self.assertEqual(self.written(), [("HANGUP", 0), ("DONE", 0), ("DONE", 0)])
+
     def test_nobody_talked(self) -> None:
         """By Dial's word answered, and by a prompt; or in a conference with others: the talk decides."""
         self.talk()

@@ -134,3 +134,53 @@ class WithheldTests(ServiceCase):
             self.manager.says("BridgeLeave", uniqueid, uniqueid, BridgeUniqueid="x")
         self.wait(2)
         self.assert_unknown("BridgeEnter", 0)
+
+    def dial(self, uniqueid: str, *events: str) -> None:
+        """Let a phone be dialled by the channel and hang up, with these events between."""
+        self.call(uniqueid)
+        self.manager.says("Newchannel", f"{uniqueid}-2", uniqueid)
+        for name in events:
+            headers = {"DestUniqueid": f"{uniqueid}-2", "DialStatus": "ANSWER"} if name.startswith("Dial") else {}
+            member = uniqueid if name.startswith("Dial") else f"{uniqueid}-2"
+            self.manager.says(name, member, uniqueid, BridgeUniqueid=f"bridge of {uniqueid}", **headers)
+        self.manager.says("Hangup", f"{uniqueid}-2", uniqueid)
+        self.wait(1)
+
+    def test_ends_of_bridges(self) -> None:
+        """Channels that hang up in a bridge: they have left it."""
+        self.manager.up()
+        for uniqueid in "ab":
+            self.dial(uniqueid, "DialBegin", "DialEnd", "BridgeEnter")
+        self.wait(2)
+        self.assert_unknown("BridgeLeave", 0)
+        self.setUp()
+        self.manager.up()
+        for uniqueid in "abcd":
+            self.dial(uniqueid, "DialBegin", "DialEnd", "BridgeEnter", "BridgeLeave")
+        self.wait(2)
+        self.assertEqual(self.counter.trouble, None)
+
+    def test_all_of_bridges(self) -> None:
+        """Phones that answer a Dial and come into no bridge."""
+        self.manager.up()
+        for uniqueid in "ab":
+            self.dial(uniqueid, "DialBegin", "DialEnd")
+        self.wait(2)
+        self.assert_unknown("BridgeEnter", 0)
+        self.dial("c", "BridgeEnter")
+        self.wait(4)
+        self.assertEqual(self.counter.trouble, None)
+
+    def test_ends_of_dialling(self) -> None:
+        """Phones that hang up while their dialling has not ended; those that an Originate dials are not told of."""
+        self.manager.up()
+        for uniqueid in "ab":
+            self.manager.says("Newchannel", uniqueid, uniqueid)
+            self.manager.says("DialBegin", "", "", DestUniqueid=uniqueid)
+            self.manager.says("Hangup", uniqueid, uniqueid)
+        self.wait(2)
+        self.assertEqual(self.counter.trouble, None)
+        for uniqueid in "cd":
+            self.dial(uniqueid, "DialBegin")
+        self.wait(2)
+        self.assert_unknown("DialEnd", 0)

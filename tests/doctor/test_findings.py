@@ -526,6 +526,19 @@ class RunningTests(FindingCase):
             self.queues = (QueueFigures("other", 0), queue)
             self.assertEqual(self.the_one(self.look(b"")).what, said)
 
+    def test_withheld(self) -> None:
+        """Events that the gateway has found withheld are a finding about their Asterisk; nonsense is none."""
+        self.runs()
+        lab = settings.Asterisk("lab", username="gateway")
+        self.config = msgspec.structs.replace(self.config, asterisk=(settings.Asterisk("other"), lab))
+        self.answer = b'{"queues": [], "withheld": {"lab": ["BridgeEnter", "DialEnd"], "gone": ["Hangup"]}}\n'
+        found = self.the_one(self.look(b""))
+        self.assertEqual(found.area, "AMI lab")
+        self.assertIn("gateway does not get BridgeEnter, DialEnd", found.what)
+        for withheld in (b"5", b"[]", b'{"lab": 5}', b'{"lab": []}'):
+            self.answer = b'{"queues": [], "withheld": ' + withheld + b"}\n"
+            self.assert_all_well(self.look(b""))
+
     def test_queues_not_told(self) -> None:
         """A gateway that does not tell its queues, or nonsense, makes that unknown."""
         self.runs()

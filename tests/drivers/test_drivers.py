@@ -179,15 +179,17 @@ class Others(DriverCase):
     def test_voicemail(self) -> None:
         """voicemail opens the caller's mailbox, in the context that the data names."""
         outcome, commands = self.run_driver(Voicemail(SETTINGS))
-        self.assertEqual((outcome, commands), (Outcome(), ["ANSWER", "EXEC VoiceMailMain 33@default"]))
-        self.assertEqual(self.run_driver(Voicemail(SETTINGS), "work")[1][-1], "EXEC VoiceMailMain 33@work")
+        self.assertEqual((outcome, commands[:2]), (Outcome(), ["ANSWER", "EXEC VoiceMailMain 33@default"]))
+        self.assertEqual(self.run_driver(Voicemail(SETTINGS), "work")[1][1], "EXEC VoiceMailMain 33@work")
 
     def test_mailbox_that_is_not_entered(self) -> None:
         """VoiceMailMain() fails of a wrong password, and if the caller hangs up, which is told apart."""
         answers: Answers = {"EXEC VoiceMailMain": "200 result=-1"}
         self.assertEqual(self.run_driver(Voicemail(SETTINGS), answers=answers)[0], Outcome("NOTENTERED"))
-        call = Call(FakeChannel(answers={**answers, "CHANNEL STATUS": ChannelHungUp()}), "33", "66", "")
-        self.failureResultOf(Deferred.fromCoroutine(Voicemail(SETTINGS).run(call)), ChannelHungUp)
+        for result in ("-1", "0"):  # what Asterisk says of a caller who hangs up at the password prompt differs
+            answers = {"EXEC VoiceMailMain": f"200 result={result}", "CHANNEL STATUS": ChannelHungUp()}
+            call = Call(FakeChannel(answers=answers), "33", "66", "")
+            self.failureResultOf(Deferred.fromCoroutine(Voicemail(SETTINGS).run(call)), ChannelHungUp)
 
     def test_voicemail_without_a_number(self) -> None:
         """voicemail refuses callers without a number and data that is no context."""
