@@ -29,7 +29,7 @@ TARGETS: Final = {
     "ami": Target("ami", "ami magi/test_service gateway/test_asterisk_service test_library"),
     "magi": Target("magi", "magi agi/test_channel"),
     "net": Target("net", "net fastagi/test_admission fastagi/test_protocol fastagi/test_sender"),
-    "rules": Target("rules", "rules call/test_flow database/rules database/test_store"),
+    "rules": Target("rules", "rules call/test_flow database/rules database/test_store drivers/test_applications"),
     "call": Target("call", "call gateway/test_service database/calls"),
     "drivers": Target("drivers library", "drivers test_library call/test_flow"),
     "counter": Target("counter", "counter call/test_active_calls"),

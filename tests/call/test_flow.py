@@ -657,6 +657,13 @@ class Running(FlowCase):
         self.assertEqual((record.began, record.ended), (100.0, 107.5))
         self.assertIsNone(record.note)
 
+    def test_unreadable_outcome(self) -> None:
+        """What another package's driver answers is readable where it is kept, and where the dialplan has it."""
+        commands = self.serve_by(Outcome("B\x07D", "17"))
+        (record,) = self.reports.records
+        self.assertEqual((record.outcome.status, record.outcome.cause), (r"B\x07D", "17"))
+        self.assertIn(variable("PBXROUTER_OUTCOME", r'"B\\x07D"'), commands)
+
     def test_what_a_driver_gets(self) -> None:
         """A driver gets the channel, the caller, the number without dashes, and the mapping's data."""
         self.serve_by(Outcome())

@@ -513,6 +513,10 @@ class AwayTests(GuardCase):
         self.assertGreater(self.rows(), before)
         await self.guess(guard, self.request("PJSIP/7", "7"))
         self.assertEqual(self.rows(), before)
+        self.now += 10 * 86_400.0
+        for more in (1, 1, 0):
+            await self.guess(guard, self.request("PJSIP/8", "8"))
+            self.assertEqual(self.rows() > before, bool(more))
 
     async def test_without_a_database(self) -> None:
         """A guard without a database has nothing to delete and says nothing."""

@@ -50,6 +50,18 @@ class Told(Old):
         return Action("Told", f"{data},{number}")
 
 
+class Strict(Told):
+    """A driver that keeps the calls for which it was tried."""
+
+    def __init__(self) -> None:
+        self.tried: list[tuple[str, str | None]] = []
+
+    def action(self, data: str, number: str, caller: str | None) -> Action:
+        """Any call will do."""
+        self.tried.append((number, caller))
+        return Action("Told", data)
+
+
 def applications_of(**drivers: Old) -> DriverApplications:
     """These drivers."""
     return DriverApplications(drivers)
@@ -104,6 +116,19 @@ class Asking(SynchronousTestCase):
         ):
             found = applications.problem("dial", f"PJSIP/{{number:{cut}}}@trunk", Pattern.parse(pattern))
             self.assertEqual(found is None, works, pattern)
+
+    def test_tried(self) -> None:
+        """A mapping is tried with a number of its pattern's length and a caller, both of digits; data is tried once."""
+        strict = Strict()
+        applications = applications_of(strict=strict)
+        for pattern in ("5XX", "6XX", "9XXX", "9."):
+            self.assertIsNone(applications.problem_of(Mapping(1, pattern, "strict", "x")))
+        self.assertEqual([len(number) for number, _ in strict.tried], [3, 4])
+        for number, caller in strict.tried:
+            self.assertTrue(number.isdecimal() and caller is not None and caller.isdecimal())
+        problem = applications.problem_of(Mapping(1, "[", "strict", "x"))
+        self.assertIn("[", "" if problem is None else problem.english)
+        self.assertIsNotNone(applications.problem_of(Mapping(1, "5XX", "none", "x")))
 
     def test_drivers_that_say_nothing(self) -> None:
         """A driver without the methods, or with other attributes of their names, accepts all and tells no action."""

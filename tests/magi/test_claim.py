@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -30,6 +31,7 @@ from pbxrouter.magi.claim import (
     Taken,
     is_gone,
     place_of_processes,
+    uptime_s,
 )
 from tests.ami_fakes import FakeAMIConnection
 
@@ -225,6 +227,26 @@ class OneGatewayTests(ClaimTest):
         self.assertEqual((self.variables[VARIABLE][:3], self.serving()), (f"{FREE}a/", []))
         self.passes(5)
         self.assertEqual(self.variables[VARIABLE][:3], f"{FREE}a/")
+
+    def test_not_started(self) -> None:
+        """Before it is started, and after it has stopped, it asks nothing of an Asterisk that connects."""
+        one = self.gateway("a")
+        self.passes(1)
+        one.claims.stopService()
+        asked = len(one.connection.sent)
+        one.claims.set_contexts([CONTEXT])
+        one.connection.goes_down()
+        one.connection.comes_up()
+        self.assertEqual(len(one.connection.sent), asked)
+
+    def test_stopped_while_it_looks(self) -> None:
+        """Stopped while Asterisk's answer is on its way, it writes nothing on account of that answer."""
+        one = self.gateway("a", delay=0.2)
+        self.passes(STEP_S)
+        stopped = one.claims.stopService()
+        self.passes(4)
+        self.successResultOf(stopped)
+        self.assertEqual((self.variables, one.taken), ({}, []))
 
     def test_restarted_asterisk(self) -> None:
         """An Asterisk that was restarted has no variables: its calls are claimed anew, and looked for."""
@@ -502,6 +524,13 @@ class HolderTests(SynchronousTestCase):
         self.assertNotEqual(Holder.of_this_process("1a2b3c4d").run, me.run)
         for value in ("", FREE, "a/b/c/1/2", f"{me}/x", "a/b/c/-1/2/h", "a/b/c/1/2/h\n"):
             self.assertIsNone(Holder.parse(value), value)
+
+    def test_place(self) -> None:
+        """Two processes of one machine see that they are; the time that rules their claims passes in sleep, too."""
+        if os.path.exists("/proc/sys/kernel/random/boot_id"):
+            self.assertRegex(place_of_processes(), r"\A[0-9a-f]{8}\Z")
+        began = time.monotonic()
+        self.assertGreaterEqual(uptime_s(), began)
 
     def test_processes(self) -> None:
         """A process that runs is there; one that has ended is gone, waited for or not."""
