@@ -26,7 +26,7 @@ TARGETS: Final = {
         "fastagi config/secret",
         "fastagi agi/test_channel gateway/test_service config/test_secret",
     ),
-    "ami": Target("ami", "ami magi/test_service gateway/test_asterisk_service test_library"),
+    "ami": Target("ami", "ami magi/test_service gateway/test_asterisk_service test_library net/test_keepalive"),
     "magi": Target("magi", "magi agi/test_channel"),
     "net": Target("net", "net fastagi/test_admission fastagi/test_protocol fastagi/test_sender"),
     "rules": Target("rules", "rules call/test_flow database/rules database/test_store drivers/test_applications"),

@@ -247,6 +247,30 @@ class Parts(SynchronousTestCase):
         asterisk.goes()
         self.successResultOf(stopped)
 
+    def test_calls_after_the_drain(self) -> None:
+        """Once the conversations had their time, a stop closes the calls at once, also in a command."""
+
+        async def serve(channel: Channel) -> None:
+            with contextlib.suppress(ConnectionClosed):
+                await channel.execute("EXEC Dial x")
+
+        clock = Clock()
+        factory = FastAGIFactory(serve, clock, DialogueWatch())
+        fastagi = FastAGIService("tcp:4573", factory, MemoryReactor(), StandstillGuard(clock))
+        fastagi.privilegedStartService()
+        fastagi.startService()
+        protocol = factory.buildProtocol(None)
+        assert protocol is not None
+        asterisk = AsteriskEnd(protocol)
+        asterisk.says(SimulatedCall("21").environment())
+        fastagi.refuse_new()
+        self.assertFalse(asterisk.is_closed)
+        stopped = fastagi.stopService()
+        clock.advance(0)
+        self.assertTrue(asterisk.is_closed)
+        asterisk.goes()
+        self.successResultOf(stopped)
+
     def test_admission(self) -> None:
         """Admission has networks, secret and bounds of the settings, as far as the limit of open files allows."""
         secret = Path(self.mktemp())

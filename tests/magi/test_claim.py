@@ -310,11 +310,24 @@ class OneGatewayTests(ClaimTest):
     def test_slow_asterisk(self) -> None:
         """An Asterisk whose answers take their time has its calls served nevertheless."""
         one = self.gateway("a", delay=0.2)
-        self.passes(2 * SLOW_SETTLE_S)
+        self.passes(SLOW_SETTLE_S + SETTLE_S)  # another may have read its own value before ours was there
+        self.assertEqual(one.taken, [])
+        self.passes(SLOW_SETTLE_S)
         self.assertEqual(self.serving(), [one])
         for _ in range(10):
             self.passes(0.7)
             self.assertEqual(self.serving(), [one])
+
+    def test_late_confirmation(self) -> None:
+        """A value that Asterisk confirms later than ANSWER_S says nothing: the claim is not renewed by it."""
+        one = self.gateway("a")
+        self.passes(1)
+        self.assertTrue(one.is_sure)
+        one.connection.delay = ANSWER_S / 2 + STEP_S
+        self.passes(LEASE_S + LOOK_S)
+        for _ in range(4):
+            self.assertFalse(one.is_sure)
+            self.passes(LOOK_S)
 
     def test_value_of_others_making(self) -> None:
         """A value that names no gateway counts as none."""
