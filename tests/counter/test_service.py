@@ -659,6 +659,14 @@ class ServiceTests(ServiceCase):
         request.variables["uniqueid"] = uniqueid  # type: ignore[index]
         return CallRecord(request, workshop_rules().decide(Facts("33", number)), Outcome("BUSY"))
 
+    def test_talk_of(self) -> None:
+        """The talk of a channel is known from its beginning on; that of another Asterisk's channel is not."""
+        self.manager.up()
+        self.call("a")
+        talk = self.counter.talk_of("a")
+        self.assertEqual(talk is not None and talk.ended is None, True)
+        self.assertIsNone(self.counter.talk_of("b"))
+
     def test_routed(self) -> None:
         """Calls that the gateway routed count by mapping and extension, also if its report comes first."""
         self.manager.up()

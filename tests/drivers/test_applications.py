@@ -12,6 +12,7 @@ from pbxrouter.drivers import GROUP, Action, Call, Outcome, load_drivers
 from pbxrouter.drivers.applications import DriverApplications, DriversOnDemand
 from pbxrouter.errors import ApplicationFailed
 from pbxrouter.rules import Facts, Mapping, Pattern, RuleSet, Verdict, action_of, headline
+from pbxrouter.rules.applications import Applications
 from pbxrouter.text import Sentence
 
 
@@ -116,6 +117,11 @@ class Asking(SynchronousTestCase):
         ):
             found = applications.problem("dial", f"PJSIP/{{number:{cut}}}@trunk", Pattern.parse(pattern))
             self.assertEqual(found is None, works, pattern)
+
+    def test_names(self) -> None:
+        """The names that drivers provide can be listed and counted."""
+        applications = Applications(["b", "a"])
+        self.assertEqual((sorted(applications), len(applications), "a" in applications), (["a", "b"], 2, True))
 
     def test_tried(self) -> None:
         """A mapping is tried with a number of its pattern's length and a caller, both of digits; data is tried once."""

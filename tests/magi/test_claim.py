@@ -211,9 +211,9 @@ class OneGatewayTests(ClaimTest):
         """It serves SETTLE_S after it has connected, goes on, and says nothing of it."""
         with capturedLogs() as logs:
             one = self.gateway("a")
-            self.assertEqual(self.serving(), [])
+            self.assertEqual((self.serving(), one.claims.is_settled), ([], False))
             self.passes(SETTLE_S)
-            self.assertEqual(one.taken, [(CONTEXT, Taken.WAS_FREE)])
+            self.assertEqual((one.taken, one.claims.is_settled), ([(CONTEXT, Taken.WAS_FREE)], True))
             for _ in range(20):
                 self.passes(LOOK_S)
                 self.assertTrue(one.is_sure)
