@@ -999,11 +999,13 @@ class Guarded(FlowCase):
         rules = self.engine.rules
         assert rules is not None
         for _ in range(FREE_GUESSES):
-            self.engine.decide = lambda facts: fail(RuntimeError("x")) if facts.pin else succeed(rules.decide(facts))
+            self.patch(
+                self.engine, "decide", lambda facts: fail(RuntimeError()) if facts.pin else succeed(rules.decide(facts))
+            )
             self.run_call("34", answers={"GET DATA": "200 result=123456"})
             self.ended("FAILED")
         self.flushLoggedErrors(RuntimeError)
-        del self.engine.decide
+        self.patch(self.engine, "decide", lambda facts: succeed(rules.decide(facts)))
         self.run_call("34", answers={"GET DATA": "200 result=123456"})
         self.ended("LOCKEDOUT")
 

@@ -28,7 +28,7 @@ from twisted.trial.unittest import TestCase
 from pbxrouter import __version__, database
 from pbxrouter.call import CallRecord, PinCalls, Reports
 from pbxrouter.call.refusals import ALARM_CALLS
-from pbxrouter.config import parsing
+from pbxrouter.config import Config, gateway_id, parsing
 from pbxrouter.counter import CallCounter
 from pbxrouter.counter.counts import ALL
 from pbxrouter.database.access import add_console_user
@@ -36,6 +36,7 @@ from pbxrouter.database.audit import Actor
 from pbxrouter.database.calls import CallRow, add_calls
 from pbxrouter.database.rules.sample import add_sample
 from pbxrouter.drivers import Outcome
+from pbxrouter.errors import ConfigError
 from pbxrouter.gateway import service
 from pbxrouter.rules.model import Facts
 from pbxrouter.security import Role, keyfile, pins
@@ -218,6 +219,10 @@ class PartsTests(CompositionCase):
         self.patch(service, name, type(name, (kind,), {"__init__": make}))
         return made
 
+    def reloadable(self, old: Config, new: Config) -> service.GatewayService:
+        """A gateway by some settings that a reload finds changed; it is not started."""
+        return service.build(old, reactor, read=lambda: new)
+
     def test_flow(self) -> None:
         """Calls are proven, journalled, limited by PIN and told to Asterisk's CDR, with the parts that others have."""
         flow, proofs, journal = self.made("CallFlow"), self.made("CallProofs"), self.made("CallJournal")
@@ -241,6 +246,37 @@ class PartsTests(CompositionCase):
         self.assertEqual(service.CALL_WAIT_S, 3.0)
         for made in waiting:
             self.assertIs(made.given[0], limited.part)
+
+    def test_services(self) -> None:
+        """All that watches, records and serves runs; calls end before what records them, and the database is last."""
+        gateway = self.start(SOCKET)
+        names = [type(part).__name__ for part in gateway]
+        for name in (
+            "AlarmService DescriptorWatch ClockWatch StoreService WorkerService HistoryWriter TalkOfCalls "
+            "RepeatedCalls RulesReloader LastRecords StandstillGuard Lateness WhenRouting ControlService Drain"
+        ).split():
+            self.assertIn(name, names)
+            if name not in ("AlarmService", "DescriptorWatch", "ClockWatch", "StoreService"):
+                self.assertLess(names.index("StoreService"), names.index(name), name)
+        self.assertEqual(names[-1], "Drain")  # the first to be stopped
+        self.assertLess(names.index("HistoryWriter"), names.index("RepeatedCalls"))
+        self.assertLess(names.index("LastRecords"), names.index("WhenRouting"))
+
+    def test_known_by_its_id(self) -> None:
+        """The dialplan and the other gateways are told this gateway's id, whichever way a call comes."""
+        Path("secret").write_text("x\n")
+        server, asterisk = self.made("FastAGIFactory"), self.made("AsteriskService")
+        guard = self.made("StandstillGuard")
+        settings = SOCKET + '[[asterisk]]\nname = "lab"\nsecret_file = "secret"\nami = "tcp:127.0.0.1:1"\n'
+        self.start(settings)
+        own_id = gateway_id(parsing.parse(f'database = "x.db"\ncontrol = "c"\n{settings}', "x", Path.cwd()))
+        self.assertTrue(own_id)
+        self.assertEqual((server.given[-2:], asterisk.given[-1]), ((own_id, guard.part), own_id))
+
+    def test_state(self) -> None:
+        """The state of the parts can be told."""
+        gateway: Any = self.start(SOCKET)
+        self.assertIn("calls in progress: 0, of them in a conversation: 0", list(gateway.state()))
 
     def test_regularly(self) -> None:
         """The calls that PINs have are written as often as other gateways expect, old wrong PINs deleted hourly."""
@@ -287,11 +323,25 @@ class PartsTests(CompositionCase):
         history = self.made("HistoryWriter")
         text = 'database = "x.db"\n' + SOCKET
         later = parsing.parse(text + "[history]\nkeep_days = 7\n", "x", Path.cwd())
-        gateway = service.build(parsing.parse(text, "x", Path.cwd()), reactor, read=lambda: later)
+        gateway = self.reloadable(parsing.parse(text, "x", Path.cwd()), later)
         self.assertNotEqual(history.part.keep_days, 7)
         with capturedLogs():
             self.assertEqual(gateway.reload_all(), ["history.keep_days: reloaded"])
         self.assertEqual(history.part.keep_days, 7)
+
+    def test_reload_refused(self) -> None:
+        """Settings that a part cannot use are refused: those of the FastAGI server, and those of each Asterisk."""
+        Path("secret").write_text("0123456789abcdef\n")
+        asterisk = '[[asterisk]]\nname = "lab"\nsecret_file = "secret"\nami = "{0}"\n'
+        text = 'database = "x.db"\n' + SOCKET
+        for before, after, key in (
+            (text, text + 'secret_file = "none"\n', "fastagi.secret_file"),
+            (text + asterisk.format("tcp:127.0.0.1:1"), text + asterisk.format("nonsense"), "asterisk.ami"),
+        ):
+            old, new = (parsing.parse(settings, "x", Path.cwd()) for settings in (before, after))
+            gateway = self.reloadable(old, new)
+            with capturedLogs():
+                self.assertIn(key, str(self.assertRaises(ConfigError, gateway.reload_all)))
 
 
 class Client(LineOnlyReceiver):
@@ -339,6 +389,12 @@ class ControlTests(CompositionCase):
         self.start(SOCKET + asterisk)
         client = await self.ask("originate", channel="PJSIP/33", to="21", context="phones")
         self.assertIn("asterisk.originate lists no context", client.told[0]["error"])
+
+    async def test_queues(self) -> None:
+        """What waits in the gateway is told."""
+        self.start(SOCKET)
+        client = await self.ask("queues")
+        self.assertIn("history", json.dumps(client.told[0]))
 
 
 class StopTests(CompositionCase):

@@ -211,6 +211,16 @@ class Refusing(MemoryReactor):
         raise CannotListenError("", 4573, OSError("in use"))
 
 
+class DeafGuard(StandstillGuard):
+    """A guard that counts how often it is told that the port is closed."""
+
+    told = 0
+
+    def deaf(self) -> None:
+        """Count it."""
+        self.told += 1
+
+
 class Parts(SynchronousTestCase):
     """Parts of the gateway."""
 
@@ -256,7 +266,8 @@ class Parts(SynchronousTestCase):
 
         clock = Clock()
         factory = FastAGIFactory(serve, clock, DialogueWatch())
-        fastagi = FastAGIService("tcp:4573", factory, MemoryReactor(), StandstillGuard(clock))
+        guard = DeafGuard(clock)
+        fastagi = FastAGIService("tcp:4573", factory, MemoryReactor(), guard)
         fastagi.privilegedStartService()
         fastagi.startService()
         protocol = factory.buildProtocol(None)
@@ -264,7 +275,7 @@ class Parts(SynchronousTestCase):
         asterisk = AsteriskEnd(protocol)
         asterisk.says(SimulatedCall("21").environment())
         fastagi.refuse_new()
-        self.assertFalse(asterisk.is_closed)
+        self.assertEqual((asterisk.is_closed, guard.told), (False, 1))
         stopped = fastagi.stopService()
         clock.advance(0)
         self.assertTrue(asterisk.is_closed)
