@@ -68,6 +68,7 @@ CHANGES = (
     ("argument left out", "x = f(a, timeout_s=b)", "x = f(a)"),
     ("argument left out", "x = f(a, TIMEOUT_S)", "x = f(a)"),
     ("argument left out", "x = a.get(b, c)", "x = a.get(b)"),
+    ("member of an enum", "x = Verdict.DENY, Verdict.ALLOW", "x = Verdict.ALLOW, Verdict.ALLOW"),
     ("regular expression", "x = re.compile('a|b')", "x = re.compile('b')"),
     ("regular expression", "x = re.compile('say |(?:get|put)+')", "x = re.compile('say |(?:get)+')"),
     ("regular expression", "x = re.compile('[ab]+$')", "x = re.compile('[ab]+')"),

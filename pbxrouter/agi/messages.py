@@ -151,7 +151,7 @@ class AGIRequest:
     @property
     def caller(self) -> str | None:
         """The calling number; None if the call shows none."""
-        caller = self.variables.get("callerid", "")
+        caller = self.variables.get("callerid")
         return None if caller in ("", NOT_SHOWN) else caller
 
     @property
@@ -168,7 +168,7 @@ class AGIRequest:
     @property
     def dnid(self) -> str | None:
         """The number the caller dialled, where the channel knows; else None."""
-        dnid = self.variables.get("dnid", "")
+        dnid = self.variables.get("dnid")
         return None if dnid in ("", NOT_SHOWN) else dnid
 
     @property

@@ -164,8 +164,6 @@ def _at_home(visible: str, digits: str, country: str) -> WrittenNumber:
         full = _digits(found)
         at = digits.find(full[: len(str(found.country_code))])
         return _abroad(visible, digits, digits[:at], country)
-    if found.extension:
-        return WrittenNumber(digits, True, _shown(found))
     metadata = phonenumbers.PhoneMetadata.metadata_for_region(country.upper())
     own = phonenumbers.national_significant_number(found)
     national = phonenumbers.format_number(found, phonenumbers.PhoneNumberFormat.NATIONAL)

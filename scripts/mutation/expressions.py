@@ -201,6 +201,15 @@ def members(source: Source, node: ast.expr, parent: ast.AST) -> Iterator[Edit]:
                 yield source.replaced("condition", test, "True")
 
 
+def member(source: Source, node: ast.Attribute) -> Iterator[Edit]:
+    """Another member of the enum, one that the module names, too."""
+    named = source.enums.get(getattr(node.value, "id", ""), [])
+    if node.attr in named and len(named) > 1:
+        end = source.end(node)
+        other = named[(named.index(node.attr) + 1) % len(named)]
+        yield Edit("member of an enum", end - len(node.attr), end, other)
+
+
 def pattern(source: Source, node: ast.MatchOr) -> Iterator[Edit]:
     """A pattern with an alternative less."""
     for index in range(len(node.patterns)):

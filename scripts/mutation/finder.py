@@ -164,6 +164,8 @@ class _Finder:
                 yield from self._made(expressions.condition(source, node.test))
             case ast.Subscript():
                 yield from self._made(expressions.subscript(source, node))
+            case ast.Attribute():
+                yield from self._made(expressions.member(source, node))
             case ast.Lambda():
                 yield from self._made(iter([source.replaced("value", node.body, "None")]))
             case _:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import re
+from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -42,6 +44,17 @@ class Source:
     def meaning(self) -> str:
         """The syntax tree without places and comments."""
         return ast.dump(self.tree)
+
+    @cached_property
+    def enums(self) -> dict[str, list[str]]:
+        """The members of enums that the module names, by the enum: its states, outcomes, verdicts."""
+        found: dict[str, set[str]] = defaultdict(set)
+        for node in ast.walk(self.tree):
+            match node:
+                case ast.Attribute(value=ast.Name(id=enum), attr=member) if member.isupper():
+                    found[enum].add(member)
+        is_class = re.compile(r"_?[A-Z]\w*[a-z]")
+        return {name: sorted(members) for name, members in found.items() if is_class.match(name)}
 
     def start(self, node: ast.AST) -> int:
         """The position at which a node begins."""

@@ -21,19 +21,20 @@ class Target(NamedTuple):
 
 
 TARGETS: Final = {
-    "agi": Target("agi", "agi fastagi/test_protocol magi/test_channel call/test_flow"),
+    "agi": Target("agi", "agi fastagi/test_protocol magi/test_channel call/test_flow drivers/test_dial_data"),
     "fastagi": Target(
         "fastagi config/secret",
         "fastagi agi/test_channel gateway/test_service config/test_secret",
     ),
-    "ami": Target("ami", "ami magi/test_service gateway/test_asterisk_service test_library"),
+    "ami": Target("ami", "ami magi/test_service gateway/test_asterisk_service test_library net/test_keepalive"),
     "magi": Target("magi", "magi agi/test_channel"),
     "net": Target("net", "net fastagi/test_admission fastagi/test_protocol fastagi/test_sender"),
-    "rules": Target("rules", "rules call/test_flow database/rules database/test_store"),
-    "call": Target("call", "call gateway/test_service database/calls"),
+    "rules": Target("rules", "rules call/test_flow database/rules database/test_store drivers/test_applications"),
+    "call": Target("call", "call gateway/test_service database/calls counter/test_talk"),
     "drivers": Target("drivers library", "drivers test_library call/test_flow"),
     "counter": Target("counter", "counter call/test_active_calls"),
     "database": Target("database", "database rules/test_engine security/test_tokens counter/test_service"),
+    "gateway": Target("gateway", "gateway test_health call/test_refusals"),
 }
 
 

@@ -113,6 +113,7 @@ class Masking(SynchronousTestCase):
             ("GET DATA x", "200 result=1 (1234)", "***"),
             ("GET DATA x", "200 result=-1 1234", "***"),
             ("GET DATA x", "2001234 200 result=0", "***"),
+            ("STREAM FILE x 1", "200 result=0 endpos=", "***"),
         ):
             self.assertEqual(commands.masked_reply(line, reply), shown)
 

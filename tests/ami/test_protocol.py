@@ -756,6 +756,19 @@ class LifeTests(ManagerTest):
         self.pass_time(30)
         self.assertFalse(self.end.gone)
 
+    def test_stood_still_while_it_was_asked(self) -> None:
+        """Time in which this process stood still does not count for how long a Ping is unanswered."""
+        self.clock.pump([1] * 9)
+        (ping,) = self.pings()
+        self.clock.advance(30)
+        self.clock.pump([1] * 4)
+        self.end.says("Event: Newexten")
+        self.clock.pump([1] * 4)
+        self.assertFalse(self.end.gone)
+        self.end.says("Response: Success", f"ActionID: {ping['ActionID']}")
+        self.pass_time(30)
+        self.assertFalse(self.end.gone)
+
     def test_stood_still_while_it_did_not_answer(self) -> None:
         """A peer that is dead all the same is found out in the usual time after that."""
         self.clock.pump([1] * 8)

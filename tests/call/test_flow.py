@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
@@ -45,6 +45,7 @@ from pbxrouter.rules.engine import RulesEngine
 from pbxrouter.rules.model import MAX_NUMBER, Verdict
 from pbxrouter.rules.model import Mapping as Rule
 from pbxrouter.rules.ruleset import RuleSet
+from pbxrouter.security.guess_limits import FREE_GUESSES
 from pbxrouter.simulator import Script, SimulatedAsterisk, SimulatedCall
 from tests.fakes import (
     HUNG_UP,
@@ -657,6 +658,13 @@ class Running(FlowCase):
         self.assertEqual((record.began, record.ended), (100.0, 107.5))
         self.assertIsNone(record.note)
 
+    def test_unreadable_outcome(self) -> None:
+        """What another package's driver answers is readable where it is kept, and where the dialplan has it."""
+        commands = self.serve_by(Outcome("B\x07D", "17"))
+        (record,) = self.reports.records
+        self.assertEqual((record.outcome.status, record.outcome.cause), (r"B\x07D", "17"))
+        self.assertIn(variable("PBXROUTER_OUTCOME", r'"B\\x07D"'), commands)
+
     def test_what_a_driver_gets(self) -> None:
         """A driver gets the channel, the caller, the number without dashes, and the mapping's data."""
         self.serve_by(Outcome())
@@ -1006,6 +1014,21 @@ class Guarded(FlowCase):
         with capturedLogs() as logs:
             self.run_call("34", answers={"GET DATA": ["200 result=1", HUNG_UP]})
         self.assertEqual([event["peer"] for event in logs if "peer" in event], ["?"])
+
+    def test_failed_while_checked(self) -> None:
+        """A PIN whose check fails is no longer being checked: no other PIN waits for it; its guess stays charged."""
+        rules = self.engine.rules
+        assert rules is not None
+        for _ in range(FREE_GUESSES):
+            self.patch(
+                self.engine, "decide", lambda facts: fail(RuntimeError()) if facts.pin else succeed(rules.decide(facts))
+            )
+            self.run_call("34", answers={"GET DATA": "200 result=123456"})
+            self.ended("FAILED")
+        self.flushLoggedErrors(RuntimeError)
+        self.patch(self.engine, "decide", lambda facts: succeed(rules.decide(facts)))
+        self.run_call("34", answers={"GET DATA": "200 result=123456"})
+        self.ended("LOCKEDOUT")
 
     def test_hung_up_while_waiting(self) -> None:
         """A caller who hangs up while the check waits ends the call so."""

@@ -336,6 +336,20 @@ class Completing(HistoryCase):
         self.clock.advance(2)
         self.assertEqual(sorted(self.shown(), key=str), [("LEFT", 7), ("LEFT", None)])
 
+    def test_learnt_twice(self) -> None:
+        """What is learnt of a call while an earlier completion of it is being written, in vain, is what stays."""
+        self.history.add(self.row())
+        self.clock.advance(1)
+        held: Deferred[Any] = Deferred()
+        run, self.store.run = self.store.run, lambda work: held  # type: ignore[method-assign]
+        self.history.complete(replace(self.row(), answered_s=60))
+        self.clock.advance(1)
+        self.history.complete(replace(self.row(), answered_s=90))
+        self.store.run = run  # type: ignore[method-assign]
+        held.errback(StoreError("away"))
+        self.clock.advance(1)
+        self.assertEqual(self.shown(), [("LEFT", 90)])
+
     def test_left(self) -> None:
         """The calls of the last day that may go on and whose talk is not known."""
         self.now = 1008.0

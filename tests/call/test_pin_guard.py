@@ -17,7 +17,7 @@ from pbxrouter import database
 from pbxrouter.agi import AGIRequest
 from pbxrouter.alarms import Alarm
 from pbxrouter.call import pin_guard
-from pbxrouter.call.pin_guard import PinAttempt, PinGuard
+from pbxrouter.call.pin_guard import NEW_KNOWN_A_DAY, PinAttempt, PinGuard
 from pbxrouter.database import Store
 from pbxrouter.security import GuessKey
 from pbxrouter.security.guess_limits import FREE_GUESSES, MAPPING_GUESSES, QUEUE_STEP_S
@@ -231,6 +231,16 @@ class PinGuardTests(GuardCase):
         self.assertEqual((attempt.is_checked, attempt.ruling.delay_s), (True, QUEUE_STEP_S))
         inside = await guard.admit(self.request(), 1)
         self.assertEqual((inside.is_checked, inside.ruling.delay_s), (True, 0.0))
+
+    async def test_known_in_the_database(self) -> None:
+        """One user's right PINs make so many callers known a day; further names are known in no gateway."""
+        guard = self.guard()
+        for number in range(NEW_KNOWN_A_DAY + 2):
+            attempt = await guard.admit(self.request(f"PJSIP/7{number}", f"7{number}"), 1)
+            await guard.right(attempt, "pepe")
+        with closing(database.connect(self.path)) as connection:
+            (known,) = connection.execute("SELECT count(*) FROM pin_guesses WHERE scope = 'known'").fetchone()
+        self.assertEqual(known, NEW_KNOWN_A_DAY)
 
 
 class InMemoryTests(GuardCase):
@@ -513,6 +523,10 @@ class AwayTests(GuardCase):
         self.assertGreater(self.rows(), before)
         await self.guess(guard, self.request("PJSIP/7", "7"))
         self.assertEqual(self.rows(), before)
+        self.now += 10 * 86_400.0
+        for more in (1, 1, 0):
+            await self.guess(guard, self.request("PJSIP/8", "8"))
+            self.assertEqual(self.rows() > before, bool(more))
 
     async def test_without_a_database(self) -> None:
         """A guard without a database has nothing to delete and says nothing."""

@@ -494,6 +494,12 @@ class ResyncTests(TableCase):
         self.assertEqual((call.started, call.answered, call.certain), (self.now - 10, self.now, False))
         self.assertEqual(call.channels, {"a", "c"})
 
+    def test_doctor(self) -> None:
+        """A channel that pbxrouter's doctor has made is no call, whether it is listed or its events come."""
+        self.resync(ChannelSeen(f"{DOCTOR_PREFIX}1", "a", 5, "b"), ChannelSeen("c", "c", 5, "b"))
+        self.assertEqual(sorted(self.table.live), ["c"])
+        self.assertEqual(self.told.count("answered"), 0)
+
     def test_bridges(self) -> None:
         """Bridges are as listed, so a channel that has left unseen answers no call."""
         self.event("Newchannel", "a")
@@ -725,10 +731,12 @@ class TalkTests(TableCase):
         """A recorder, an announcer and the like are no side; any phone or line is."""
         self.new("a", "PJSIP/33-1")
         self.enter("a")
-        for place, technology in enumerate(("CBAnn", "CBRec", "Snoop", "UnicastRTP", "Recorder", "Announcer", "Local")):
+        own = "Announcer AsyncGoto Bridge CBAnn CBRec Local Message MulticastRTP Recorder Snoop Surrogate UnicastRTP"
+        for place, technology in enumerate(own.split()):
             self.new(f"o{place}", f"{technology}/x-{place}")
             self.enter(f"o{place}")
         self.assertEqual(self.told.count("answered"), 0)
+        self.assertTrue(self.table.live["a"].connected)  # so that it has not failed: a prompt has answered
         self.new("b", "DAHDI/1-1")
         self.enter("b")
         self.assertEqual(self.told.count("answered"), 1)

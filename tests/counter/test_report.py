@@ -99,6 +99,14 @@ class FigureTests(ReadingCase):
             self.write(name, seen=NOW)
         self.assertEqual(report.asterisks(self.connection), ["x", "y", "z"])
 
+    def test_written_by_hand(self) -> None:
+        """A name or a minute of another type than the gateway writes is read as text, or as a minute."""
+        self.write("x", minutes={(NOW, *ALL): Counts(started=1)}, seen=NOW)
+        self.connection.execute("UPDATE counter_asterisks SET asterisk = CAST('x' AS BLOB)")
+        self.connection.execute("UPDATE counter_minutes SET minute = minute + 0.5")
+        self.assertEqual(report.asterisks(self.connection), ["x"])
+        self.assertEqual(list(self.read().minutes), [NOW])
+
     def test_unreadable(self) -> None:
         """A database that cannot be read is a StoreError."""
         self.connection.execute("DROP TABLE counter_failures")

@@ -660,6 +660,14 @@ class ServiceTests(ServiceCase):
         request.variables["uniqueid"] = uniqueid  # type: ignore[index]
         return CallRecord(request, workshop_rules().decide(Facts("33", number)), Outcome("BUSY"))
 
+    def test_talk_of(self) -> None:
+        """The talk of a channel is known from its beginning on; that of another Asterisk's channel is not."""
+        self.manager.up()
+        self.call("a")
+        talk = self.counter.talk_of("a")
+        self.assertEqual(talk is not None and talk.ended is None, True)
+        self.assertIsNone(self.counter.talk_of("b"))
+
     def test_routed(self) -> None:
         """Calls that the gateway routed count by mapping and extension, also if its report comes first."""
         self.manager.up()
@@ -727,14 +735,15 @@ class ServiceTests(ServiceCase):
         self.wait(2)
         self.assertEqual(self.total(), (2, 0, 0))
         turn.leave()
-        self.manager.channels = [self.listed("stays"), self.listed("new")]
+        self.manager.says("Newchannel", "late", "late")  # not drained before it goes on
+        self.manager.channels = [self.listed("stays"), self.listed("new"), self.listed("late")]
         self.wait(4)
-        self.assertEqual((self.total(), second.writes_elsewhere, second.active), ((3, 0, 1), False, 2))
+        self.assertEqual((self.total(), second.writes_elsewhere, second.active), ((4, 0, 1), False, 3))
         ((began, ended),) = self.rows("SELECT began, ended FROM counter_gaps")
         self.assertTrue(NOW + 2 <= began < ended <= NOW + 9, (began, ended))
         self.manager.says("Hangup", "stays", "stays", Cause="17")
         self.wait(2)
-        self.assertEqual(self.total(), (3, 0, 2))
+        self.assertEqual(self.total(), (4, 0, 2))
         finished = "SELECT finished FROM counter_minutes WHERE kind = 'mapping' AND finished > 0"
         self.assertEqual(self.rows(finished), [(1,)])
 
@@ -1332,6 +1341,21 @@ class ServiceTests(ServiceCase):
         self.manager.forged_events = 3
         self.assertEqual((self.counter.is_connected, self.counter.forged_events), (True, 3))
         self.assertEqual((self.counter.asterisk, self.counter.database_up), ("x", True))
+
+    def test_stop_during_a_write(self) -> None:
+        """What is counted while a write is under way is written at the stop, too."""
+        self.manager.up()
+        self.wait()
+        self.call("a")
+        self.store.slow = True
+        self.wait(2)
+        self.assertEqual(len(self.store.held), 1)
+        self.call("b")
+        stopped = self.counter.stopService()
+        for waiting in self.store.held:
+            waiting.callback(None)
+        self.successResultOf(stopped)
+        self.assertEqual(self.total(), (2, 0, 0))
 
     def test_stop_waits_for_the_last_write(self) -> None:
         """Stopping ends when the last counts are written; Asterisk is not asked any more."""

@@ -116,7 +116,7 @@ class ColumnTests(DatabaseCase):
     def test_labels_damaged_by_hand(self) -> None:
         """Labels that are no list of pairs are left out; the call is kept."""
         self.write(live={"a": storage.live_row(LiveCall("a", 1.0))})
-        for text in ("", "{", "5", "null", "[1]", '[["a"]]', '[["a", "b", "c"]]'):
+        for text in ("", "{", "5", "null", "[1]", '[["a"]]', '[["a", "b", "c"]]', "[" * 100_000):
             self.connection.execute("UPDATE counter_live SET labels = ?", (text,))
             (call,) = storage.load(self.connection, "x").live
             self.assertEqual((call.linkedid, call.labels), ("a", set()), text)

@@ -38,6 +38,7 @@ class WatchTests(SynchronousTestCase):
         watch.listed("Hangup")
         watch.came("Newchannel")
         self.assertEqual(watch.withheld, ("Hangup", "Newchannel"))
+        self.assertIn("withholds Hangup, Newchannel: ", watch.sentence.english)
         watch.came("Hangup")
         self.assertEqual(watch.withheld, ("Newchannel",))
         watch.connected()

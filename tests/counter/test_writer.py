@@ -15,6 +15,7 @@ from pbxrouter.counter import storage
 from pbxrouter.counter.call_table import CallTable, ChannelSeen, LiveCall
 from pbxrouter.counter.counts import CallCounts
 from pbxrouter.counter.storage import Batch
+from pbxrouter.counter.turn import FileTurn
 from pbxrouter.counter.writer import CounterWriter
 from pbxrouter.net import QueueFigures
 from pbxrouter.rules.model import Decision, Verdict
@@ -336,6 +337,22 @@ class WriterTests(DatabaseCase):
         self.assertEqual((self.writer.set_aside, self.writer.gaps), (1, []))
         self.assertEqual(self.rows("SELECT started FROM counter_minutes"), [(1,)])
         self.assertIn("counter_gaps.began", self.logs[-1]["why"])
+
+    def test_takes_over(self) -> None:
+        """A gateway that goes on with the counts knows since when Asterisk has run, and until when they are known."""
+        storage.write(self.connection, Batch("x", seen=NOW - 10, started_up="then"))
+        other = FileTurn(self.path, "x")
+        self.assertTrue(other.take())
+        turn = FileTurn(self.path, "x")
+        self.addCleanup(turn.leave)
+        writer = CounterWriter("x", self.table, self.counting, self.store, lambda: NOW, turn)
+        with capturedLogs():
+            self.successResultOf(Deferred.fromCoroutine(writer.restore()))
+            self.assertFalse(self.successResultOf(Deferred.fromCoroutine(writer.take_over())))
+            self.assertEqual((writer.writes_all, writer.started_up), (False, ""))
+            other.leave()
+            self.assertTrue(self.successResultOf(Deferred.fromCoroutine(writer.take_over())))
+        self.assertEqual((writer.writes_all, writer.started_up, writer.gaps), (True, "then", [(NOW - 10, NOW)]))
 
     def test_forget(self) -> None:
         """Old rows are deleted; while the database is away nothing is logged, and it is tried again later."""

@@ -17,6 +17,7 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import TestCase
 
 from pbxrouter import database
+from pbxrouter.counter import storage
 from pbxrouter.database.access import add_token
 from pbxrouter.database.audit import Actor
 from pbxrouter.database.calls import add_calls, forget_calls
@@ -297,6 +298,8 @@ class StoreTests(TestCase):
             ),
             (lambda connection: add_token(connection, Actor("ana", "api"), 9.0, "t", "h", [Scope.READ]), 2),
             (lambda connection: forget_calls(connection, 9.0), 1),
+            (lambda connection: storage.write(connection, storage.Batch("pbx", seen=9.0)), 1),
+            (lambda connection: storage.forget(connection, 9.0), 1),
         ):
             found.clear()
             await self.store.run(partial(of, work))
@@ -431,6 +434,7 @@ class StoreTests(TestCase):
         self.assertGreater(self.journal(), 0)
         await self.store.run(lambda _: open_statements.pop().close())
         before = await self.store.version()
+        self.assertEqual(self.journal(), 0)
         await self.store.load_rules()
         self.assertEqual(self.journal(), 0)
         self.assertEqual(await self.store.version(), before)

@@ -12,6 +12,7 @@ from pbxrouter.drivers import GROUP, Action, Call, Outcome, load_drivers
 from pbxrouter.drivers.applications import DriverApplications, DriversOnDemand
 from pbxrouter.errors import ApplicationFailed
 from pbxrouter.rules import Facts, Mapping, Pattern, RuleSet, Verdict, action_of, headline
+from pbxrouter.rules.applications import Applications
 from pbxrouter.text import Sentence
 
 
@@ -48,6 +49,18 @@ class Told(Old):
         if len(number) != 3:
             raise ApplicationFailed(Sentence("three digits are accepted"))
         return Action("Told", f"{data},{number}")
+
+
+class Strict(Told):
+    """A driver that keeps the calls for which it was tried."""
+
+    def __init__(self) -> None:
+        self.tried: list[tuple[str, str | None]] = []
+
+    def action(self, data: str, number: str, caller: str | None) -> Action:
+        """Any call will do."""
+        self.tried.append((number, caller))
+        return Action("Told", data)
 
 
 def applications_of(**drivers: Old) -> DriverApplications:
@@ -104,6 +117,24 @@ class Asking(SynchronousTestCase):
         ):
             found = applications.problem("dial", f"PJSIP/{{number:{cut}}}@trunk", Pattern.parse(pattern))
             self.assertEqual(found is None, works, pattern)
+
+    def test_names(self) -> None:
+        """The names that drivers provide can be listed and counted."""
+        applications = Applications(["b", "a"])
+        self.assertEqual((sorted(applications), len(applications), "a" in applications), (["a", "b"], 2, True))
+
+    def test_tried(self) -> None:
+        """A mapping is tried with a number of its pattern's length and a caller, both of digits; data is tried once."""
+        strict = Strict()
+        applications = applications_of(strict=strict)
+        for pattern in ("5XX", "6XX", "9XXX", "9."):
+            self.assertIsNone(applications.problem_of(Mapping(1, pattern, "strict", "x")))
+        self.assertEqual([len(number) for number, _ in strict.tried], [3, 4])
+        for number, caller in strict.tried:
+            self.assertTrue(number.isdecimal() and caller is not None and caller.isdecimal())
+        problem = applications.problem_of(Mapping(1, "[", "strict", "x"))
+        self.assertIn("[", "" if problem is None else problem.english)
+        self.assertIsNotNone(applications.problem_of(Mapping(1, "5XX", "none", "x")))
 
     def test_drivers_that_say_nothing(self) -> None:
         """A driver without the methods, or with other attributes of their names, accepts all and tells no action."""

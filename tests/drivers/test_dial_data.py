@@ -160,7 +160,7 @@ class Problems(SynchronousTestCase):
             ("PJSIP/21 options=t,g", "a sign that options cannot have"),
             ("PJSIP/21 callerid=", "not a number to show"),
             ("PJSIP/21 callerid=33)g(", "not a number to show"),
-            ("PJSIP/21 callerid=Ana", "not a number to show"),
+            ("PJSIP/21 callerid=Ana", "not a number to show; accepted are digits, * # +, {number} and {caller}, or"),
             ("PJSIP/21 callerid=3 options=f(4)", "both say which number"),
             ("PJSIP/21 append=maybe", "accepted are yes and no"),
             ("PJSIP append=no", "names no phone"),

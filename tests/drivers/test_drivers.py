@@ -130,6 +130,8 @@ class Dialling(DriverCase):
             ("Local/{number}@phones", "Local/21@phones,60"),
             ("PJSIP/33&PJSIP/{number}", "PJSIP/33&PJSIP/21,60"),
             ("DAHDI/g1&PJSIP/{number}", "DAHDI/g1/21&PJSIP/21,60,i"),
+            ("PJSIP/Provider", "PJSIP/Provider,60,i"),
+            ("pjsip/PROVIDER", "pjsip/PROVIDER,60,i"),
             ("PJSIP/{number}@Provider", "PJSIP/21@Provider,60,i"),
             ("IAX2/provider/{number}", "IAX2/provider/21,60,i"),
             ("DAHDI/g1", "DAHDI/g1/21,60,i"),

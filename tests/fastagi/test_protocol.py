@@ -601,6 +601,14 @@ class HangingUp(ProtocolCase):
         self.successResultOf(waiting)
         self.assertQuiet()
 
+    def test_dead_channel(self) -> None:
+        """A 511 tells that the caller is gone, without a HANGUP: the call is hung up, not lost."""
+        waiting = self.ask("GET DATA x")
+        self.assertFalse(self.call.saw_hangup)
+        self.asterisk.says(b"511 Command Not Permitted on a dead channel or intercept routine\n")
+        self.failureResultOf(waiting, ChannelHungUp)
+        self.assertTrue(self.call.saw_hangup)
+
     def test_before_the_reply(self) -> None:
         """HANGUP may overtake the reply to a command; that reply is not taken for the next one."""
         waiting = self.ask("GET DATA x")

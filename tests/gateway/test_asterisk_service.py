@@ -22,7 +22,7 @@ from pbxrouter.config.schema import Asterisk
 from pbxrouter.errors import ConfigError, OriginateRefused
 from pbxrouter.gateway.asterisk_service import LEAVING_S, AsteriskService
 from pbxrouter.gateway.readiness import WhenRouting
-from pbxrouter.magi.claim import FREE, SETTLE_S
+from pbxrouter.magi.claim import FREE, LOOK_S, SETTLE_S
 from pbxrouter.originate import CallRequest
 from pbxrouter.rules.engine import RulesEngine
 from tests.ami_fakes import AmiEnd
@@ -368,6 +368,7 @@ class ReloadTests(AsteriskServiceTest):
         (line,) = self.reload(login="plain", ami="tcp:two:2", username="other")
         self.assertIn("asterisk.secret_file of lab: reloaded, for the next connection to AMI: the secret in ", line)
         self.assertNotIn("changed\n", line.removesuffix("has changed"))
+        self.assertEqual(self.reload(login="plain", ami="tcp:two:2", username="other"), [])  # it is told once
         end.goes()
         self.reactor.advance(60)
         self.assertEqual(self.reactor.tcpClients[-1][:2], ("two", 2))
@@ -394,6 +395,15 @@ class ReloadTests(AsteriskServiceTest):
         end = AmiEnd(wrapper)
         end.greets()
         self.assertEqual(end.hears()[0]["Username"], "right")
+
+    def test_heartbeat_at_a_stop(self) -> None:
+        """A gateway that begins to stop sets its heartbeat to 0 and sends no further one, while calls still go on."""
+        self.begin()
+        end = self.connect()
+        self.service.refuse_new()
+        self.assertIn(("Setvar", "0"), [(action["Action"], action.get("Value")) for action in end.hears()])
+        self.reactor.advance(5)
+        self.assertNotIn("Ping", [action["Action"] for action in end.hears()])
 
     def test_stop_during_the_pause(self) -> None:
         """A stop ends the pause between two attempts, also after a reload has."""
@@ -423,13 +433,17 @@ class ReloadTests(AsteriskServiceTest):
     def test_contexts(self) -> None:
         """Calls are originated into, and served by MAGI in, the new contexts."""
         self.begin()
-        self.connect()
+        end = self.connect()
         originator = self.service.originator
         assert originator is not None
         request = CallRequest("SIP/33", "21", "phones")
         error = self.failureResultOf(Deferred.fromCoroutine(originator.originate(request, print)), OriginateRefused)
         self.assertIn("lists no context", str(error.value))
+        asked = f"PBXROUTER_MAGI_{CONTEXT}"
+        self.assertNotIn(asked, [action.get("Variable") for action in end.hears()])
         self.reload({"SIP": "PJSIP"}, originate=("other",), magi=(CONTEXT,))
+        self.reactor.advance(LOOK_S)
+        self.assertIn(asked, [action.get("Variable") for action in end.hears()])
         error = self.failureResultOf(Deferred.fromCoroutine(originator.originate(request, print)), OriginateRefused)
         self.assertIn("is not one of asterisk.originate: other", str(error.value))
 

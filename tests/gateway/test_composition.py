@@ -10,8 +10,10 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+from twisted.application.internet import TimerService
 from twisted.application.service import MultiService
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
@@ -24,9 +26,9 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
 from pbxrouter import __version__, database
-from pbxrouter.call import CallRecord, Reports
+from pbxrouter.call import CallRecord, PinCalls, Reports
 from pbxrouter.call.refusals import ALARM_CALLS
-from pbxrouter.config import parsing
+from pbxrouter.config import Config, gateway_id, parsing
 from pbxrouter.counter import CallCounter
 from pbxrouter.counter.counts import ALL
 from pbxrouter.database.access import add_console_user
@@ -34,6 +36,7 @@ from pbxrouter.database.audit import Actor
 from pbxrouter.database.calls import CallRow, add_calls
 from pbxrouter.database.rules.sample import add_sample
 from pbxrouter.drivers import Outcome
+from pbxrouter.errors import ConfigError
 from pbxrouter.gateway import service
 from pbxrouter.rules.model import Facts
 from pbxrouter.security import Role, keyfile, pins
@@ -193,6 +196,154 @@ class SettingsTests(CompositionCase):
         return [event["line"] for event in logs if event["log_namespace"].rpartition(".")[2] == name]
 
 
+class Made:
+    """A part of a gateway, and what it was made of."""
+
+    def __init__(self) -> None:
+        self.part: Any = None
+        self.given: tuple[Any, ...] = ()
+        self.named: dict[str, Any] = {}
+
+
+class PartsTests(CompositionCase):
+    """The parts have each other, and what the settings say."""
+
+    def made(self, name: str) -> Made:
+        """Note how the gateway makes a part of this kind."""
+        kind, made = getattr(service, name), Made()
+
+        def make(part: Any, *given: Any, **named: Any) -> None:
+            made.part, made.given, made.named = part, given, named
+            kind.__init__(part, *given, **named)
+
+        self.patch(service, name, type(name, (kind,), {"__init__": make}))
+        return made
+
+    def reloadable(self, old: Config, new: Config) -> service.GatewayService:
+        """A gateway by some settings that a reload finds changed; it is not started."""
+        return service.build(old, reactor, read=lambda: new)
+
+    def test_flow(self) -> None:
+        """Calls are proven, journalled, limited by PIN and told to Asterisk's CDR, with the parts that others have."""
+        flow, proofs, journal = self.made("CallFlow"), self.made("CallProofs"), self.made("CallJournal")
+        pin_calls, changes, talk = self.made("PinCalls"), self.made("PinChanges"), self.made("TalkOfCalls")
+        history, guard = self.made("HistoryWriter"), self.made("PinGuard")
+        self.start('trunks = ["PJSIP/out"]\n' + SOCKET + '[history]\ncdr_field = "userfield"\n')
+        for name, made in (("proofs", proofs), ("journal", journal), ("pin_calls", pin_calls), ("talks", talk)):
+            self.assertIs(flow.named[name], made.part, name)
+        self.assertIs(flow.named["pin_changes"], changes.part)
+        self.assertIs(flow.named["guard"], guard.part)
+        self.assertEqual((flow.named["cdr_field"], tuple(flow.named["trunks"])), ("userfield", ("PJSIP/out",)))
+        self.assertIs(history.part.journal, journal.part)
+        self.assertIs(talk.given[1], history.part)
+
+    def test_database_that_stands_still(self) -> None:
+        """What a call needs of the database to go on it waits CALL_WAIT_S for, and no longer."""
+        limited, store = self.made("LimitedDatabase"), self.made("Store")
+        waiting = [self.made(name) for name in ("PinGuard", "PinCalls", "PinChanges")]
+        self.start(SOCKET)
+        self.assertEqual(limited.given[:2], (store.part, service.CALL_WAIT_S))
+        self.assertEqual(service.CALL_WAIT_S, 3.0)
+        for made in waiting:
+            self.assertIs(made.given[0], limited.part)
+
+    def test_services(self) -> None:
+        """All that watches, records and serves runs; calls end before what records them, and the database is last."""
+        gateway = self.start(SOCKET)
+        names = [type(part).__name__ for part in gateway]
+        for name in (
+            "AlarmService DescriptorWatch ClockWatch StoreService WorkerService HistoryWriter TalkOfCalls "
+            "RepeatedCalls RulesReloader LastRecords StandstillGuard Lateness WhenRouting ControlService Drain"
+        ).split():
+            self.assertIn(name, names)
+            if name not in ("AlarmService", "DescriptorWatch", "ClockWatch", "StoreService"):
+                self.assertLess(names.index("StoreService"), names.index(name), name)
+        self.assertEqual(names[-1], "Drain")  # the first to be stopped
+        self.assertLess(names.index("HistoryWriter"), names.index("RepeatedCalls"))
+        self.assertLess(names.index("LastRecords"), names.index("WhenRouting"))
+
+    def test_known_by_its_id(self) -> None:
+        """The dialplan and the other gateways are told this gateway's id, whichever way a call comes."""
+        Path("secret").write_text("x\n")
+        server, asterisk = self.made("FastAGIFactory"), self.made("AsteriskService")
+        guard = self.made("StandstillGuard")
+        settings = SOCKET + '[[asterisk]]\nname = "lab"\nsecret_file = "secret"\nami = "tcp:127.0.0.1:1"\n'
+        self.start(settings)
+        own_id = gateway_id(parsing.parse(f'database = "x.db"\ncontrol = "c"\n{settings}', "x", Path.cwd()))
+        self.assertTrue(own_id)
+        self.assertEqual((server.given[-2:], asterisk.given[-1]), ((own_id, guard.part), own_id))
+
+    def test_state(self) -> None:
+        """The state of the parts can be told."""
+        gateway: Any = self.start(SOCKET)
+        self.assertIn("calls in progress: 0, of them in a conversation: 0", list(gateway.state()))
+
+    def test_regularly(self) -> None:
+        """The calls that PINs have are written as often as other gateways expect, old wrong PINs deleted hourly."""
+        gateway = self.start(SOCKET)
+        steps = [part.step for part in gateway if isinstance(part, TimerService)]
+        self.assertEqual(sorted(steps), sorted([PinCalls.WRITE_EVERY_S, service.FORGET_EVERY_S]))
+
+    def test_repeats(self) -> None:
+        """Calls that are listed together only are known to the history, so that its journal does not keep them."""
+        history, repeats = self.made("HistoryWriter"), self.made("RepeatedCalls")
+        self.start(SOCKET)
+        self.assertEqual(repeats.given[1], history.part.leave_out)
+
+    def test_admission(self) -> None:
+        """The server knows how late the gateway is, and that there must be room for the Asterisk that is connected."""
+        admission, lateness, proofs = self.made("Admission"), self.made("Lateness"), self.made("CallProofs")
+        self.start(SOCKET)
+        *_, behind, trusted = admission.given
+        type(lateness.part).seconds = 7.5
+        self.assertEqual((behind(), trusted()), (7.5, []))
+        proofs.part.managers = [SimpleNamespace(peer="192.0.2.7"), SimpleNamespace(peer="")]
+        self.assertEqual(trusted(), ["192.0.2.7"])
+        proofs.part.managers = []
+
+    def test_proofs(self) -> None:
+        """Calls are proven by the secret if there is one, else by the Asterisks that can be asked."""
+        Path("secret").write_text("0123456789abcdef\n")
+        one = '[[asterisk]]\nname = "a"\nsecret_file = "secret"\nami = "tcp:127.0.0.1:1"\n'
+        other = '[[asterisk]]\nname = "b"\n'
+        for settings, secret, others, complete, asked in (
+            (SOCKET, False, False, True, 0),
+            (SOCKET + 'secret_file = "secret"\nallow = ["192.0.2.1"]\n', True, True, True, 0),
+            (SOCKET + one, False, False, True, 1),
+            (SOCKET + one + other, False, False, False, 1),
+        ):
+            proofs = self.made("CallProofs")
+            with capturedLogs():
+                service.build(parsing.parse(f'database = "x.db"\n{settings}', "x", Path.cwd()), reactor)
+            self.assertEqual((proofs.named["has_secret"], proofs.named["allows_others"]), (secret, others))
+            self.assertEqual((proofs.part.is_complete, len(proofs.part.managers)), (complete, asked))
+
+    async def test_reloaded(self) -> None:
+        """A reload reaches every part: also how long the history and the counts of calls are kept."""
+        history = self.made("HistoryWriter")
+        text = 'database = "x.db"\n' + SOCKET
+        later = parsing.parse(text + "[history]\nkeep_days = 7\n", "x", Path.cwd())
+        gateway = self.reloadable(parsing.parse(text, "x", Path.cwd()), later)
+        self.assertNotEqual(history.part.keep_days, 7)
+        with capturedLogs():
+            self.assertEqual(gateway.reload_all(), ["history.keep_days: reloaded"])
+        self.assertEqual(history.part.keep_days, 7)
+
+    def test_reload_refused(self) -> None:
+        """Settings that a part cannot use are refused: those of the FastAGI server, and those of each Asterisk."""
+        Path("secret").write_text("0123456789abcdef\n")
+        asterisk = '[[asterisk]]\nname = "lab"\nsecret_file = "secret"\nami = "{0}"\n'
+        text = 'database = "x.db"\n' + SOCKET
+        for before, after, key in (
+            (text, text + 'secret_file = "none"\n', "fastagi.secret_file"),
+            (text + asterisk.format("tcp:127.0.0.1:1"), text + asterisk.format("nonsense"), "asterisk.ami"),
+        ):
+            old, new = (parsing.parse(settings, "x", Path.cwd()) for settings in (before, after))
+            gateway = self.reloadable(old, new)
+            with capturedLogs():
+                self.assertIn(key, str(self.assertRaises(ConfigError, gateway.reload_all)))
+
+
 class Client(LineOnlyReceiver):
     """The command line's end of the control socket; keeps what it is told."""
 
@@ -238,6 +389,12 @@ class ControlTests(CompositionCase):
         self.start(SOCKET + asterisk)
         client = await self.ask("originate", channel="PJSIP/33", to="21", context="phones")
         self.assertIn("asterisk.originate lists no context", client.told[0]["error"])
+
+    async def test_queues(self) -> None:
+        """What waits in the gateway is told."""
+        self.start(SOCKET)
+        client = await self.ask("queues")
+        self.assertIn("history", json.dumps(client.told[0]))
 
 
 class StopTests(CompositionCase):

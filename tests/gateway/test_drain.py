@@ -40,7 +40,9 @@ class DrainTests(SynchronousTestCase):
         self.ways_in = [WayIn(), WayIn()]
         drain = Drain(cast(CallFlow, self.flow), self.ways_in, self.clock)
         drain.startService()
-        return drain.stopService()
+        stopped = drain.stopService()
+        self.assertFalse(drain.running)
+        return stopped
 
     def test_no_calls(self) -> None:
         """Without calls there is nothing to wait for and nothing to say; each way in takes no more."""
@@ -88,6 +90,7 @@ class DrainTests(SynchronousTestCase):
             last = LastRecords(cast(CallFlow, flow), clock)
             last.startService()
             stopped = last.stopService()
+            self.assertFalse(last.running)
             clock.pump([LOOK_EVERY_S] * (round(RECORDING_S / LOOK_EVERY_S) - 1))
             self.assertNoResult(stopped)
             flow.in_progress = 0 if ended else 1

@@ -164,6 +164,13 @@ class ChangeTests(SynchronousTestCase):
             self.assertEqual(list(changes(old, new)), lines)
             self.assertEqual(with_settled(old, new).asterisk, old.asterisk)
 
+    def test_order(self) -> None:
+        """The lines are in the order of the keys, those of each Asterisk after those of the gateway."""
+        one = '[[asterisk]]\nname = "b"\nusername = "{0}"\n[[asterisk]]\nname = "a"\nusername = "{0}"\n'
+        old, new = settings(one.format("x")), settings('country = "DE"\ntrunks = ["PJSIP/out"]\n' + one.format("y"))
+        keys = [line.partition(": ")[0] for line in changes(old, new)]
+        self.assertEqual(keys, ["country", "trunks", "asterisk.username of a", "asterisk.username of b"])
+
     def test_technology_removed(self) -> None:
         """A technology that is no longer in the settings is told of."""
         self.assertEqual(list(changes(settings('[technologies]\nX = "Y"\n'), settings())), ["technologies.X: reloaded"])
@@ -223,6 +230,21 @@ class ReloadTests(SynchronousTestCase):
         (line,) = map(formatEvent, logs)
         self.assertEqual(line, "reload: refused; the settings in force stay: x.toml: alarm.secret_file: no")
         self.assertEqual((self.applied, self.reload.config), ([], settings()))
+
+    def test_secret_that_is_no_file(self) -> None:
+        """Each secret file that is a named pipe keeps all settings as they are, and is named; so nothing waits."""
+        pipe = Path(self.mktemp()).absolute()
+        os.mkfifo(pipe)
+        for key, text in (
+            ("fastagi.secret_file", f'[fastagi]\nsecret_file = "{pipe}"\n'),
+            ("alarm.secret_file", f'[alarm]\nsecret_file = "{pipe}"\n'),
+            ("asterisk.secret_file of lab", f'[[asterisk]]\nname = "lab"\nsecret_file = "{pipe}"\n'),
+        ):
+            self.found = settings(text)
+            with capturedLogs():
+                error = self.assertRaises(ConfigError, self.reload.run)
+            self.assertTrue(str(error).startswith(f"{key}: {pipe} is not a file"), error)
+            self.assertEqual(self.reload.config, settings())
 
     def test_bug(self) -> None:
         """So does an unexpected exception, whose traceback is logged."""

@@ -213,6 +213,18 @@ class SinglePartTests(SynchronousTestCase):
         prepared.apply()
         self.assertEqual(done, ["admission", "[('allows_others', True), ('has_secret', False)]", "renewed"])
 
+    def test_fastagi_secret(self) -> None:
+        """A secret that has changed in its file is told of once."""
+        secret = Path(self.mktemp()).absolute()
+        secret.write_text("0123456789abcdef\n")
+        config = self.config(f'[fastagi]\nsecret_file = "{secret}"\n')
+        nothing: Any = SimpleNamespace(prepare_certificates=lambda: None, reconfigure=lambda *given, **named: None)
+        prepare = reload_parts.fastagi(nothing, nothing, nothing, lambda config: (nothing, 0), "the one before 16")
+        for lines in (1, 0):
+            prepared = prepare(config, config)
+            self.assertEqual(len(prepared.news), lines)
+            prepared.apply()
+
     def test_asterisks(self) -> None:
         """Each Asterisk is checked with its own settings, and takes them when all are."""
         taken: list[tuple[str, object]] = []

@@ -211,6 +211,16 @@ class Refusing(MemoryReactor):
         raise CannotListenError("", 4573, OSError("in use"))
 
 
+class DeafGuard(StandstillGuard):
+    """A guard that counts how often it is told that the port is closed."""
+
+    told = 0
+
+    def deaf(self) -> None:
+        """Count it."""
+        self.told += 1
+
+
 class Parts(SynchronousTestCase):
     """Parts of the gateway."""
 
@@ -244,6 +254,31 @@ class Parts(SynchronousTestCase):
         self.assertNoResult(stopped)
         self.assertIsNone(factory.buildProtocol(None))
         self.assertFalse(asterisk.is_closed)
+        asterisk.goes()
+        self.successResultOf(stopped)
+
+    def test_calls_after_the_drain(self) -> None:
+        """Once the conversations had their time, a stop closes the calls at once, also in a command."""
+
+        async def serve(channel: Channel) -> None:
+            with contextlib.suppress(ConnectionClosed):
+                await channel.execute("EXEC Dial x")
+
+        clock = Clock()
+        factory = FastAGIFactory(serve, clock, DialogueWatch())
+        guard = DeafGuard(clock)
+        fastagi = FastAGIService("tcp:4573", factory, MemoryReactor(), guard)
+        fastagi.privilegedStartService()
+        fastagi.startService()
+        protocol = factory.buildProtocol(None)
+        assert protocol is not None
+        asterisk = AsteriskEnd(protocol)
+        asterisk.says(SimulatedCall("21").environment())
+        fastagi.refuse_new()
+        self.assertEqual((asterisk.is_closed, guard.told), (False, 1))
+        stopped = fastagi.stopService()
+        clock.advance(0)
+        self.assertTrue(asterisk.is_closed)
         asterisk.goes()
         self.successResultOf(stopped)
 

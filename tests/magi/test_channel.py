@@ -685,6 +685,7 @@ class TimeLimitTests(MagiChannelTest):
         """After the end, and after the call was given back, the limit is renewed no more."""
         self.call.keep_time_limit()
         self.call.end_received()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
         self.sent()
         self.clock.pump([RENEW_S] * 3)
         self.call.keep_time_limit()

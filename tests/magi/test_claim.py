@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -30,6 +31,7 @@ from pbxrouter.magi.claim import (
     Taken,
     is_gone,
     place_of_processes,
+    uptime_s,
 )
 from tests.ami_fakes import FakeAMIConnection
 
@@ -209,9 +211,9 @@ class OneGatewayTests(ClaimTest):
         """It serves SETTLE_S after it has connected, goes on, and says nothing of it."""
         with capturedLogs() as logs:
             one = self.gateway("a")
-            self.assertEqual(self.serving(), [])
+            self.assertEqual((self.serving(), one.claims.is_settled), ([], False))
             self.passes(SETTLE_S)
-            self.assertEqual(one.taken, [(CONTEXT, Taken.WAS_FREE)])
+            self.assertEqual((one.taken, one.claims.is_settled), ([(CONTEXT, Taken.WAS_FREE)], True))
             for _ in range(20):
                 self.passes(LOOK_S)
                 self.assertTrue(one.is_sure)
@@ -225,6 +227,26 @@ class OneGatewayTests(ClaimTest):
         self.assertEqual((self.variables[VARIABLE][:3], self.serving()), (f"{FREE}a/", []))
         self.passes(5)
         self.assertEqual(self.variables[VARIABLE][:3], f"{FREE}a/")
+
+    def test_not_started(self) -> None:
+        """Before it is started, and after it has stopped, it asks nothing of an Asterisk that connects."""
+        one = self.gateway("a")
+        self.passes(1)
+        one.claims.stopService()
+        asked = len(one.connection.sent)
+        one.claims.set_contexts([CONTEXT])
+        one.connection.goes_down()
+        one.connection.comes_up()
+        self.assertEqual(len(one.connection.sent), asked)
+
+    def test_stopped_while_it_looks(self) -> None:
+        """Stopped while Asterisk's answer is on its way, it writes nothing on account of that answer."""
+        one = self.gateway("a", delay=0.2)
+        self.passes(STEP_S)
+        stopped = one.claims.stopService()
+        self.passes(4)
+        self.successResultOf(stopped)
+        self.assertEqual((self.variables, one.taken), ({}, []))
 
     def test_restarted_asterisk(self) -> None:
         """An Asterisk that was restarted has no variables: its calls are claimed anew, and looked for."""
@@ -321,11 +343,24 @@ class OneGatewayTests(ClaimTest):
     def test_slow_asterisk(self) -> None:
         """An Asterisk whose answers take their time has its calls served nevertheless."""
         one = self.gateway("a", delay=0.2)
-        self.passes(2 * SLOW_SETTLE_S)
+        self.passes(SLOW_SETTLE_S + SETTLE_S)  # another may have read its own value before ours was there
+        self.assertEqual(one.taken, [])
+        self.passes(SLOW_SETTLE_S)
         self.assertEqual(self.serving(), [one])
         for _ in range(10):
             self.passes(0.7)
             self.assertEqual(self.serving(), [one])
+
+    def test_late_confirmation(self) -> None:
+        """A value that Asterisk confirms later than ANSWER_S says nothing: the claim is not renewed by it."""
+        one = self.gateway("a")
+        self.passes(1)
+        self.assertTrue(one.is_sure)
+        one.connection.delay = ANSWER_S / 2 + STEP_S
+        self.passes(LEASE_S + LOOK_S)
+        for _ in range(4):
+            self.assertFalse(one.is_sure)
+            self.passes(LOOK_S)
 
     def test_value_of_others_making(self) -> None:
         """A value that names no gateway counts as none."""
@@ -554,6 +589,13 @@ class HolderTests(SynchronousTestCase):
         self.assertNotEqual(Holder.of_this_process("1a2b3c4d").run, me.run)
         for value in ("", FREE, "a/b/c/1/2", f"{me}/x", "a/b/c/-1/2/h", "a/b/c/1/2/h\n"):
             self.assertIsNone(Holder.parse(value), value)
+
+    def test_place(self) -> None:
+        """Two processes of one machine see that they are; the time that rules their claims passes in sleep, too."""
+        if os.path.exists("/proc/sys/kernel/random/boot_id"):
+            self.assertRegex(place_of_processes(), r"\A[0-9a-f]{8}\Z")
+        began = time.monotonic()
+        self.assertGreaterEqual(uptime_s(), began)
 
     def test_processes(self) -> None:
         """A process that runs is there; one that has ended is gone, waited for or not."""

@@ -62,6 +62,19 @@ class Preferred(LimitsCase):
         self.assertEqual(self.refused[-1], ("full", "d"))
         self.assertEqual(len(self.closed), 2)
 
+    def test_proven_again(self) -> None:
+        """Of the networks that have made a request the latest are remembered; each request makes it late again."""
+        self.make(2, 2, 2, 2)
+        self.limits.prove("a")
+        for place in range(MAX_PROVEN - 1):
+            self.limits.prove(str(place))
+        self.limits.prove("a")
+        self.limits.prove("last")
+        self.come("a")
+        self.come("0")  # which is forgotten
+        self.come("a")
+        self.assertEqual([slot.network for slot in self.closed], ["0"])
+
     def test_trusted(self) -> None:
         """A trusted network goes before those that have made a request."""
         self.make(9, 9, 3, 9)

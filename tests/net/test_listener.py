@@ -96,6 +96,9 @@ class CertificateTests(SynchronousTestCase):
         write_certificate("two", str(self.folder / "other.pem"), self.certificate)
         error = self.assertRaises(ConfigError, self.listener.prepare_certificates)
         self.assertRegex(str(error), r"^web\.listen: the certificate cannot be loaded again: .+$")
+        write_certificate("three", self.key, self.certificate)
+        Path(self.key).write_bytes((self.folder / "other.pem").read_bytes())
+        self.assertRaises(ConfigError, self.listener.prepare_certificates)
         Path(self.certificate).unlink()
         error = self.assertRaises(ConfigError, self.listener.prepare_certificates)
         self.assertEqual(

@@ -62,6 +62,12 @@ class Piped(SynchronousTestCase):
         threads = [thread for thread in threading.enumerate() if thread.name == "log output"]
         self.assertTrue(threads and all(thread.daemon for thread in threads))  # none keeps the process from ending
 
+    def test_what_was_written_before(self) -> None:
+        """What the stream itself still holds comes first."""
+        self.stream.write("before\n")
+        UnblockedOutput(self.stream).write("after\n")
+        self.assertEqual(self.read_until(lambda text: text.endswith(b"after\n")), b"before\nafter\n")
+
     def test_not_read(self) -> None:
         """A pipe that is not read drops what has no room, and says how much when it is read again."""
         output = UnblockedOutput(self.stream, max_waiting=10_000)

@@ -127,6 +127,14 @@ class Reading(SynchronousTestCase):
             ("1 2X", f"pattern '1 2X' holds ' ', {held}"),
             ("5/22", f"pattern '5/22' holds '/', {held}"),
             ("1\x7f", f"pattern '1\\x7f' holds '\\x7f', {held}"),
+            (
+                "_9|NXX",
+                "pattern '_9|NXX' has a |, which marks digits that are cut off; today the pattern is _9NXX, and the "
+                "mapping's data cuts the number, as in PJSIP/{number:1}@trunk",
+            ),
+            ("|2X", "pattern '|2X' holds '|', which no dialled number can"),
+            ("9|", "pattern '9|' holds '|', which no dialled number can"),
+            ("9|2|X", "pattern '9|2|X' holds '|', which no dialled number can"),
             ("12345678901234567890" * 5, "pattern '12345678901234567890'… has 100 characters; at most 80 are accepted"),
             ("X" * 81, f"pattern '{'X' * 20}'… has 81 characters; at most 80 are accepted"),
         ):

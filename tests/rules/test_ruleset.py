@@ -434,6 +434,18 @@ class ForwardedCalls(SynchronousTestCase):
             decided = self.decided("33", "600", forwarders=(forwarder,))
             self.assertEqual((decided[:3], decided[3][1]), (("pin", None, None), why))
 
+    def test_party_of_several_extensions(self) -> None:
+        """The grant of any extension that is tied to the forwarding endpoint counts."""
+        rules = RuleSet.build(
+            [Mapping(2, "6XX", "dial", "SIP")],
+            [("21", frozenset()), ("22", frozenset({2}))],
+            [],
+            hash_pin,
+            endpoints={"21": "PJSIP/desk", "22": "PJSIP/desk"},
+        )
+        decision = rules.decide(Facts("0600112233", "600", forwarders=(Forwarder("PJSIP/desk"),)))
+        self.assertEqual((decision.verdict, decision.granted_by), (Verdict.ALLOW, "22"))
+
     def test_tied_party(self) -> None:
         """An endpoint stands for the extension that is tied to it."""
         decided = self.decided("0600112233", "600", forwarders=(Forwarder("PJSIP/desk"),))

@@ -288,6 +288,17 @@ class Traces(HistoryCase):
             broken = dataclasses.replace(row(), trace=text)
             self.assertEqual(broken.steps, [], text)
 
+    def test_talk_of_old_rows(self) -> None:
+        """A row of an earlier version, which has no zero, tells that nobody talked where the outcome says so."""
+        for outcome in (
+            "BUSY CANCEL CHANUNAVAIL CONGESTION DEAD DENIED DONTCALL INVALID INVALIDARGS LOCKEDOUT NOANSWER NODRIVER "
+            "REFUSED TORTURE"
+        ).split():
+            self.assertEqual(dataclasses.replace(row(1.0, outcome=outcome), answered_s=None).talk_s, 0, outcome)
+        for outcome in "ANSWER DONE FAILED HANGUP LEFT LOST STOPPED UNKNOWN".split():
+            self.assertIsNone(dataclasses.replace(row(1.0, outcome=outcome), answered_s=None).talk_s, outcome)
+        self.assertEqual(dataclasses.replace(row(1.0, outcome="BUSY"), answered_s=7).talk_s, 7)
+
     def test_completed(self) -> None:
         """What is learnt later is kept; of a call that the next run has served to its end it says no more."""
         keyed = [dataclasses.replace(row(1.0, outcome="UNKNOWN"), call_key=key) for key in ("a", "b")]
