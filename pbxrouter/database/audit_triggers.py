@@ -347,7 +347,7 @@ def _list(columns: Sequence[str], prefix: str = "") -> str:
 
 _BY_SQL: Final = f"via = '{VIA_SQL}'"
 _BEGIN: Final = (
-    "INSERT INTO audit_writing (one, who, via, changed_at)"
+    "INSERT INTO audit_writing (writing_id, who, via, changed_at)"
     f" SELECT 1, '{WHO_SQL}', '{VIA_SQL}', {_NOW} WHERE NOT EXISTS (SELECT 1 FROM audit_writing)"
 )
 

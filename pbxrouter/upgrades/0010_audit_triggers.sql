@@ -1,7 +1,7 @@
 -- The rows of the audit log in a table, written by triggers. schema.sql tells what is in the tables.
 -- The rows that each entry of audit_log changed, in that order. They go with the entry.
 CREATE TABLE audit_rows (
-    row_number        INTEGER PRIMARY KEY,
+    row_id            INTEGER PRIMARY KEY,
     audit_id          INTEGER NOT NULL,
     table_name        TEXT NOT NULL,
     -- The row as JSON, an object of its columns; NULL where there was, or is, none. A text that is
@@ -21,7 +21,7 @@ CREATE INDEX audit_rows_by_user ON audit_rows (user_id, audit_id) WHERE user_id 
 -- The entry that changes are added to now. A transaction of pbxrouter puts its author here and takes
 -- the row away before it commits; else the triggers put SQL here, and leave it for the next row.
 CREATE TABLE audit_writing (
-    one               INTEGER PRIMARY KEY CONSTRAINT one_entry_at_a_time CHECK (one = 1),
+    writing_id        INTEGER PRIMARY KEY CONSTRAINT one_entry_at_a_time CHECK (writing_id = 1),
     changed_at        REAL NOT NULL,
     who               TEXT NOT NULL,
     via               TEXT NOT NULL,

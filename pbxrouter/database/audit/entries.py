@@ -38,7 +38,7 @@ _PIN: Final = "user_pin"
 _SECRETS: Final = frozenset({"password_hash", "token_hash"})
 _WITHOUT_ROWS: Final = "[]"
 _COLUMNS: Final = f"audit_id, changed_at, who, via, action, kind, name, undoes, undone_by, changes <> '{_WITHOUT_ROWS}'"
-_ROWS: Final = "SELECT table_name, before, after, row_number FROM audit_rows WHERE audit_id = :id"
+_ROWS: Final = "SELECT table_name, before, after, row_id FROM audit_rows WHERE audit_id = :id"
 _AT_ONCE: Final = 1000
 """Rows of an entry that are in memory at a time."""
 
@@ -185,7 +185,7 @@ def details_of(connection: sqlite3.Connection, entries: Iterable[AuditEntry]) ->
     found: dict[int, AuditDetail] = {}
     query = f"SELECT changes FROM audit_log WHERE audit_id = :id AND length(changes) <= {MAX_TEXT}"
     with reading(connection):
-        for audit_entry in entries:
+        for audit_entry in sorted(entries, key=lambda row: row.audit_id):
             for (changes,) in connection.execute(query, {"id": audit_entry.audit_id}).fetchall():
                 found[audit_entry.audit_id] = _detail(connection, audit_entry, changes, MAX_LISTED)
     return found
@@ -237,7 +237,7 @@ def latest_first(connection: sqlite3.Connection, audit_id: int, changes: str) ->
             raise unreadable()
         yield from reversed(past)
         return
-    query = f"{_ROWS} AND row_number < :before ORDER BY row_number DESC LIMIT {_AT_ONCE}"
+    query = f"{_ROWS} AND row_id < :before ORDER BY row_id DESC LIMIT {_AT_ONCE}"
     before = bounded(2**63)
     while rows := connection.execute(query, {"id": bounded(audit_id), "before": before}).fetchall():
         for row in rows:
@@ -278,7 +278,7 @@ def _detail(connection: sqlite3.Connection, audit_entry: AuditEntry, changes: ob
         past = from_text(changes) or []
         return AuditDetail(audit_entry, tuple(map(_shown, past[:most])), len(past))
     values = {"id": audit_entry.audit_id}
-    rows = connection.execute(f"{_ROWS} ORDER BY row_number LIMIT {most}", values).fetchall()
+    rows = connection.execute(f"{_ROWS} ORDER BY row_id LIMIT {most}", values).fetchall()
     (count,) = connection.execute("SELECT count(*) FROM audit_rows WHERE audit_id = :id", values).fetchone()
     try:
         return AuditDetail(audit_entry, tuple(_shown(recorded(*row[:3])) for row in rows), count)

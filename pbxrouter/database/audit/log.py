@@ -93,7 +93,7 @@ class Change:
         # What was there is of a statement that is over.
         connection.execute("DELETE FROM audit_writing")
         connection.execute(
-            "INSERT INTO audit_writing (one, changed_at, who, via) VALUES (1, :now, :who, :via)",
+            "INSERT INTO audit_writing (writing_id, changed_at, who, via) VALUES (1, :now, :who, :via)",
             {"now": now, "who": _who(actor), "via": actor.via},
         )
 
@@ -122,7 +122,7 @@ class Change:
             raise _gone()
 
     def _rows(self) -> int | None:
-        found: int | None = self.connection.execute("SELECT max(row_number) FROM audit_rows").fetchone()[0]
+        found: int | None = self.connection.execute("SELECT max(row_id) FROM audit_rows").fetchone()[0]
         return found
 
     def restore(self, past: Recorded) -> None:
