@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
@@ -245,30 +245,44 @@ def undo(connection: sqlite3.Connection, actor: Actor, now: float, audit_id: int
             is gone. Nothing was changed.
         StoreError: the database cannot be written.
     """
+    return undo_together(connection, actor, now, [audit_id])[0]
+
+
+def undo_together(connection: sqlite3.Connection, actor: Actor, now: float, audit_ids: Collection[int]) -> list[int]:
+    """Undo several changes in one transaction, the last one first; each undo is an entry of its own.
+
+    What one of them needs another may restore, such as the mappings of grants whose numbers were changed with SQL.
+
+    Raises:
+        NotThere, EditRefused, EditConflict, StoreError: as undo, for any of them.
+    """
     try:
         with transaction(connection):
-            row = connection.execute(
-                "SELECT kind, name, undone_by, changes FROM audit_log WHERE audit_id = :id",
-                {"id": bounded(audit_id)},
-            ).fetchone()
-            if row is None:
-                raise no_entry(audit_id)
-            kind, name, undone_by, changes = row
-            if undone_by is not None:
-                raise EditConflict(sentence("this change has already been undone"))
-            never = why_never(kind, changes)
-            if never is not None:
-                raise EditRefused(never)
-            change = Change(connection, actor, now, "undo", kind, name)
-            connection.execute("PRAGMA defer_foreign_keys = ON")  # rows of one statement may need each other
-            for past in latest_first(connection, audit_id, changes):
-                change.restore(past)
-            change.finish(audit_id)
-            if change.audit_id is None:
-                raise unreadable()
-            return change.audit_id
+            connection.execute("PRAGMA defer_foreign_keys = ON")  # until the commit; rows may need each other
+            return [_undo(connection, actor, now, audit_id) for audit_id in sorted(set(audit_ids), reverse=True)]
     except sqlite3.IntegrityError as error:
         raise explain_conflict(error) from None
+
+
+def _undo(connection: sqlite3.Connection, actor: Actor, now: float, audit_id: int) -> int:
+    row = connection.execute(
+        "SELECT kind, name, undone_by, changes FROM audit_log WHERE audit_id = :id", {"id": bounded(audit_id)}
+    ).fetchone()
+    if row is None:
+        raise no_entry(audit_id)
+    kind, name, undone_by, changes = row
+    if undone_by is not None:
+        raise EditConflict(sentence("this change has already been undone"))
+    never = why_never(kind, changes)
+    if never is not None:
+        raise EditRefused(never)
+    change = Change(connection, actor, now, "undo", kind, name)
+    for past in latest_first(connection, audit_id, changes):
+        change.restore(past)
+    change.finish(audit_id)
+    if change.audit_id is None:
+        raise unreadable()
+    return change.audit_id
 
 
 def _gone() -> NotThere:
