@@ -249,7 +249,7 @@ def latest_first(connection: sqlite3.Connection, audit_id: int, changes: str) ->
 
 
 def why_never(kind: str, changes: str) -> Sentence | None:
-    """Why an entry cannot be undone, whatever has happened since; None if it can.
+    """Why an entry can never be undone; None if it can be tried.
 
     Args:
         changes: the entry's column changes.

@@ -35,7 +35,7 @@ class Hidden:
     """A secret, such as a PIN in plain text, that the audit log does not keep."""
 
     def __repr__(self) -> str:
-        """Its only word."""
+        """HIDDEN, as no secret is known."""
         return "HIDDEN"
 
 

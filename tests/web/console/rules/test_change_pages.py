@@ -271,6 +271,27 @@ class ChangeTests(RulesCase):
         self.assertEqual((await self.get("/rules/changes/999")).status, 404)
         self.assertEqual((await self.post("/rules/changes/999/undo")).status, 404)
 
+    async def test_sql(self) -> None:
+        """A change with SQL is shown as such, with what was there, and can be undone; so can one of many rows."""
+        await self.by_hand(
+            "UPDATE applications_mappings SET application_data = 'Moisés' || char(0) WHERE map_id = 2",
+            "UPDATE users_limits SET max_calls = 7",
+            "INSERT INTO users_limits VALUES (1, 9)",
+            "DELETE FROM applications_mappings",
+        )
+        page = await self.get("/rules/changes?who=SQL")
+        for text in (
+            "SQL directly in the database",
+            "Mapping 2X was changed data: SIP → Moisés",
+            "Call limit of moises silva was changed maximum calls at once: 9",
+            "Mapping 3X, 2X, XXXXXXXX, 66, 7X was deleted",
+        ):
+            self.assertIn(text, page.text)
+        for number in (await self.newest(), await self.newest() - 2):
+            self.assertEqual((await self.post(f"/rules/changes/{number}/undo")).status, 303)
+        page = await self.get("/rules/mappings/2")
+        self.assertIn("SIP", page.text)
+
     async def test_an_entry_by_another_version(self) -> None:
         """An entry of another version is shown as far as possible."""
         await self.by_hand(
