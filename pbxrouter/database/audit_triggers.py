@@ -1,10 +1,10 @@
 """The triggers that write the audit log, generated for every audited table.
 
-The triggers are the only writer of rows into the audit log, for changes by console, API, commands and phones as for those
-by any SQLite tool, so each change has exactly one record, and all records look the same. A transaction of this program
-names its author in the table ``audit_writing`` and takes the name away before it commits (see
-``database.audit.changing``); if the process dies in between, SQLite rolls both back. Without an author there, the author
-is SQL. SQLite has one writer at a time, so no other writer's change can come under that author.
+The triggers are the only writer of rows into the audit log, for changes by console, API, commands and phones as for
+those by any SQLite tool, so each change has exactly one record, and all records look the same. A transaction of this
+program names its author in the table ``audit_writing`` and takes the name away before it commits (see
+``database.audit.changing``); if the process dies in between, SQLite rolls both back. Without an author there, the
+author is SQL. SQLite has one writer at a time, so no other writer's change can come under that author.
 
 A statement is one entry, however many rows it changes. No trigger of SQLite is told where a statement begins, but two
 things tell that a row belongs to the statement of the row before: the time, which stands still during a statement, and
