@@ -1,4 +1,4 @@
--- The database of pbxrouter: rules, call counts, history, console. Schema version 9.
+-- The database of pbxrouter: rules, call counts, history, console. Schema version 10.
 --
 -- `pbxrouter init` creates a database from this file. It can be read and changed with
 -- any SQLite tool while the gateway runs; a change reaches the next call within a
@@ -285,16 +285,18 @@ CREATE TABLE console_setup (
     expires_at        REAL NOT NULL
 ) WITHOUT ROWID;
 
--- Who changed what: in the console, by the HTTP API, with a command, or by phone.
+-- Who changed what: in the console, by the HTTP API, with a command, by phone, or with SQL.
+-- Triggers write it, which `pbxrouter init` creates for each table whose changes are in it
+-- (pbxrouter/database/audit_triggers.py generates them). One statement is one entry.
 CREATE TABLE audit_log (
     audit_id          INTEGER PRIMARY KEY AUTOINCREMENT,
     changed_at        REAL NOT NULL,
-    -- The login, the token's name, the system's user, or the user who keyed a PIN.
+    -- The login, the token's name, the system's user, the user who keyed a PIN, or SQL.
     who               TEXT NOT NULL,
-    -- console, api, command or phone.
+    -- console, api, command, phone or sql.
     via               TEXT NOT NULL,
-    -- create, update, delete, enable, disable, grant, revoke, pin, endpoint, password, void,
-    -- lift, import or undo.
+    -- create, update, delete, enable, disable, grant, revoke, pin, endpoint, limit, password,
+    -- void, lift, import or undo.
     action            TEXT NOT NULL,
     -- mapping, extension, user, grant, import, lockout, console_user, token, dial_link.
     kind              TEXT NOT NULL,
@@ -303,11 +305,59 @@ CREATE TABLE audit_log (
     -- The entry that this one takes back, and the one that took this one back.
     undoes            INTEGER REFERENCES audit_log (audit_id),
     undone_by         INTEGER REFERENCES audit_log (audit_id),
-    -- The rows that changed: a JSON list of {table, key, before, after}; no row is null.
-    -- It may be long, so it comes last: SQLite reads a row only as far as it must.
+    -- '': the rows that changed are in audit_rows. In entries from before schema version 10 they are
+    -- here, a JSON list of {table, key, before, after}. [] in an entry without rows.
     changes           TEXT NOT NULL
 );
 CREATE INDEX audit_log_by_who ON audit_log (who, audit_id);
+
+-- The rows that each entry of audit_log changed, in that order. They go with the entry.
+CREATE TABLE audit_rows (
+    row_id            INTEGER PRIMARY KEY,
+    audit_id          INTEGER NOT NULL,
+    table_name        TEXT NOT NULL,
+    -- The row as JSON, an object of its columns; NULL where there was, or is, none. A text that is
+    -- not plain ASCII is {"text": hex}, a BLOB or REAL {"sql": literal}, a secret {"hidden": true}.
+    before            TEXT,
+    after             TEXT,
+    -- What it is about, if it is about these.
+    map_id            INTEGER,
+    extension_id      INTEGER,
+    user_id           INTEGER
+);
+CREATE INDEX audit_rows_by_entry ON audit_rows (audit_id);
+CREATE INDEX audit_rows_by_mapping ON audit_rows (map_id, audit_id) WHERE map_id IS NOT NULL;
+CREATE INDEX audit_rows_by_extension ON audit_rows (extension_id, audit_id) WHERE extension_id IS NOT NULL;
+CREATE INDEX audit_rows_by_user ON audit_rows (user_id, audit_id) WHERE user_id IS NOT NULL;
+
+-- The entry that changes are added to now. A transaction of pbxrouter puts its author here and takes
+-- the row away before it commits; else the triggers put SQL here, and leave it for the next row.
+CREATE TABLE audit_writing (
+    writing_id        INTEGER PRIMARY KEY CONSTRAINT one_entry_at_a_time CHECK (writing_id = 1),
+    changed_at        REAL NOT NULL,
+    who               TEXT NOT NULL,
+    via               TEXT NOT NULL,
+    -- NULL until the first row is changed.
+    audit_id          INTEGER,
+    -- By these two the triggers know which rows are of one statement.
+    held              INTEGER NOT NULL DEFAULT 0,
+    counter           INTEGER,
+    -- Of the last row.
+    action            TEXT,
+    label             TEXT
+);
+
+-- Rows as they were before the statement in progress changes or replaces them, for the triggers.
+CREATE TABLE audit_before (
+    table_name        TEXT NOT NULL,
+    row_id            INTEGER NOT NULL,
+    label             TEXT NOT NULL,
+    row               TEXT NOT NULL,
+    map_id            INTEGER,
+    extension_id      INTEGER,
+    user_id           INTEGER,
+    PRIMARY KEY (table_name, row_id)
+) WITHOUT ROWID;
 
 -- Click-to-dial for visitors: a page that rings one of our phones and connects it with the visitor's.
 CREATE TABLE dial_links (
@@ -404,4 +454,4 @@ CREATE TABLE schema_version (
     version           INTEGER PRIMARY KEY,
     applied_at        TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%SZ', 'now'))
 );
-INSERT INTO schema_version (version) VALUES (9);
+INSERT INTO schema_version (version) VALUES (10);

@@ -29,6 +29,7 @@ COMMANDS = {
     "endpoint": "pbxrouter.cli.endpoint:endpoint",
     "token": "pbxrouter.cli.token:token",
     "lockouts": "pbxrouter.cli.lockouts:lockouts",
+    "changes": "pbxrouter.cli.changes:changes",
     "alarm": "pbxrouter.cli.alarm:alarm",
     "console": "pbxrouter.cli.console:console",
     "originate": "pbxrouter.cli.originate:originate",

@@ -4,6 +4,7 @@ import contextlib
 import os
 import pathlib
 import sqlite3
+import time
 from typing import TYPE_CHECKING
 
 import click
@@ -25,6 +26,7 @@ def init(sample: bool, config_file: str | None, database: str | None) -> None:
     Existing files are kept. A database of an older version is backed up and upgraded.
     """
     from pbxrouter import database as databases
+    from pbxrouter.cli.actor import system_actor
     from pbxrouter.database.rules import add_sample
 
     config = read_config(config_file, database)
@@ -49,7 +51,7 @@ def init(sample: bool, config_file: str | None, database: str | None) -> None:
                 if _has_rules(connection):
                     click.echo("the sample rules are not added: the database has rules already")
                 else:
-                    add_sample(connection, pin_hasher(config))
+                    add_sample(connection, pin_hasher(config), system_actor(), time.time())
                     click.echo("added the sample rules: try `pbxrouter explain 21 --from 33`")
         except databases.SQLITE_ERRORS as error:
             raise databases.store_error(error, path) from error

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from pbxrouter.database.audit_triggers import ensure_triggers
 from pbxrouter.database.backup import path_of
 from pbxrouter.database.failures import SQLITE_ERRORS, refuse_no_file, store_error
 from pbxrouter.database.upgrade import SCHEMA_VERSION, run, schema, upgrade, version_of
@@ -98,6 +99,7 @@ def prepare(connection: sqlite3.Connection, path: Path, notify: Callable[[str], 
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
         upgrade(connection, notify=notify)
+        ensure_triggers(connection)
     except SQLITE_ERRORS as error:
         connection.close()
         raise store_error(error, path) from error
@@ -127,6 +129,7 @@ def create(path: Path) -> None:
         if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
             raise StoreError(sentence("database {path} exists already: it is left as it is", path=path))
         run(connection, schema(), "schema.sql")
+        ensure_triggers(connection)
         connection.commit()
         connection.execute("PRAGMA journal_mode = WAL")
     except SQLITE_ERRORS as error:

@@ -15,11 +15,12 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Final
 
+from pbxrouter.database.audit_triggers import drop_triggers, ensure_triggers
 from pbxrouter.database.backup import back_up, free_bytes, path_of
 from pbxrouter.errors import StoreError
 from pbxrouter.text import sentence
 
-SCHEMA_VERSION: Final = 9
+SCHEMA_VERSION: Final = 10
 """The version that schema.sql makes."""
 
 _STEP: Final = re.compile(r"(\d{4})_\w+\.sql")
@@ -122,8 +123,11 @@ def upgrade(
 
 def _take(connection: sqlite3.Connection, version: int, step: Traversable | Path) -> None:
     """Do one step in the transaction that is open, and commit it."""
+    drop_triggers(connection)  # a step may rebuild their tables, and is no change to be undone
     run(connection, step.read_text(encoding="utf-8"), step.name)
     connection.execute("INSERT INTO schema_version (version) VALUES (:version)", {"version": version})
+    if version == SCHEMA_VERSION:
+        ensure_triggers(connection)
     connection.commit()
 
 

@@ -66,12 +66,12 @@ CREATE TABLE console_setup (
 CREATE TABLE audit_log (
     audit_id          INTEGER PRIMARY KEY AUTOINCREMENT,
     changed_at        REAL NOT NULL,
-    -- The login, the token's name, the system's user, or the user who keyed a PIN.
+    -- The login, the token's name, the system's user, the user who keyed a PIN, or SQL.
     who               TEXT NOT NULL,
-    -- console, api, command or phone.
+    -- console, api, command, phone or sql.
     via               TEXT NOT NULL,
-    -- create, update, delete, enable, disable, grant, revoke, pin, endpoint, password, void,
-    -- lift, import or undo.
+    -- create, update, delete, enable, disable, grant, revoke, pin, endpoint, limit, password,
+    -- void, lift, import or undo.
     action            TEXT NOT NULL,
     -- mapping, extension, user, grant, import, lockout, console_user, token, dial_link.
     kind              TEXT NOT NULL,
@@ -80,8 +80,8 @@ CREATE TABLE audit_log (
     -- The entry that this one takes back, and the one that took this one back.
     undoes            INTEGER REFERENCES audit_log (audit_id),
     undone_by         INTEGER REFERENCES audit_log (audit_id),
-    -- The rows that changed: a JSON list of {table, key, before, after}; no row is null.
-    -- It may be long, so it comes last: SQLite reads a row only as far as it must.
+    -- '': the rows that changed are in audit_rows. In entries from before schema version 10 they are
+    -- here, a JSON list of {table, key, before, after}. [] in an entry without rows.
     changes           TEXT NOT NULL
 );
 CREATE INDEX audit_log_by_who ON audit_log (who, audit_id);

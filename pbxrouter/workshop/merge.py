@@ -14,8 +14,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from pbxrouter.database import transaction
-from pbxrouter.database.audit import Actor, note
+from pbxrouter.database.audit import Actor, changing
 from pbxrouter.errors import PatternError, PinError
 from pbxrouter.rules import Applications, Pattern, extension_number, extension_problem
 from pbxrouter.security import check_old_pin
@@ -39,7 +38,7 @@ def import_tables(
 
     Args:
         connection: from database.connect.
-        actor: the author, for the audit log, which has the counts, not the rows.
+        actor: the author, for the audit log, from which the import can be undone.
         now: epoch seconds.
         tables: the workshop's tables.
         hash_pin: hashes a PIN as the database keeps it.
@@ -49,10 +48,11 @@ def import_tables(
 
     Raises:
         StoreError: the database cannot be written.
+        EditConflict: it does not accept a row.
     """
     report = ImportReport(source, holds_pins=any(pin for _, _, pin in tables.users))
     digest = hash_pin(f"pbxrouter import 1\n{tables.content()}")
-    with transaction(connection):
+    with changing(connection, actor, now, "import", "import") as change:
         known = connection.execute("SELECT 1 FROM imports WHERE digest = :digest", {"digest": digest}).fetchone()
         if known and not again:
             report.done_before = True
@@ -62,8 +62,7 @@ def import_tables(
             "INSERT INTO imports (digest, source) VALUES (:digest, :source) ON CONFLICT (digest) DO NOTHING",
             {"digest": digest, "source": source},
         )
-        if any(report.added.values()):
-            note(connection, actor, now, "import", "import", report.title)
+        change.name = report.title
     return report
 
 

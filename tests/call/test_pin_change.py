@@ -134,7 +134,7 @@ class ChangePinTests(TestCase):
         decided = [self.engine.rules.decide(Facts("44", "*99", pin)).user for pin in (OLD, NEW, TAKEN)]
         self.assertEqual(decided, [None, "Ana", "Eva"])
         self.assertEqual((await self.call(NEW, [OLD]))[0], "DONE")
-        entry, _ = await self.store.run(lambda connection: find_entries(connection, AuditSearch(), 5))
+        entry, _ = await self.store.run(lambda connection: find_entries(connection, AuditSearch(), 2))
         self.assertEqual((entry.who, entry.via, entry.action, entry.name), ("Ana", "phone", "pin", "Ana"))
         shown = repr(await self.store.run(lambda connection: details_of(connection, [entry])))
         for secret in (OLD, NEW, hash_pin(OLD), hash_pin(NEW)):

@@ -377,7 +377,10 @@ class EndpointTests(CommandTestCase):
         self.assertEqual(self.rows("SELECT * FROM extensions_endpoints"), [(1, "PJSIP/33")])
         self.assertEqual(self.good("endpoint", "33", "--remove"), "33: any endpoint\n")
         self.assertEqual(self.rows("SELECT * FROM extensions_endpoints"), [])
-        self.assertEqual(self.rows("SELECT via, action, name FROM audit_log"), [("command", "endpoint", "33")] * 2)
+        self.assertEqual(
+            self.rows("SELECT via, action, name FROM audit_log WHERE audit_id > 1"),
+            [("command", "endpoint", "33"), ("sql", "create", "33 , 34"), ("command", "endpoint", "33")],
+        )
 
     def test_refused(self) -> None:
         """Invalid arguments are one line that says what is accepted."""
@@ -623,7 +626,8 @@ class PinTests(CommandTestCase):
         printed = self.good("pin", "moises silva", stdin="047108\n")
         self.assertNotIn("047108", printed)
         self.assertTrue(self.opens("047108"))
-        (entry,) = self.rows("SELECT who, via, action, kind, name FROM audit_log")
+        sample, entry = self.rows("SELECT who, via, action, kind, name FROM audit_log")
+        self.assertEqual(sample[2:], ("import", "import", "the workshop's rules"))
         self.assertEqual(entry, (pwd.getpwuid(os.getuid()).pw_name, "command", "pin", "user", "moises silva"))
 
     def test_generate(self) -> None:

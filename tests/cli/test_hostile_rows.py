@@ -28,6 +28,8 @@ COMMANDS: Sequence[Sequence[str]] = (
     ("explain", "21", "--from", "33"),
     ("explain", "21", "--from", "33", "--json"),
     ("lockouts", "list"),
+    ("changes", "list"),
+    ("changes", "show", "1"),
     ("token", "list"),
     ("console", "list"),
     ("endpoint",),

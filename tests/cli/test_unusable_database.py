@@ -33,6 +33,8 @@ COMMANDS = (
     ("token", "list"),
     ("token", "create", "shop"),
     ("lockouts",),
+    ("changes",),
+    ("changes", "show", "1"),
     ("console", "list"),
     ("counter",),
     ("history",),

@@ -24,7 +24,7 @@ def make_older(path: Path) -> None:
     """Turn a new database back into one of schema version 1; its rules stay."""
     with closing(sqlite3.connect(path)) as connection:
         for kind, name in connection.execute("SELECT type, name FROM sqlite_master").fetchall():
-            if kind == "table" and name.startswith(LATER):
-                connection.execute(f"DROP TABLE {name}")
+            if kind in {"trigger", "view"} or (kind == "table" and name.startswith(LATER)):
+                connection.execute(f"DROP {kind} IF EXISTS {name}")
         connection.execute("UPDATE schema_version SET version = 1")
         connection.commit()

@@ -85,7 +85,7 @@ class BackupTests(BackupCase):
     def test_room_in_megabytes(self) -> None:
         """The megabytes that are needed are rounded up, those that are free are rounded down."""
         self.connection.execute("CREATE TABLE large (content)")
-        self.connection.execute("INSERT INTO large VALUES (zeroblob(2500000))")
+        self.connection.execute("INSERT INTO large VALUES (zeroblob(2100000))")
         self.connection.commit()
         error = self.assertRaises(StoreError, back_up, self.connection, 9, lambda _: 1_999_999)
         self.assertIn(f"needs 3 MB in {self.path.parent}, and 1 MB are free", str(error))

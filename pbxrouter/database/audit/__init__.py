@@ -20,6 +20,7 @@ from pbxrouter.database.audit.log import (
     changing,
     note,
     undo,
+    undo_together,
 )
 
 __all__ = [
@@ -40,4 +41,5 @@ __all__ = [
     "find_entries",
     "note",
     "undo",
+    "undo_together",
 ]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pbxrouter.database.audit.rows import Recorded, Row, from_text
+from pbxrouter.database.audit.rows import UNREADABLE, Recorded, Row, from_text, recorded, unreadable
 from pbxrouter.database.connection import read_row, reading
-from pbxrouter.database.values import bounded, read_as, text_of
+from pbxrouter.database.values import bounded, read_as, shown_text, text_of
 from pbxrouter.errors import NotThere
 from pbxrouter.text import Sentence, sentence
 
@@ -19,21 +19,28 @@ NEVER_UNDONE: Final = {
     "console_user": Sentence("changes of console users cannot be undone: change the user again instead"),
     "token": Sentence("changes of tokens cannot be undone: create a new token, or revoke it"),
     "lockout": Sentence("a lifted lock-out cannot be undone; it begins again after further wrong PINs"),
-    "import": Sentence("an import cannot be undone: the audit log has only its counts, not its rows"),
+    "import": Sentence("this import cannot be undone: the audit log has only its counts, not its rows"),
 }
-"""Kinds whose changes cannot be undone, and why: an undo would restore access, or the rows are not kept."""
+"""Kinds whose changes cannot be undone, and why: an undo would restore access, or the rows are not kept. Of imports,
+those from before schema version 10."""
 MAX_SHOWN: Final = 200
 """The rows of an entry that are shown, at most."""
 MAX_ENTRIES: Final = 500
 """The entries of a list, at most."""
+MAX_LISTED: Final = 50
+"""The rows of an entry in a list, at most."""
 MAX_TEXT: Final = 20_000
-"""A list leaves out the rows of an entry that has more characters than this."""
+"""A list leaves out the rows of an entry that has more characters than this, if it is from before schema version 10."""
 LOOKED_THROUGH: Final = 1000
-"""How many of the newest entries entries_about searches."""
+"""How many of the newest entries entries_about searches for rows from before schema version 10."""
 
 _PIN: Final = "user_pin"
 _SECRETS: Final = frozenset({"password_hash", "token_hash"})
-_COLUMNS: Final = "audit_id, changed_at, who, via, action, kind, name, undoes, undone_by"
+_WITHOUT_ROWS: Final = "[]"
+_COLUMNS: Final = f"audit_id, changed_at, who, via, action, kind, name, undoes, undone_by, changes <> '{_WITHOUT_ROWS}'"
+_ROWS: Final = "SELECT table_name, before, after, row_id FROM audit_rows WHERE audit_id = :id"
+_AT_ONCE: Final = 1000
+"""Rows of an entry that are in memory at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +49,12 @@ class AuditEntry:
 
     Attributes:
         changed_at: epoch seconds.
-        who: a login, a token's name, or the system's user.
-        via: console, api, command or phone.
+        who: a login, a token's name, the system's user, or SQL.
+        via: console, api, command, phone or sql.
         name: the name of what was changed, at that time.
         undoes: the entry that this one undid; None if it is no undo.
         undone_by: the entry that undid this one; None if none did.
+        has_rows: whether the rows that it changed are recorded.
     """
 
     audit_id: int
@@ -58,11 +66,17 @@ class AuditEntry:
     name: str
     undoes: int | None
     undone_by: int | None
+    has_rows: bool = True
 
     @property
     def can_be_undone(self) -> bool:
         """Whether an undo can be tried; it still fails if the rows were changed since."""
-        return self.undone_by is None and self.kind not in NEVER_UNDONE
+        return self.undone_by is None and self.never_undone is None
+
+    @property
+    def never_undone(self) -> Sentence | None:
+        """Why it cannot be undone at all; None if it can."""
+        return why_never(self.kind, "" if self.has_rows else _WITHOUT_ROWS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +160,7 @@ def find_entries(
     )
     values["limit"] = max(1, min(limit, MAX_ENTRIES))
     with reading(connection):
-        return [read_as(AuditEntry, row) for row in connection.execute(query, values)]
+        return [_entry(row) for row in connection.execute(query, values)]
 
 
 def entry(connection: sqlite3.Connection, audit_id: int) -> AuditDetail:
@@ -157,29 +171,23 @@ def entry(connection: sqlite3.Connection, audit_id: int) -> AuditDetail:
         StoreError: the database cannot be read.
     """
     query = f"SELECT {_COLUMNS}, changes FROM audit_log WHERE audit_id = :id"
-    row = read_row(connection, query, {"id": bounded(audit_id)}, no_entry(audit_id))
-    changes = from_text(row[-1]) or []
-    return AuditDetail(read_as(AuditEntry, row[:-1]), tuple(map(_shown, changes[:MAX_SHOWN])), len(changes))
+    with reading(connection):
+        *row, changes = read_row(connection, query, {"id": bounded(audit_id)}, no_entry(audit_id))
+        return _detail(connection, _entry(row), changes, MAX_SHOWN)
 
 
 def details_of(connection: sqlite3.Connection, entries: Iterable[AuditEntry]) -> dict[int, AuditDetail]:
-    """Get the rows of several entries in one query, by audit_id; entries longer than MAX_TEXT are left out.
+    """Get the first rows of several entries, MAX_LISTED at most, by audit_id; see MAX_TEXT.
 
     Raises:
         StoreError: the database cannot be read.
     """
-    known = {audit_entry.audit_id: audit_entry for audit_entry in entries}
-    places = {f"id_{place}": audit_id for place, audit_id in enumerate(known)}
-    with reading(connection):
-        rows = connection.execute(
-            "SELECT audit_id, changes FROM audit_log"
-            f" WHERE audit_id IN ({', '.join(map(':{}'.format, places))}) AND length(changes) <= {MAX_TEXT}",
-            places,
-        ).fetchall()
     found: dict[int, AuditDetail] = {}
-    for audit_id, text in rows:
-        changes = from_text(text) or []
-        found[audit_id] = AuditDetail(known[audit_id], tuple(map(_shown, changes[:MAX_SHOWN])), len(changes))
+    query = f"SELECT changes FROM audit_log WHERE audit_id = :id AND length(changes) <= {MAX_TEXT}"
+    with reading(connection):
+        for audit_entry in sorted(entries, key=lambda row: row.audit_id):
+            for (changes,) in connection.execute(query, {"id": audit_entry.audit_id}).fetchall():
+                found[audit_entry.audit_id] = _detail(connection, audit_entry, changes, MAX_LISTED)
     return found
 
 
@@ -194,20 +202,59 @@ def entries_about(connection: sqlite3.Connection, column: str, number: int, limi
     Raises:
         StoreError: the database cannot be read.
     """
-    # As to_text writes it. No text in a row can look like this, because its quotes are escaped.
+    # As it is written in audit_log.changes. No text in a row can look like this, because its quotes are escaped.
     wanted = f'"{column}": {number}'
     with reading(connection):
         rows = connection.execute(
-            f"SELECT {_COLUMNS} FROM audit_log WHERE audit_id > (SELECT max(audit_id) FROM audit_log) - :back"
-            " AND (instr(changes, :inside) OR instr(changes, :last)) ORDER BY audit_id DESC LIMIT :limit",
+            f"SELECT {_COLUMNS} FROM audit_log"
+            f" WHERE audit_id IN (SELECT audit_id FROM audit_rows WHERE {column} = :number)"
+            " OR (audit_id > (SELECT max(audit_id) FROM audit_log) - :back"
+            " AND changes <> '' AND (instr(changes, :inside) OR instr(changes, :last)))"
+            " ORDER BY audit_id DESC LIMIT :limit",
             {
+                "number": bounded(number),
                 "back": LOOKED_THROUGH,
                 "inside": f"{wanted},",
                 "last": f"{wanted}}}",
                 "limit": max(1, min(limit, MAX_ENTRIES)),
             },
         ).fetchall()
-    return [read_as(AuditEntry, row) for row in rows]
+    return [_entry(row) for row in rows]
+
+
+def latest_first(connection: sqlite3.Connection, audit_id: int, changes: str) -> Iterator[Recorded]:
+    """The recorded rows of an entry, the last one first, as an undo needs them.
+
+    Args:
+        changes: the entry's column changes.
+
+    Raises:
+        EditConflict: they cannot be read.
+    """
+    if changes:
+        past = from_text(changes)
+        if not past:
+            raise unreadable()
+        yield from reversed(past)
+        return
+    query = f"{_ROWS} AND row_id < :before ORDER BY row_id DESC LIMIT {_AT_ONCE}"
+    before = bounded(2**63)
+    while rows := connection.execute(query, {"id": bounded(audit_id), "before": before}).fetchall():
+        for row in rows:
+            try:
+                yield recorded(*row[:3])
+            except UNREADABLE:
+                raise unreadable() from None
+        before = rows[-1][3]
+
+
+def why_never(kind: str, changes: str) -> Sentence | None:
+    """Why an entry can never be undone; None if it can be tried.
+
+    Args:
+        changes: the entry's column changes.
+    """
+    return None if kind == "import" and changes != _WITHOUT_ROWS else NEVER_UNDONE.get(kind)
 
 
 def no_entry(audit_id: int) -> NotThere:
@@ -217,6 +264,26 @@ def no_entry(audit_id: int) -> NotThere:
 
 def _bindable(value: Any) -> Any:
     return value.encode("utf-8", "replace").decode("utf-8") if isinstance(value, str) else value
+
+
+def _entry(row: Iterable[Any]) -> AuditEntry:
+    audit_id, changed_at, who, via, action, kind, name, undoes, undone_by, has_rows = row
+    # SQL may have given a thing any name.
+    values = (audit_id, changed_at, who, via, action, kind, shown_text(name), undoes, undone_by, bool(has_rows))
+    return read_as(AuditEntry, values)
+
+
+def _detail(connection: sqlite3.Connection, audit_entry: AuditEntry, changes: object, most: int) -> AuditDetail:
+    if changes:
+        past = from_text(changes) or []
+        return AuditDetail(audit_entry, tuple(map(_shown, past[:most])), len(past))
+    values = {"id": audit_entry.audit_id}
+    rows = connection.execute(f"{_ROWS} ORDER BY row_id LIMIT {most}", values).fetchall()
+    (count,) = connection.execute("SELECT count(*) FROM audit_rows WHERE audit_id = :id", values).fetchone()
+    try:
+        return AuditDetail(audit_entry, tuple(_shown(recorded(*row[:3])) for row in rows), count)
+    except UNREADABLE:
+        return AuditDetail(audit_entry, (), 0)
 
 
 def _shown(change: Recorded) -> RowChange:

@@ -1,38 +1,38 @@
 """Recording changes in the audit log, and undoing them.
 
-``changing`` is a transaction that records each row before and after its change, as one entry of
-audit_log. ``undo`` restores the rows, if they were not changed since.
+``changing`` is a transaction that is one entry of audit_log: it says who changes what, and the database's triggers
+(database.audit_triggers) record the rows. ``undo`` restores the rows, if they were not changed since.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
 from pbxrouter.database.audit.entries import (
-    NEVER_UNDONE,
+    latest_first,
     no_entry,
+    why_never,
 )
 from pbxrouter.database.audit.rows import (
-    TABLES,
-    AuditedTable,
+    HIDDEN,
     Recorded,
     Row,
     columns_of,
     delete_row,
     explain_conflict,
-    from_text,
     insert_row,
     is_as_left,
     key_of,
+    row_at,
     rows_with,
-    to_text,
     unreadable,
     update_row,
 )
+from pbxrouter.database.audit_triggers import TABLES
 from pbxrouter.database.connection import transaction
 from pbxrouter.database.values import bounded
 from pbxrouter.errors import EditConflict, EditRefused, NotThere
@@ -50,7 +50,7 @@ class Actor:
 
     Attributes:
         who: a login, a token's name, or the system's user.
-        via: console, api, command or phone.
+        via: console, api, command or phone; sql is what no part of this program has made.
     """
 
     who: str
@@ -71,7 +71,9 @@ class Edited(Generic[T]):
 
 
 class Change:
-    """One entry in the making, inside ``changing``: changes rows and records them.
+    """One entry in the making, inside ``changing``.
+
+    All that is changed by its connection is recorded, also by other SQL than its methods.
 
     Attributes:
         action: create, update, delete, enable, …; may be set until the block ends, as kind and name.
@@ -80,22 +82,24 @@ class Change:
         audit_id: the entry's number, set when the block ends; None if nothing was changed.
     """
 
-    def __init__(self, connection: sqlite3.Connection, action: str, kind: str, name: str) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, actor: Actor, now: float, action: str, kind: str, name: str
+    ) -> None:
         self.connection = connection
         self.action = action
         self.kind = kind
         self.name = name
         self.audit_id: int | None = None
-        self._changes: list[Recorded] = []
+        # What was there is of a statement that is over.
+        connection.execute("DELETE FROM audit_writing")
+        connection.execute(
+            "INSERT INTO audit_writing (writing_id, changed_at, who, via) VALUES (1, :now, :who, :via)",
+            {"now": now, "who": _who(actor), "via": actor.via},
+        )
 
     def insert(self, table: str, values: Mapping[str, Any]) -> int:
         """Insert a row, and return its number."""
-        where = TABLES[table]
-        row_id = insert_row(self.connection, where, dict(values))
-        after = self._row(where, row_id)
-        assert after is not None
-        self._record(where, None, after)
-        return row_id
+        return insert_row(self.connection, TABLES[table], dict(values))
 
     def update(self, table: str, row_id: int, values: Mapping[str, Any]) -> bool:
         """Update columns of a row, and return whether it differs from before.
@@ -103,72 +107,56 @@ class Change:
         Raises:
             NotThere: there is no such row.
         """
-        where = TABLES[table]
-        before = self._existing(where, row_id)
-        update_row(self.connection, where, row_id, dict(values))
-        after = self._existing(where, row_id)
-        if is_as_left(where, after, before):
-            return False
-        self._record(where, before, after)
-        return True
+        before = self._rows()
+        if not update_row(self.connection, TABLES[table], bounded(row_id), dict(values)):
+            raise _gone()
+        return self._rows() != before
 
     def delete(self, table: str, row_id: int) -> None:
-        """Delete a row, and first the rows that refer to it.
+        """Delete a row, and the rows that refer to it.
 
         Raises:
             NotThere: there is no such row.
         """
-        where = TABLES[table]
-        before = self._existing(where, row_id)
-        for child, column in where.children:
-            self._delete_children(TABLES[child], column, row_id)
-        delete_row(self.connection, where, row_id)
-        self._record(where, before, None)
+        if not delete_row(self.connection, TABLES[table], bounded(row_id)):
+            raise _gone()
 
-    def _delete_children(self, table: AuditedTable, column: str, value: int) -> None:
-        for row in rows_with(self.connection, table, {column: value}):
-            self._record(table, row, None)
-        self.connection.execute(f"DELETE FROM {table.name} WHERE {column} = :value", {"value": value})
-
-    def _row(self, table: AuditedTable, row_id: int) -> Row | None:
-        return next(iter(rows_with(self.connection, table, {table.row_id: row_id})), None)
-
-    def _existing(self, table: AuditedTable, row_id: int) -> Row:
-        row = self._row(table, bounded(row_id))
-        if row is None:
-            raise NotThere(sentence("it no longer exists"))
-        return row
-
-    def _record(self, table: AuditedTable, before: Row | None, after: Row | None) -> None:
-        known = before if before is not None else after
-        assert known is not None
-        self._changes.append(Recorded(table, key_of(table, known), before, after))
+    def _rows(self) -> int | None:
+        found: int | None = self.connection.execute("SELECT max(row_id) FROM audit_rows").fetchone()[0]
+        return found
 
     def restore(self, past: Recorded) -> None:
         """Restore a row to its state before a recorded change.
 
         Raises:
-            EditConflict: the row was changed since.
+            EditConflict: the row was changed since, or a secret of it was not kept.
         """
         table = past.table
         since = EditConflict(sentence("{name} has been changed since, so this cannot be undone", name=self.name))
         columns = columns_of(self.connection, table)
         if not columns.issuperset({*past.key, *(past.before or ()), *(past.after or ())}):
             raise unreadable()
-        current = next(iter(rows_with(self.connection, table, past.key)), None)
         if past.after is None:
-            if current is not None or past.before is None:
+            if past.before is None or rows_with(self.connection, table, past.key):
                 raise since
-            row = past.before
-            if table.row_id not in table.key and self._row(table, row.get(table.row_id, 0)):
+            row = self._kept(past.before)
+            if table.row_id not in table.key and row_at(self.connection, table, row.get(table.row_id, 0)):
                 row = {column: value for column, value in row.items() if column != table.row_id}
             self.insert(table.name, row)
             return
+        current = next(iter(rows_with(self.connection, table, key_of(table, past.after))), None)
         if current is None or not is_as_left(table, current, past.after):
             raise since
         row_id = current[table.row_id]
         if past.before is not None:
-            self.update(table.name, row_id, past.before)
+            after = past.after
+            row = {
+                column: value
+                for column, value in past.before.items()
+                if column not in after or type(after[column]) is not type(value) or after[column] != value
+            }
+            if row:
+                self.update(table.name, row_id, self._kept(row))
             return
         for child, column in table.children:
             if rows_with(self.connection, TABLES[child], {column: row_id}):
@@ -180,11 +168,32 @@ class Change:
                 )
         self.delete(table.name, row_id)
 
-    def write(self, actor: Actor, now: float, undoes: int | None = None) -> None:
-        """Write the entry; called once, at the end of the block."""
-        if self._changes:
-            self.audit_id = _write(
-                self.connection, actor, now, (self.action, self.kind, self.name), self._changes, undoes
+    def _kept(self, row: Row) -> Row:
+        if HIDDEN in row.values():
+            raise EditConflict(
+                sentence(
+                    "{name} had a PIN in plain text, which the audit log does not keep, so this cannot be undone; "
+                    "set it with `pbxrouter pin`",
+                    name=self.name,
+                )
+            )
+        return row
+
+    def finish(self, undoes: int | None = None) -> None:
+        """Name the entry and close it; called once, at the end of the block."""
+        (self.audit_id,) = self.connection.execute("SELECT audit_id FROM audit_writing").fetchone()
+        self.connection.execute("DELETE FROM audit_writing")
+        self.connection.execute("DELETE FROM audit_before")
+        if self.audit_id is None:
+            return
+        values = {"id": self.audit_id, "action": self.action, "kind": self.kind, "name": _name(self.name)}
+        self.connection.execute(
+            "UPDATE audit_log SET action = :action, kind = :kind, name = :name, undoes = :undoes WHERE audit_id = :id",
+            {**values, "undoes": undoes},
+        )
+        if undoes is not None:
+            self.connection.execute(
+                "UPDATE audit_log SET undone_by = :by WHERE audit_id = :id", {"by": self.audit_id, "id": undoes}
             )
 
 
@@ -206,16 +215,22 @@ def changing(
     """
     try:
         with transaction(connection):
-            change = Change(connection, action, kind, name)
+            change = Change(connection, actor, now, action, kind, name)
             yield change
-            change.write(actor, now)
+            change.finish()
     except sqlite3.IntegrityError as error:
         raise explain_conflict(error) from None
 
 
 def note(connection: sqlite3.Connection, actor: Actor, now: float, action: str, kind: str, name: str) -> int:
     """Write an entry without rows, in the open transaction, and return its audit_id; it cannot be undone."""
-    return _write(connection, actor, now, (action, kind, name), [], None)
+    audit_id = connection.execute(
+        "INSERT INTO audit_log (changed_at, who, via, action, kind, name, changes)"
+        " VALUES (:now, :who, :via, :action, :kind, :name, '[]')",
+        {"now": now, "who": _who(actor), "via": actor.via, "action": action, "kind": kind, "name": _name(name)},
+    ).lastrowid
+    assert audit_id is not None
+    return audit_id
 
 
 def undo(connection: sqlite3.Connection, actor: Actor, now: float, audit_id: int) -> int:
@@ -230,57 +245,53 @@ def undo(connection: sqlite3.Connection, actor: Actor, now: float, audit_id: int
             is gone. Nothing was changed.
         StoreError: the database cannot be written.
     """
+    return undo_together(connection, actor, now, [audit_id])[0]
+
+
+def undo_together(connection: sqlite3.Connection, actor: Actor, now: float, audit_ids: Collection[int]) -> list[int]:
+    """Undo several changes in one transaction, the last one first; each undo is an entry of its own.
+
+    What one of them needs another may restore, such as the mappings of grants whose numbers were changed with SQL.
+
+    Raises:
+        NotThere, EditRefused, EditConflict, StoreError: as undo, for any of them.
+    """
     try:
         with transaction(connection):
-            row = connection.execute(
-                "SELECT kind, name, changes, undone_by FROM audit_log WHERE audit_id = :id",
-                {"id": bounded(audit_id)},
-            ).fetchone()
-            if row is None:
-                raise no_entry(audit_id)
-            kind, name, text, undone_by = row
-            if undone_by is not None:
-                raise EditConflict(sentence("this change has already been undone"))
-            if kind in NEVER_UNDONE:
-                raise EditRefused(NEVER_UNDONE[kind])
-            past = from_text(text)
-            if not past:
-                raise unreadable()
-            change = Change(connection, "undo", kind, name)
-            for recorded in reversed(past):
-                change.restore(recorded)
-            change.write(actor, now, audit_id)
-            if change.audit_id is None:
-                raise unreadable()
-            return change.audit_id
+            connection.execute("PRAGMA defer_foreign_keys = ON")  # until the commit; rows may need each other
+            return [_undo(connection, actor, now, audit_id) for audit_id in sorted(set(audit_ids), reverse=True)]
     except sqlite3.IntegrityError as error:
         raise explain_conflict(error) from None
 
 
-def _write(
-    connection: sqlite3.Connection,
-    actor: Actor,
-    now: float,
-    what: tuple[str, str, str],
-    changes: list[Recorded],
-    undoes: int | None,
-) -> int:
-    action, kind, name = what
-    audit_id = connection.execute(
-        "INSERT INTO audit_log (changed_at, who, via, action, kind, name, changes, undoes)"
-        " VALUES (:now, :who, :via, :action, :kind, :name, :changes, :undoes)",
-        {
-            "now": now,
-            "who": printable(actor.who)[:MAX_NAME],
-            "via": actor.via,
-            "action": action,
-            "kind": kind,
-            "name": printable(name)[:MAX_NAME],
-            "changes": to_text(changes),
-            "undoes": undoes,
-        },
-    ).lastrowid
-    assert audit_id is not None
-    if undoes is not None:
-        connection.execute("UPDATE audit_log SET undone_by = :by WHERE audit_id = :id", {"by": audit_id, "id": undoes})
-    return audit_id
+def _undo(connection: sqlite3.Connection, actor: Actor, now: float, audit_id: int) -> int:
+    row = connection.execute(
+        "SELECT kind, name, undone_by, changes FROM audit_log WHERE audit_id = :id", {"id": bounded(audit_id)}
+    ).fetchone()
+    if row is None:
+        raise no_entry(audit_id)
+    kind, name, undone_by, changes = row
+    if undone_by is not None:
+        raise EditConflict(sentence("this change has already been undone"))
+    never = why_never(kind, changes)
+    if never is not None:
+        raise EditRefused(never)
+    change = Change(connection, actor, now, "undo", kind, name)
+    for past in latest_first(connection, audit_id, changes):
+        change.restore(past)
+    change.finish(audit_id)
+    if change.audit_id is None:
+        raise unreadable()
+    return change.audit_id
+
+
+def _gone() -> NotThere:
+    return NotThere(sentence("it no longer exists"))
+
+
+def _who(actor: Actor) -> str:
+    return printable(actor.who)[:MAX_NAME]
+
+
+def _name(name: str) -> str:
+    return printable(name)[:MAX_NAME]

@@ -1,4 +1,4 @@
-"""Rows for the audit log: read exactly, written as JSON, restored.
+"""Rows of the audit log, as the triggers wrote them (database.audit_triggers), and of the tables that it is about.
 
 An undo must restore what was there, so a BLOB in a text column, and text that is not UTF-8, are
 kept as bytes.
@@ -7,72 +7,39 @@ kept as bytes.
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
+from pbxrouter.database.audit_triggers import TABLES, AuditedTable
 from pbxrouter.database.edit_text import EXTENSION_TAKEN, PIN_TAKEN
 from pbxrouter.errors import EditConflict
 from pbxrouter.text import Sentence, sentence
 
+UNREADABLE: Final = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
+"""What reading rows raises that another program has written."""
+PIN_HASH: Final = re.compile(r"[0-9a-f]{64}")
+
 Row = dict[str, Any]
-"""A row by column: text, numbers, None, bytes (a BLOB), RawText."""
+"""A row by column: text, numbers, None, bytes (a BLOB), RawText, HIDDEN."""
 
 
 class RawText(bytes):
     """Text that is not UTF-8, as bytes."""
 
 
-@dataclass(frozen=True, slots=True)
-class AuditedTable:
-    """A table whose changes are recorded.
+class Hidden:
+    """A secret, such as a PIN in plain text, that the audit log does not keep."""
 
-    Attributes:
-        row_id: the column with the row's number.
-        key: the columns that identify a row. A grant's are holder and mapping: its number is
-            reused after it is deleted, and no table refers to it.
-        children: tables and columns that refer to this one; their rows are deleted with the row.
-    """
-
-    name: str
-    row_id: str
-    key: tuple[str, ...]
-    children: tuple[tuple[str, str], ...] = ()
+    def __repr__(self) -> str:
+        """HIDDEN, as no secret is known."""
+        return "HIDDEN"
 
 
-def _table(name: str, row_id: str, *key: str, children: tuple[tuple[str, str], ...] = ()) -> AuditedTable:
-    return AuditedTable(name, row_id, key or (row_id,), children)
-
-
-TABLES: Final = {
-    table.name: table
-    for table in (
-        _table(
-            "applications_mappings",
-            "map_id",
-            children=(
-                ("extensions_mappings", "map_id"),
-                ("users_mappings", "map_id"),
-                ("mappings_disabled", "map_id"),
-            ),
-        ),
-        _table("mappings_disabled", "map_id"),
-        _table(
-            "extensions",
-            "extension_id",
-            children=(("extensions_mappings", "extension_id"), ("extensions_endpoints", "extension_id")),
-        ),
-        _table("extensions_endpoints", "extension_id"),
-        _table("extensions_mappings", "ext_map_id", "extension_id", "map_id"),
-        _table("users", "user_id", children=(("users_mappings", "user_id"),)),
-        _table("users_mappings", "usr_map_id", "user_id", "map_id"),
-        _table("console_users", "console_user_id"),
-        _table("api_tokens", "token_id"),
-        _table("dial_links", "link_id"),
-    )
-}
+HIDDEN: Final = Hidden()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,45 +52,34 @@ class Recorded:
     after: Row | None
 
 
-def to_text(changes: list[Recorded]) -> str:
-    """Changes as JSON, for the column ``changes``."""
-    return json.dumps(
-        [
-            {
-                "table": change.table.name,
-                "key": _packed(change.key),
-                "before": None if change.before is None else _packed(change.before),
-                "after": None if change.after is None else _packed(change.after),
-            }
-            for change in changes
-        ]
-    )
+def recorded(table_name: str, before: str | None, after: str | None) -> Recorded:
+    """Read a row of audit_rows.
+
+    Raises:
+        ValueError, KeyError: the triggers have not written it.
+    """
+    table = TABLES[table_name]
+    rows = [None if text is None else _unpacked(json.loads(text)) for text in (before, after)]
+    known = rows[0] if rows[0] is not None else rows[1]
+    if known is None:
+        raise ValueError("neither before nor after")
+    return Recorded(table, key_of(table, known), rows[0], rows[1])
 
 
 def from_text(text: object) -> list[Recorded] | None:
-    """Read what ``to_text`` wrote; None if the text is something else."""
+    """Read ``audit_log.changes`` of an entry from before schema version 10; None if the text is something else."""
     try:
-        return [_recorded(item) for item in json.loads(text)]  # type: ignore[arg-type]  # caught below
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return [_recorded_then(item) for item in json.loads(text)]  # type: ignore[arg-type]  # caught below
+    except UNREADABLE:
         return None
 
 
-def _recorded(item: dict[str, Any]) -> Recorded:
+def _recorded_then(item: dict[str, Any]) -> Recorded:
     table, key = TABLES[item["table"]], _unpacked(item["key"])
     if tuple(key) != table.key:
         raise ValueError("the key is not the table's")
     before, after = (None if item[which] is None else _unpacked(item[which]) for which in ("before", "after"))
     return Recorded(table, key, before, after)
-
-
-def _packed(row: Row) -> Row:
-    return {column: _pack(value) for column, value in row.items()}
-
-
-def _pack(value: Any) -> Any:
-    if isinstance(value, RawText):
-        return {"text": value.hex()}
-    return {"blob": value.hex()} if isinstance(value, bytes) else value
 
 
 def _unpacked(row: Row) -> Row:
@@ -132,11 +88,27 @@ def _unpacked(row: Row) -> Row:
 
 def _unpack(value: Any) -> Any:
     if isinstance(value, dict):
-        ((kind, digits),) = value.items()
-        return {"text": RawText, "blob": bytes}[kind](bytes.fromhex(digits))
+        ((kind, content),) = value.items()
+        return _KINDS[kind](content)
     if value is None or isinstance(value, str | int | float):
         return value
     raise ValueError("this cannot be a value of a row")
+
+
+def _text(digits: str) -> str | RawText:
+    return _decode(bytes.fromhex(digits))
+
+
+def _literal(text: str) -> bytes | float:
+    return bytes.fromhex(text[2:-1]) if text[:1] in "Xx" else float(text)
+
+
+_KINDS: Final[dict[str, Callable[[str], Any]]] = {
+    "text": _text,
+    "blob": bytes.fromhex,  # before schema version 10
+    "sql": _literal,
+    "hidden": lambda _: HIDDEN,
+}
 
 
 # --- rows in the database -----------------------------------------------------
@@ -152,6 +124,11 @@ def rows_with(connection: sqlite3.Connection, table: AuditedTable, where: Mappin
         return [dict(zip(columns, row, strict=True)) for row in found.fetchall()]
 
 
+def row_at(connection: sqlite3.Connection, table: AuditedTable, row_id: Any) -> Row | None:
+    """The row of a number; None if there is none."""
+    return next(iter(rows_with(connection, table, {table.row_id: row_id})), None)
+
+
 def insert_row(connection: sqlite3.Connection, table: AuditedTable, row: Row) -> int:
     """Insert a row, and return its number."""
     places = ", ".join(_place(column, value) for column, value in row.items())
@@ -160,17 +137,19 @@ def insert_row(connection: sqlite3.Connection, table: AuditedTable, row: Row) ->
     return done.lastrowid
 
 
-def update_row(connection: sqlite3.Connection, table: AuditedTable, row_id: int, values: Row) -> None:
-    """Update columns of a row."""
+def update_row(connection: sqlite3.Connection, table: AuditedTable, row_id: int, values: Row) -> bool:
+    """Update columns of a row, and return whether there is such a row."""
     places = ", ".join(f"{column} = {_place(column, value)}" for column, value in values.items())
-    connection.execute(
+    done = connection.execute(
         f"UPDATE {table.name} SET {places} WHERE {table.row_id} = :_row_id", {**values, "_row_id": row_id}
     )
+    return done.rowcount > 0
 
 
-def delete_row(connection: sqlite3.Connection, table: AuditedTable, row_id: int) -> None:
-    """Delete a row of one of the tables that the audit log records."""
-    connection.execute(f"DELETE FROM {table.name} WHERE {table.row_id} = :row_id", {"row_id": row_id})
+def delete_row(connection: sqlite3.Connection, table: AuditedTable, row_id: int) -> bool:
+    """Delete a row, and by foreign keys those that refer to it; return whether there was such a row."""
+    done = connection.execute(f"DELETE FROM {table.name} WHERE {table.row_id} = :row_id", {"row_id": row_id})
+    return done.rowcount > 0
 
 
 def columns_of(connection: sqlite3.Connection, table: AuditedTable) -> frozenset[str]:
@@ -184,12 +163,21 @@ def key_of(table: AuditedTable, row: Row) -> Row:
 
 
 def is_as_left(table: AuditedTable, now: Row, left: Row) -> bool:
-    """Whether a row is unchanged; row numbers that are no key may differ."""
+    """Whether a row is unchanged; row numbers that are no key may differ.
+
+    A secret that is not kept is taken for unchanged, if there is one that would not be kept.
+    """
     return all(
-        column in now and type(now[column]) is type(value) and now[column] == value
+        column in now and _is_as_left(column, now[column], value, table)
         for column, value in left.items()
         if column in table.key or column != table.row_id
     )
+
+
+def _is_as_left(column: str, now: Any, left: Any, table: AuditedTable) -> bool:
+    if left is HIDDEN:
+        return now is not None and not (column in table.pins and isinstance(now, str) and PIN_HASH.fullmatch(now))
+    return type(now) is type(left) and now == left
 
 
 def explain_conflict(error: sqlite3.IntegrityError) -> EditConflict:

@@ -6,10 +6,11 @@ import sqlite3
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from pbxrouter.database.audit import Actor, changing
 from pbxrouter.database.backup import path_of
-from pbxrouter.database.connection import transaction
 from pbxrouter.errors import StoreError
 
+INIT: Final = Actor("init", "command")
 _SAMPLE_MAPPINGS: Final = (
     (1, "dial", "IAX2", "3X"),
     (2, "dial", "SIP", "2X"),
@@ -21,13 +22,19 @@ _SAMPLE_EXTENSION: Final = (1, "33", (2,))
 _SAMPLE_USER: Final = (1, "moises silva", "123456", (1, 2, 4, 5))
 
 
-def add_sample(connection: sqlite3.Connection, hash_pin: Callable[[str], str]) -> None:
+def add_sample(
+    connection: sqlite3.Connection, hash_pin: Callable[[str], str], actor: Actor = INIT, now: float = 0.0
+) -> None:
     """Add the workshop's rules, with the workshop's own numbers, to a new database.
+
+    Args:
+        actor: the author, for the audit log.
+        now: epoch seconds.
 
     Raises:
         StoreError: there are rules already, or the database cannot be written.
     """
-    with transaction(connection):
+    with changing(connection, actor, now, "import", "import", "the workshop's rules"):
         if connection.execute("SELECT count(*) FROM applications_mappings").fetchone()[0]:
             raise StoreError(f"database {path_of(connection)} has rules already; the sample is for a new one")
         connection.executemany(

@@ -11,15 +11,14 @@ from twisted.trial.unittest import SynchronousTestCase
 from pbxrouter.database.audit import changing, find_entries
 from pbxrouter.database.audit.entries import MAX_ENTRIES, entries_about
 from pbxrouter.database.audit.rows import (
-    TABLES,
     RawText,
     Recorded,
     explain_conflict,
     from_text,
     is_as_left,
-    to_text,
     unreadable,
 )
+from pbxrouter.database.audit_triggers import TABLES
 from pbxrouter.errors import EditConflict
 from tests.database.audit.test_log import ANA, AuditCase
 
@@ -39,7 +38,20 @@ class TextTests(SynchronousTestCase):
             Recorded(TABLES["extensions"], {"extension_id": 1}, None, row),
             Recorded(TABLES["users_mappings"], {"user_id": 1, "map_id": b"2"}, row, None),
         ]
-        found = from_text(to_text(changes))
+        written = {**row, "e": {"blob": "ff"}, "f": {"text": "fe"}}
+        found = from_text(
+            json.dumps(
+                [
+                    {"table": "extensions", "key": {"extension_id": 1}, "before": None, "after": written},
+                    {
+                        "table": "users_mappings",
+                        "key": {"user_id": 1, "map_id": {"blob": "32"}},
+                        "before": written,
+                        "after": None,
+                    },
+                ]
+            )
+        )
         assert found is not None
         self.assertEqual(found, changes)
         after = found[0].after or {}
@@ -164,6 +176,10 @@ class EntryListTests(AuditCase):
         self.connection.execute(
             f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 510)"
             f" INSERT INTO audit_log ({columns}) SELECT {columns} FROM audit_log, n"
+        )
+        self.connection.execute(
+            "INSERT INTO audit_rows(audit_id, table_name, after, map_id)"
+            " SELECT l.audit_id, table_name, after, map_id FROM audit_log AS l, audit_rows WHERE l.audit_id > 1"
         )
         self.connection.commit()
         self.assertEqual(MAX_ENTRIES, 500)

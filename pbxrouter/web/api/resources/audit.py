@@ -36,8 +36,8 @@ class AuditItem(msgspec.Struct, frozen=True):
 
     audit_id: int
     changed_at: Annotated[float, Meta(description="Seconds since 1970, UTC.")]
-    who: Annotated[str, Meta(description="A login, a token's name, or the system's user.")]
-    via: Annotated[str, Meta(description="console, api, command or phone.")]
+    who: Annotated[str, Meta(description="A login, a token's name, the system's user, or SQL.")]
+    via: Annotated[str, Meta(description="console, api, command or phone; sql is a change in the database itself.")]
     action: str
     kind: str
     name: Annotated[str, Meta(description="What it was called then.")]

@@ -8,7 +8,6 @@ from typing import Final
 
 from pbxrouter.config import Zone
 from pbxrouter.database.audit import (
-    NEVER_UNDONE,
     Actor,
     AuditEntry,
     AuditSearch,
@@ -161,7 +160,7 @@ def why_not(entry: AuditEntry) -> Sentence | None:
     """Why a change cannot be undone; None if undo may be tried."""
     if entry.undone_by is not None:
         return Sentence("this change has already been undone")
-    return NEVER_UNDONE.get(entry.kind)
+    return entry.never_undone
 
 
 def read_search(filters: ChangeFilters, zone: Zone, hidden: frozenset[str]) -> AuditSearch:

@@ -245,7 +245,7 @@ class ChangeTests(RulesCase):
         await self.web.write(write)
         number = await self.newest()
         page = await self.get(f"/rules/changes/{number}")
-        self.assertIn("An import cannot be undone", page.text)
+        self.assertIn("This import cannot be undone", page.text)
         answer = await self.post(f"/rules/changes/{number}/undo")
         self.assertEqual(answer.status, 400)
 
@@ -266,9 +266,31 @@ class ChangeTests(RulesCase):
 
     async def test_newcomer(self) -> None:
         """An empty log says what will be in it; an unknown entry is 404."""
+        await self.by_hand("DELETE FROM audit_log")
         self.assertIn("No changes yet", (await self.get("/rules/changes")).text)
         self.assertEqual((await self.get("/rules/changes/999")).status, 404)
         self.assertEqual((await self.post("/rules/changes/999/undo")).status, 404)
+
+    async def test_sql(self) -> None:
+        """A change with SQL is shown as such, with what was there, and can be undone; so can one of many rows."""
+        await self.by_hand(
+            "UPDATE applications_mappings SET application_data = 'Moisés' || char(0) WHERE map_id = 2",
+            "UPDATE users_limits SET max_calls = 7",
+            "INSERT INTO users_limits VALUES (1, 9)",
+            "DELETE FROM applications_mappings",
+        )
+        page = await self.get("/rules/changes?who=SQL")
+        for text in (
+            "SQL directly in the database",
+            "Mapping 2X was changed data: SIP → Moisés",
+            "Call limit of moises silva was changed maximum calls at once: 9",
+            "Mapping 3X, 2X, XXXXXXXX, 66, 7X was deleted",
+        ):
+            self.assertIn(text, page.text)
+        for number in (await self.newest(), await self.newest() - 2):
+            self.assertEqual((await self.post(f"/rules/changes/{number}/undo")).status, 303)
+        page = await self.get("/rules/mappings/2")
+        self.assertIn("SIP", page.text)
 
     async def test_an_entry_by_another_version(self) -> None:
         """An entry of another version is shown as far as possible."""
@@ -436,7 +458,7 @@ class LongListTests(LongListCase):
             ("/rules/mappings/2?extension_q=7099999", "7099999 granted"),
             ("/rules/mappings/2?extension_after=99000", "7099"),
             ("/rules/extensions/5?mapping_show=all", "3X"),
-            ("/rules/changes", "No changes yet"),
+            ("/rules/changes", "directly in the database"),
         ):
             self.assertIn(translator, (await page(path)).text, path)
 
