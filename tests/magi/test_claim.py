@@ -209,8 +209,9 @@ class OneGatewayTests(ClaimTest):
         """It serves SETTLE_S after it has connected, goes on, and says nothing of it."""
         with capturedLogs() as logs:
             one = self.gateway("a")
-            self.assertEqual(self.serving(), [])
+            self.assertEqual((self.serving(), one.claims.is_settled), ([], False))
             self.passes(SETTLE_S)
+            self.assertTrue(one.claims.is_settled)
             self.assertEqual(one.taken, [(CONTEXT, Taken.WAS_FREE)])
             for _ in range(20):
                 self.passes(LOOK_S)
@@ -559,6 +560,7 @@ class HolderTests(SynchronousTestCase):
         """A process that runs is there; one that has ended is gone, waited for or not."""
         self.assertFalse(is_gone(os.getpid()))
         self.assertFalse(is_gone(1))
+        self.assertFalse(is_gone(1 << 40))  # no number of a process: nothing is known of it
         process = subprocess.Popen([sys.executable, "-S", "-c", ""], stdout=subprocess.PIPE)
         assert process.stdout is not None
         process.stdout.read()
