@@ -103,6 +103,21 @@ class RuleTests(TableCase):
         self.resync(ChannelSeen(f"{DOCTOR_PREFIX}2", f"{DOCTOR_PREFIX}2", 1.0))
         self.assertEqual((self.table.live, self.told.words), ({}, []))
 
+    def test_half_with_another_name(self) -> None:
+        """A half of a Local channel that gets another name, as in a masquerade, joins the other half no more."""
+        self.event("Newchannel", "a", Channel="PJSIP/33-00000001")
+        self.event("Newchannel", "h1", Channel="Local/22@phones-00000001;1")
+        self.event("Newchannel", "h2", Channel="Local/22@phones-00000001;2")
+        self.event("Newchannel", "c", Channel="PJSIP/22-00000002")
+        self.event("Rename", "h2", Newname="PJSIP/45-00000004")
+        for uniqueid, bridge in (("a", "b1"), ("h1", "b1"), ("h2", "b2"), ("c", "b2")):
+            self.enter(uniqueid, "a", bridge)
+        talks = {uniqueid: self.table.talk_of(uniqueid) for uniqueid in ("a", "c", "h2")}
+        self.assertEqual(
+            {uniqueid: talk is not None and talk.since is not None for uniqueid, talk in talks.items()},
+            {"a": False, "c": True, "h2": True},
+        )
+
     def test_no_talk_before_the_answer(self) -> None:
         """A call that was not answered has no talk."""
         self.event("Newchannel", "a")

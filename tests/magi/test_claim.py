@@ -601,6 +601,7 @@ class HolderTests(SynchronousTestCase):
         """A process that runs is there; one that has ended is gone, waited for or not."""
         self.assertFalse(is_gone(os.getpid()))
         self.assertFalse(is_gone(1))
+        self.assertFalse(is_gone(1 << 40))  # no number of a process: nothing is known of it
         process = subprocess.Popen([sys.executable, "-S", "-c", ""], stdout=subprocess.PIPE)
         assert process.stdout is not None
         process.stdout.read()
