@@ -776,7 +776,11 @@ class ServiceTests(ServiceCase):
     def test_old_rows_go(self) -> None:
         """Rows older than the settings say are deleted."""
         storage.write(self.connection, Batch("x", {(NOW - 31 * 86400, *ALL): Counts(started=1)}))
+        storage.write(self.connection, Batch("x", {(NOW - 6 * 86400, *ALL): Counts(started=1)}))
         self.wait(3601)
+        self.assertEqual(self.total(), (1, 0, 0))
+        self.counter.keep_days = 5
+        self.wait(3600)
         self.assertEqual(self.total(), (0, 0, 0))
 
     # --- the times that are promised ---

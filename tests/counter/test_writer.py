@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, fail
-from twisted.logger import LogLevel, capturedLogs
+from twisted.logger import LogLevel, capturedLogs, formatEvent
 
 from pbxrouter.counter import storage
 from pbxrouter.counter.call_table import CallTable, ChannelSeen, LiveCall
@@ -346,13 +346,17 @@ class WriterTests(DatabaseCase):
         turn = FileTurn(self.path, "x")
         self.addCleanup(turn.leave)
         writer = CounterWriter("x", self.table, self.counting, self.store, lambda: NOW, turn)
-        with capturedLogs():
+        with capturedLogs() as logs:
             self.successResultOf(Deferred.fromCoroutine(writer.restore()))
             self.assertFalse(self.successResultOf(Deferred.fromCoroutine(writer.take_over())))
             self.assertEqual((writer.writes_all, writer.started_up), (False, ""))
             other.leave()
             self.assertTrue(self.successResultOf(Deferred.fromCoroutine(writer.take_over())))
         self.assertEqual((writer.writes_all, writer.started_up, writer.gaps), (True, "then", [(NOW - 10, NOW)]))
+        said = [str(formatEvent(event)) for event in logs if event["log_level"] is LogLevel.warn]
+        self.assertEqual(len(said), 2, said)
+        self.assertIn("another gateway on this database writes the counts", said[0])
+        self.assertIn("has ended; this one goes on", said[1])
 
     def test_forget(self) -> None:
         """Old rows are deleted; while the database is away nothing is logged, and it is tried again later."""

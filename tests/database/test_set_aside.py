@@ -92,6 +92,15 @@ class SetAsideTests(SynchronousTestCase):
         self.assertEqual(len(self.add(*(a_call(place, caller=nothing) for place in range(3)))), 3)
         self.assertEqual(self.numbers(), [])
 
+    def test_link_in_its_place(self) -> None:
+        """A link where the file would be is not followed: the row is left out, and the other file stays as it is."""
+        other = self.path.with_name("other")
+        other.write_text("mine\n")
+        set_aside_file(self.path).symlink_to(other)
+        nothing: Any = None
+        (row,) = self.add(a_call(0, caller=nothing))
+        self.assertEqual((row.file, other.read_text()), ("", "mine\n"))
+
     def test_of_the_database(self) -> None:
         """A database that cannot be written is a StoreError: no row is set aside, and none is written."""
         self.connection.execute("ALTER TABLE calls RENAME TO gone")
