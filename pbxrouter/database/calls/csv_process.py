@@ -72,7 +72,7 @@ def write_calls(order: CsvOrder, output: IO[bytes]) -> None:
         OSError: the output cannot be written.
     """
     from pbxrouter.config import Zone
-    from pbxrouter.database import connect_read_only
+    from pbxrouter.database.connection import connect_read_only
     from pbxrouter.database.calls import CallsCsv, find_calls
 
     csv = CallsCsv(Zone(order.zone), order.bom)
