@@ -81,8 +81,12 @@ class CsvExport(ProcessProtocol):
         return piece
 
     async def aclose(self) -> None:
-        """End the process, if it has not ended."""
+        """End the process, if it has not ended, and wait for its end."""
         self.stop()
+        if not self.ended.called:
+            gone: Deferred[None] = Deferred()  # of its own: it may be cancelled
+            self.ended.addCallback(lambda _: gone.callback(None))
+            await gone
 
     async def _more(self) -> bool:
         """Wait for a piece; False if there are no more."""

@@ -82,7 +82,6 @@ class ExportTests(TestCase):
             await exports.begin(ORDER)
         self.assertIn("1 download", str(refused.exception))
         await first.aclose()
-        await first.ended
         self.assertEqual(exports.running, [])
         await exports.begin(ORDER)
 

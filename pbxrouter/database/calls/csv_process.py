@@ -72,8 +72,8 @@ def write_calls(order: CsvOrder, output: IO[bytes]) -> None:
         OSError: the output cannot be written.
     """
     from pbxrouter.config import Zone
-    from pbxrouter.database.connection import connect_read_only
     from pbxrouter.database.calls import CallsCsv, find_calls
+    from pbxrouter.database.connection import connect_read_only
 
     csv = CallsCsv(Zone(order.zone), order.bom)
     with contextlib.closing(connect_read_only(Path(order.database))) as connection:

@@ -112,7 +112,7 @@ class SendingTests(ApiCase):
         before = 0
         while not self.made or self.made != before:
             before = self.made
-            await deferLater(reactor, 0.1)
+            await deferLater(reactor, 0.5)
         self.assertLess(self.made, MANY // 2)
         before = self.made
         await deferLater(reactor, 0.2)
