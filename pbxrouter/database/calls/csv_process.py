@@ -1,6 +1,6 @@
 """The process beside the gateway that writes the history as CSV.
 
-Making a million lines takes half a minute of a processor, of which the gateway's calls must not notice anything: in a
+Making a million lines takes 20 seconds of a processor, of which the gateway's calls must not notice anything: in a
 thread of the gateway it would hold Python's lock. The process is started by the file's name; what it writes is on its
 standard input, as JSON, since the list of processes must not show whom somebody has searched for. The lines go to its
 standard output as fast as they are read there. Its exit status is 0 only if all of them are written; otherwise one line
