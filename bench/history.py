@@ -22,14 +22,15 @@ from pathlib import Path
 from typing import Any
 
 from pbxrouter import database
+from pbxrouter.config import Zone
 from pbxrouter.counter.outcome_figures import busiest, per_minute, totals
+from pbxrouter.database.calls import CallsCsv
 from pbxrouter.database.calls.history import (
     CallRow,
     ListPosition,
     Search,
     add_calls,
     call,
-    csv_cells,
     find_page,
     forget_calls,
     outcomes,
@@ -140,8 +141,10 @@ def work(connection: sqlite3.Connection, count: int, days: float) -> dict[str, W
     week, first = END - 7 * DAY_S, END - days * DAY_S
     day_then: dict[str, Any] = {"since": END - days / 2 * DAY_S, "until": END - days / 2 * DAY_S + DAY_S}
 
+    csv_rows = CallsCsv(Zone())
+
     def csv(connection: sqlite3.Connection) -> object:
-        return [csv_cells(row) for row in find_page(connection, Search(), 500).calls]
+        return csv_rows.lines(find_page(connection, Search(), 500).calls)
 
     return {
         "page: the newest": page(),

@@ -118,6 +118,14 @@ class JournalUnreadable(PbxrouterError):
     """A journal of calls cannot be read. The message says why, without the file's name."""
 
 
+class ExportRefused(PbxrouterError):
+    """The history cannot be exported now. The message says why, without the file's name."""
+
+
+class ExportFailed(PbxrouterError):
+    """An export of the history broke off before its end."""
+
+
 # --- the conversation of a call ---------------------------------------------
 
 

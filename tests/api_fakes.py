@@ -209,6 +209,7 @@ class ApiCase(TestCase):
         self.originator = FakeOriginator()
         self.clock = Ticking()
         self.web = make_web_context(self.path, {"lab": self.originator}, self.clock)
+        self.addCleanup(lambda: Deferred.fromCoroutine(self.web.exports.stop()))
         self.addCleanup(self.web.reading.close)
         self.addCleanup(self.web.writing.close)
         await self.web.reloader.poll()

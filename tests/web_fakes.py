@@ -339,6 +339,7 @@ class ConsoleCase(TestCase):
                 now=lambda: time.time() + self.past,
             )
         )
+        self.addCleanup(lambda: Deferred.fromCoroutine(self.web.exports.stop()))
         self.addCleanup(self.web.reading.close)
         self.addCleanup(self.web.writing.close)
         await self.web.reloader.poll()

@@ -39,9 +39,9 @@ WORKSHOP_TABLES: Final = frozenset(
 )
 
 
-def uri_of(path: Path) -> str:
+def uri_of(path: Path, mode: str = "rw") -> str:
     """The URI by which sqlite3 opens a file that must exist."""
-    return f"{path.absolute().as_uri()}?mode=rw"
+    return f"{path.absolute().as_uri()}?mode={mode}"
 
 
 def connect(
@@ -71,6 +71,37 @@ def connect(
     return connection
 
 
+def connect_read_only(path: Path, timeout_s: float = TIMEOUT_S) -> sqlite3.Connection:
+    """Open a database that is only read; one of an older version is left as it is.
+
+    Raises:
+        StoreError: as connect; or it is of an older version.
+    """
+    refuse_no_file(path)
+    try:
+        connection: sqlite3.Connection = sqlite3.connect(uri_of(path, "ro"), timeout=timeout_s, **OPTIONS)
+    except sqlite3.Error as error:
+        raise store_error(error, path) from error
+    try:
+        version = _checked_version(connection, path)
+        if version < SCHEMA_VERSION:
+            raise StoreError(
+                sentence(
+                    "database {path} was created by an earlier pbxrouter (its schema is version {version}): "
+                    "start the gateway, which upgrades it",
+                    path=path,
+                    version=version,
+                )
+            )
+    except SQLITE_ERRORS as error:
+        connection.close()
+        raise store_error(error, path) from error
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
 def prepare(connection: sqlite3.Connection, path: Path, notify: Callable[[str], object] | None = None) -> None:
     """Check and set up a connection that was just opened.
 
@@ -81,19 +112,7 @@ def prepare(connection: sqlite3.Connection, path: Path, notify: Callable[[str], 
         StoreError: as connect; the connection is closed.
     """
     try:
-        connection.text_factory = _decode
-        _refuse_foreign(connection, path)
-        version = version_of(connection)
-        if version > SCHEMA_VERSION:
-            raise DatabaseTooNew(
-                sentence(
-                    "database {path} was created by a later pbxrouter (its schema is version "
-                    "{version}, this one knows up to {known}): install the later one",
-                    path=path,
-                    version=version,
-                    known=SCHEMA_VERSION,
-                )
-            )
+        _checked_version(connection, path)
         if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
             connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
@@ -106,6 +125,24 @@ def prepare(connection: sqlite3.Connection, path: Path, notify: Callable[[str], 
     except BaseException:
         connection.close()
         raise
+
+
+def _checked_version(connection: sqlite3.Connection, path: Path) -> int:
+    """Its schema version, when it is a database of this program that this version can read."""
+    connection.text_factory = _decode
+    _refuse_foreign(connection, path)
+    version = version_of(connection)
+    if version > SCHEMA_VERSION:
+        raise DatabaseTooNew(
+            sentence(
+                "database {path} was created by a later pbxrouter (its schema is version "
+                "{version}, this one knows up to {known}): install the later one",
+                path=path,
+                version=version,
+                known=SCHEMA_VERSION,
+            )
+        )
+    return version
 
 
 def create(path: Path) -> None:

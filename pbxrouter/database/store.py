@@ -130,6 +130,11 @@ class Store:
         with _listing:
             _all_stores.add(self)
 
+    @property
+    def path(self) -> Path:
+        """The database's file."""
+        return self._path
+
     def load_rules(self) -> Deferred[RuleSet]:
         """Read all rules.
 

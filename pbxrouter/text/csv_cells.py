@@ -18,18 +18,29 @@ _BLANKS: Final = (
     "\\u205f-\\u2064\\u2066-\\u2069\\u3000\\ufeff"
 )
 _SIGNS: Final = "=+\\-@|%\t\r\n\uff1d\uff0b\uff0d\uff20"  # the last four are = + - @ of East Asian spreadsheets
+_FORMULA: Final = re.compile(rf"[{_BLANKS}]*+[{_SIGNS}]")
 # Some skip blanks before they look, and some take ; or a tab for what separates cells, as Excel in
 # Spanish; for those a cell ends elsewhere, and a line end within it begins a row.
-_FORMULA: Final = re.compile(rf"(^|[;\t\r\n][{_BLANKS}\"']*+)(?=[{_BLANKS}]*+[{_SIGNS}])")
+_INNER_FORMULA: Final = re.compile(rf"[;\t\r\n][{_BLANKS}\"']*+(?=[{_BLANKS}]*+[{_SIGNS}])")
 
 _NUMBER: Final = re.compile(r"\+[0-9]{1,20}", re.ASCII)
 
 
 def safe_cell(value: object) -> object:
     """Return the value, with a leading quote if a spreadsheet would evaluate it."""
-    if not isinstance(value, str) or _NUMBER.fullmatch(value):
-        return value
-    return _FORMULA.sub(r"\1'", value)
+    return safe_text(value) if isinstance(value, str) else value
+
+
+def safe_text(text: str) -> str:
+    """Return a text, with a leading quote if a spreadsheet would evaluate it."""
+    if text.isalnum() or _NUMBER.fullmatch(text):
+        return text
+    quote = "'" if _FORMULA.match(text) else ""
+    return quote + _INNER_FORMULA.sub(_quoted, text)
+
+
+def _quoted(found: re.Match[str]) -> str:
+    return f"{found[0]}'"
 
 
 class _Text:
@@ -44,13 +55,11 @@ class _Text:
 
 def csv_line(cells: Iterable[object]) -> str:
     """Format one row, line end included (RFC 4180)."""
-    text, values = _Text(), list(cells)
-    plus = [isinstance(value, str) and value[:1] == "+" for value in values]
-    # Most rows need no quote but for numbers with +, which one look at all other cells shows: a cell begins behind a
-    # line end, too.
-    others = [value for value, begins in zip(values, plus, strict=True) if isinstance(value, str) and not begins]
-    every = _FORMULA.search("\n".join(others))
-    csv.writer(text).writerow(
-        [safe_cell(value) if every or begins else value for value, begins in zip(values, plus, strict=True)]
-    )
+    return csv_lines([map(safe_cell, cells)])
+
+
+def csv_lines(rows: Iterable[Iterable[object]]) -> str:
+    """Format rows whose texts are safe already, see safe_text; line ends included."""
+    text = _Text()
+    csv.writer(text).writerows(rows)
     return "".join(text.parts)

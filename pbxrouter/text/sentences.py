@@ -21,7 +21,7 @@ MAX_DEPTH: Final = 8
 MAX_VALUES: Final = 100
 """Values of a sentence that is read back."""
 
-_PLACE: Final = re.compile(r"\{(\w+)\}")
+_PLACE: Final = re.compile(r"\{([^\W\d]\w*)\}")  # format_map takes one that begins with a digit for a position
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,14 +93,14 @@ def read_sentence(message: object, values: object, depth: int = 0) -> Sentence:
         else:
             read[name] = printable(str(value), MAX_VALUE)
     message = printable(message, MAX_VALUE)
-    return Sentence(message, read) if _fits(message, frozenset(read)) else Sentence("{text}", {"text": message})
+    return Sentence(message, read) if fits(message, frozenset(read)) else Sentence("{text}", {"text": message})
 
 
 @functools.lru_cache(maxsize=1000)
-def _fits(message: str, names: frozenset[str]) -> bool:
-    """Whether a message has no other placeholders than these, and no single brace."""
+def fits(message: str, names: frozenset[str]) -> bool:
+    """Whether a message has no other placeholders than these, which are not too many, and no single brace."""
     rest = _PLACE.sub(lambda found: "" if found[1] in names else found[0], message)
-    return "{" not in rest and "}" not in rest
+    return len(names) <= MAX_VALUES and "{" not in rest and "}" not in rest
 
 
 def joined(sentences: Iterable[Sentence], between: str = "; ") -> Sentence:

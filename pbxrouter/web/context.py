@@ -27,6 +27,7 @@ from pbxrouter.originate import Originator
 from pbxrouter.rules import Applications, RulesEngine, RulesReloader, RuleSurveyor, read_phone
 from pbxrouter.security import PasswordHashes
 from pbxrouter.text import sentence
+from pbxrouter.web.csv_export import CsvExports
 
 ANSWER_S: Final = 30.0
 """Seconds for which a page or the API waits for the database."""
@@ -56,6 +57,7 @@ class WebContext:
         refused_calls: number of calls that the gateway has refused as forged.
         pin_guard: limits wrong PINs; has what it has seen since the gateway started.
         passwords: hashes console passwords.
+        exports: the downloads of the history.
         surveyor: the warnings about the rules; shared, since a survey of very many rules takes a while.
     """
 
@@ -79,10 +81,12 @@ class WebContext:
     refused_calls: Callable[[], int] = lambda: 0
     pin_guard: PinGuard = field(default_factory=lambda: PinGuard(None, (), time.time))
     passwords: PasswordHashes = field(default_factory=PasswordHashes)
+    exports: CsvExports = field(init=False)
     surveyor: RuleSurveyor = field(init=False)
 
     def __post_init__(self) -> None:
-        """Make the default surveyor."""
+        """Make the surveyor and the exports."""
+        object.__setattr__(self, "exports", CsvExports(self.reactor))
         surveyor = RuleSurveyor(lambda: self.engine.rules, self.applications, self.reactor)
         object.__setattr__(self, "surveyor", surveyor)
 

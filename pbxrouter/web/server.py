@@ -113,8 +113,9 @@ class WebServer(MultiService):
         )
 
     def stopService(self) -> Deferred[None]:
-        """Close the port, then the threads and the reading store."""
+        """Close the port and end the exports, then the threads and the reading store."""
         stopped: Deferred[None] = super().stopService()
+        stopped.addBoth(lambda _: Deferred.fromCoroutine(self._web.exports.stop()))
         stopped.addBoth(lambda _: self._threads.stop())
         return stopped.addBoth(lambda _: self._web.reading.close())
 

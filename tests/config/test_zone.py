@@ -42,6 +42,27 @@ class ZoneTests(SynchronousTestCase):
         self.assertRaises(ConfigError, zone.set, "Europe/Nowhere")
         self.assertEqual(zone.local(0.0).hour, 9)
 
+    def test_text(self) -> None:
+        """The text is that of the local time, also where the offset changes, or has odd minutes."""
+        for name, begins in (
+            ("Europe/Madrid", 1_792_889_400),  # the end of summer time 2026
+            ("Australia/Lord_Howe", 1_775_310_000),  # by half an hour
+            ("Asia/Kathmandu", 1_792_889_400),
+            ("Africa/Monrovia", 63_590_000),  # from -0:44:30 to 0
+        ):
+            zone = Zone(name)
+            for seconds in range(begins, begins + 9000, 89):
+                self.assertEqual(zone.text(seconds + 0.9), f"{zone.local(seconds):%Y-%m-%d %H:%M:%S}", name)
+        self.assertEqual([Zone("UTC").text(seconds) for seconds in (-1e300, 1e300)],
+                         ["1970-01-01 00:00:00", "9000-01-01 00:00:00"])  # fmt: skip
+
+    def test_text_in_another_zone(self) -> None:
+        """After a change of the zone times are in the new one."""
+        zone = Zone("Europe/Madrid")
+        texts = [zone.text(SUMMER)]
+        zone.set("Asia/Tokyo")
+        self.assertEqual([*texts, zone.text(SUMMER)], ["2026-07-14 12:00:00", "2026-07-14 19:00:00"])
+
     def test_the_systems_own(self) -> None:
         """Without a name it is the system's time zone."""
         self.assertEqual(Zone().seconds(Zone().local(SUMMER).replace(tzinfo=None)), SUMMER)

@@ -93,6 +93,33 @@ class DatabaseCase(SynchronousTestCase):
             connection.executescript(script)
 
 
+class ReadOnlyTests(DatabaseCase):
+    """Databases that are only read."""
+
+    def test_it_is_read(self) -> None:
+        """What others write meanwhile is seen; nothing can be written."""
+        connection = self.made()
+        with closing(database.connect_read_only(self.path)) as reader:
+            query = "SELECT count(*) FROM extensions"
+            before = reader.execute(query).fetchone()
+            with database.transaction(connection):
+                connection.execute("INSERT INTO extensions (extension_number) VALUES ('77')")
+            self.assertEqual((before, reader.execute(query).fetchone()), ((0,), (1,)))
+            self.assertRaises(sqlite3.OperationalError, reader.execute, "DELETE FROM extensions")
+
+    def test_it_is_refused(self) -> None:
+        """What is no database of this version is refused, and left as it is."""
+        self.made().close()
+        for version, words in ((1, "earlier pbxrouter"), (database.SCHEMA_VERSION + 1, "later pbxrouter")):
+            self.shell(f"DELETE FROM schema_version; INSERT INTO schema_version (version) VALUES ({version})")
+            self.assertIn(words, str(self.assertRaises(StoreError, database.connect_read_only, self.path)))
+            with closing(sqlite3.connect(self.path)) as connection:
+                self.assertEqual(connection.execute("SELECT version FROM schema_version").fetchall(), [(version,)])
+        self.shell("DROP TABLE schema_version")
+        self.assertRaises(StoreError, database.connect_read_only, self.path)
+        self.assertRaises(StoreError, database.connect_read_only, self.path / "away")
+
+
 class SchemaTests(DatabaseCase):
     """schema.sql by itself, in an empty database."""
 

@@ -56,8 +56,8 @@ class Stored(SynchronousTestCase):
 
     def test_by_hand(self) -> None:
         """Of a message that its values do not fit nothing is filled in: it cannot reach into objects or grow."""
-        for message in ("{0.__class__}", "{x!r:>99999999}", "{", "}", "{y}", "{x} {}", "{{x}}"):
-            read = read_sentence(message, {"x": "1"})
+        for message in ("{0.__class__}", "{x!r:>99999999}", "{", "}", "{y}", "{x} {}", "{{x}}", "{0}", "{x} {0}"):
+            read = read_sentence(message, {"x": "1", "0": "2"})
             self.assertEqual(read.english, message)
             self.assertEqual(read.translated(str), message)
         self.assertEqual(read_sentence("\x1b[2J {x}", {"x": "\ud800"}).english, "\\x1b[2J \\ud800")

@@ -1,8 +1,8 @@
 """The history of calls in the database."""
 
+from pbxrouter.database.calls.csv_process import CSV_PROGRAM, CsvOrder
 from pbxrouter.database.calls.csv_rows import CallsCsv
 from pbxrouter.database.calls.history import (
-    CHUNK,
     GOES_ON,
     UNKNOWN,
     CallPage,
@@ -22,12 +22,13 @@ from pbxrouter.database.calls.history import (
 )
 
 __all__ = [
-    "CHUNK",
+    "CSV_PROGRAM",
     "GOES_ON",
     "UNKNOWN",
     "CallPage",
     "CallRow",
     "CallsCsv",
+    "CsvOrder",
     "KeptCall",
     "ListPosition",
     "Search",

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from typing import Final
 
 from pbxrouter.config import Zone
-from pbxrouter.database.calls.history import CallRow, steps_of
-from pbxrouter.text import csv_line
+from pbxrouter.database.calls.history import CallRow, english_of
+from pbxrouter.text import csv_line, csv_lines, safe_text
 
 BOM: Final = "\ufeff"
 """By it Excel reads the file as UTF-8."""
@@ -38,19 +38,37 @@ class CallsCsv:
 
     def lines(self, rows: Iterable[CallRow]) -> str:
         """A line for each call."""
-        text = "".join([csv_line(self._cells(row)) for row in rows])
-        return text.encode("utf-8", "replace").decode()
+        return csv_lines(map(self._cells, rows)).encode("utf-8", "replace").decode()
 
     def _cells(self, row: CallRow) -> list[object]:
-        values = {name: getattr(row, name) for name in _NAMES}
-        values["trace"] = _english(row.trace)
-        values["answered_s"] = UNKNOWN_TALK if row.talk_s is None else row.talk_s
-        for name in _TIMES:
-            values[name] = f"{self._zone.local(getattr(row, name)):%Y-%m-%d %H:%M:%S}"
-        return [*values.values(), *(getattr(row, name) for name in _TIMES)]
+        talk_s = row.talk_s
+        return [
+            self._zone.text(row.began),
+            self._zone.text(row.ended),
+            safe_text(row.uniqueid),
+            safe_text(row.caller),
+            _safe(row.caller_name),
+            safe_text(row.number),
+            _safe(row.verdict),
+            _safe(row.pattern),
+            _safe(row.application),
+            _safe(row.data),
+            _safe(row.granted_by),
+            _safe(row.outcome),
+            _safe(row.cause),
+            UNKNOWN_TALK if talk_s is None else talk_s,
+            _english(row.trace),
+            _safe(row.forwarded_by),
+            row.began,
+            row.ended,
+        ]
+
+
+_safe: Final = functools.lru_cache(maxsize=10_000)(safe_text)
+"""For columns in which many calls have the same."""
 
 
 @functools.lru_cache(maxsize=10_000)
 def _english(trace: str) -> str:
-    """A trace as English text; the calls of one caller to one number mostly have the same."""
-    return "; ".join(step.english for step in steps_of(trace))
+    """A trace as safe English text; the calls of one caller to one number mostly have the same."""
+    return safe_text(english_of(trace))

@@ -12,11 +12,13 @@ from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from typing import Any, Final
 
+import msgspec
+
 from pbxrouter.database.connection import read_row, reading, transaction
 from pbxrouter.database.set_aside import FailedRow, SetAside, keep_aside, write_rows
 from pbxrouter.database.values import bounded, count_of, shown_texts, sortable, text_of
 from pbxrouter.errors import NotThere
-from pbxrouter.text import Sentence, read_sentence, sentence
+from pbxrouter.text import MAX_VALUE, Sentence, fits, read_sentence, sentence
 
 FEW: Final = 50_000
 """The most rows that are sorted; for more, an index in order of time is used."""
@@ -31,6 +33,8 @@ MAX_TRACE: Final = 100_000
 BULK: Final = 500
 """The limit of a page from which a reader is taken to want all calls, which must not be sorted for each page."""
 
+_PLAIN_STEPS: Final = msgspec.json.Decoder(list[tuple[str, dict[str, str]]])
+"""Reads a trace whose values are texts, as nearly all are."""
 
 NEVER_TALKED: Final = frozenset(
     {
@@ -103,6 +107,20 @@ def steps_of(trace: str) -> list[Sentence]:
         return [read_sentence(message, values) for message, values in json.loads(trace)[:MAX_STEPS]]
     except (ValueError, TypeError, KeyError, RecursionError):
         return []
+
+
+def english_of(trace: str) -> str:
+    """A stored trace as English text, a sentence behind the other; as ``steps_of`` has it, and faster."""
+    if len(trace) <= MAX_VALUE:
+        try:
+            steps = _PLAIN_STEPS.decode(trace)
+        except (msgspec.MsgspecError, UnicodeError):  # sentences within sentences, values that are no text
+            steps = []
+        if steps and len(steps) <= MAX_STEPS and all(fits(message, frozenset(values)) for message, values in steps):
+            text = "; ".join([message.format_map(values) for message, values in steps])
+            if text.isprintable():
+                return text
+    return "; ".join(step.english for step in steps_of(trace))
 
 
 def trace_text(steps: Iterable[Sentence]) -> str:
@@ -237,15 +255,17 @@ def left_calls(connection: sqlite3.Connection, since: float) -> list[CallRow]:
 def _kept_call(row: Sequence[Any]) -> KeptCall:
     """A row of the table, which may have been written by hand."""
     began, ended, *texts, answered_s, trace, forwarded_by, call_id = row
+    *shown, forwarder = shown_texts([*texts, forwarded_by])
     values: tuple[Any, ...] = (
         sortable(began),
         sortable(ended),
-        *shown_texts(texts),
+        *shown,
         None if answered_s is None else count_of(answered_s),
         trace if isinstance(trace, str) and len(trace) <= MAX_TRACE else "",
-        *shown_texts([forwarded_by]),
+        forwarder,
+        call_id,
     )
-    return KeptCall(**dict(zip(_NAMES, values, strict=True)), call_id=call_id)
+    return KeptCall(*values)
 
 
 def call(connection: sqlite3.Connection, call_id: int) -> KeptCall:

@@ -14,7 +14,7 @@ from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 from twisted.web.iweb import IRequest
 
-from pbxrouter.errors import EditConflict, EditRefused, NotThere, StoreError
+from pbxrouter.errors import EditConflict, EditRefused, ExportRefused, NotThere, StoreError
 from pbxrouter.web.api.endpoint import JSON, ApiError, ApiRequest, Created, Endpoint, StreamedText
 from pbxrouter.web.api.parsing import read_body, read_numbers, read_query
 from pbxrouter.web.api.token_auth import LIMITS, UNAVAILABLE, TokenAuth
@@ -94,6 +94,8 @@ class Api:
             # The file and its error are for the log, not for the client.
             self.log.warn("API: cannot answer: {error}", error=str(error))
             found = ApiError(503, UNAVAILABLE)
+        except ExportRefused as error:
+            found = ApiError(503, str(error))
         except CancelledError:
             raise  # the client has disconnected
         except Exception:
@@ -119,7 +121,9 @@ class Api:
         request.setHeader("Content-Type", endpoint.media)
         if isinstance(response, StreamedText):
             request.setHeader("Content-Disposition", f'attachment; filename="{response.name}"')
-            if request.method != b"HEAD":
+            if request.method == b"HEAD":
+                await response.text.aclose()
+            else:
                 await send_pieces(request, response.text)
             return b""
         return _encode(request, response)

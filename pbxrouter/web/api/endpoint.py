@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
@@ -13,6 +13,7 @@ from pbxrouter.database.audit import Actor
 from pbxrouter.security import Scope, TokenInfo
 from pbxrouter.web.context import WebContext
 from pbxrouter.web.http.site import MAX_BODY
+from pbxrouter.web.http.streaming import Pieces
 
 JSON: Final = "application/json"
 FORM: Final = "application/x-www-form-urlencoded"
@@ -95,7 +96,7 @@ class StreamedText:
     """
 
     name: str
-    text: AsyncGenerator[str, None]
+    text: Pieces
 
 
 Handler = Callable[[ApiRequest], Awaitable[Any]]

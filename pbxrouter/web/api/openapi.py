@@ -24,7 +24,8 @@ _WHEN: Final = {
     422: "It is well-formed, but cannot be what is wanted; `error` says why, `field` names it.",
     429: "Too many requests of this token or from this address.",
     502: "Asterisk refused it.",
-    503: "Service Currently Unavailable: the database, or Asterisk, cannot be reached.",
+    503: "Service Currently Unavailable: the database, or Asterisk, cannot be reached, or too many exports "
+    "are under way.",
 }
 _HEADERS: Final[dict[int, dict[str, Any]]] = {
     401: {"WWW-Authenticate": {"required": True, "schema": {"type": "string"}}},

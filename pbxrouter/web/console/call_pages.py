@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -16,9 +15,7 @@ from pbxrouter.call import outcome_kind, outcome_sentence
 from pbxrouter.config import Zone
 from pbxrouter.counter import busiest, per_minute
 from pbxrouter.database.calls import (
-    CHUNK,
     CallPage,
-    CallsCsv,
     ListPosition,
     Search,
     call,
@@ -31,7 +28,8 @@ from pbxrouter.text import printable, sentence
 from pbxrouter.web.console.request import Form, PageRequest, read_time
 from pbxrouter.web.console.router import Router
 from pbxrouter.web.context import WebContext
-from pbxrouter.web.http.streaming import send_pieces
+from pbxrouter.web.history_csv import calls_csv
+from pbxrouter.web.http.streaming import Pieces, send_pieces
 from pbxrouter.web.language import Translator
 from pbxrouter.web.now.graphs import busy_day, busy_week
 
@@ -137,6 +135,7 @@ class CallPages:
             calls=page.calls,
             newer=page.newer and filters.address("/calls", after=place_text(page.newer)),
             older=page.older and filters.address("/calls", before=place_text(page.older)),
+            downloads=[export.sent // 1_000_000 for export in self._web.exports.running],
             csv=filters.address("/calls.csv"),
             csv_bom=filters.address("/calls.csv", bom="1"),
             filters=filters,
@@ -164,25 +163,15 @@ class CallPages:
         """Stream all matching calls as CSV, as fast as the client reads."""
         request: Any = page_request.request
         search = read_filters(page_request.query).search(self._web.zone)
+        pieces: Pieces | None = None
+        if request.method != b"HEAD":
+            pieces = await calls_csv(self._web, search, bom=bool(page_request.query.text("bom")))
         day = self._web.zone.local(self._web.now()).strftime("%Y-%m-%d")
         request.setHeader("Content-Type", "text/csv; charset=utf-8")
         request.setHeader("Content-Disposition", f'attachment; filename="calls-{day}.csv"')
-        if request.method == b"HEAD":
-            return b""
-        await send_pieces(request, self._pieces(search, CallsCsv(self._web.zone, bool(page_request.query.text("bom")))))
+        if pieces is not None:
+            await send_pieces(request, pieces)
         return b""
-
-    async def _pieces(self, search: Search, csv: CallsCsv) -> AsyncGenerator[str, None]:
-        yield csv.heading()
-        before: ListPosition | None = None
-        while True:
-            page: CallPage = await self._web.read(
-                functools.partial(find_page, search=search, limit=CHUNK, before=before)
-            )
-            yield await self._web.in_thread(csv.lines, page.calls)
-            before = page.older
-            if before is None:
-                return
 
     async def busiest(self, page_request: PageRequest) -> bytes:
         """Show the busiest minutes of a day, and of the week that ends with it."""

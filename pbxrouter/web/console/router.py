@@ -16,7 +16,7 @@ from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 from twisted.web.iweb import IRequest
 
-from pbxrouter.errors import EditConflict, EditRefused, NotThere, PbxrouterError, StoreError
+from pbxrouter.errors import EditConflict, EditRefused, ExportRefused, NotThere, PbxrouterError, StoreError
 from pbxrouter.security import Role
 from pbxrouter.text import Sentence
 from pbxrouter.web.console.menu import menu_for
@@ -174,6 +174,8 @@ class Router:
                 return self.problem(
                     page_request, 503, Sentence("the database is not available; calls are routed by the last rules")
                 )
+            case ExportRefused():
+                return self.problem(page_request, 503, error.sentence)
             case PbxrouterError():
                 return self.problem(page_request, 400, error.sentence)
         self.log.failure("console: unhandled error in {path}", path=page_request.path)

@@ -5,9 +5,9 @@ The next piece is made only when there is room for it, so a slow client costs no
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import aclosing
-from typing import Any
+from typing import Any, Protocol
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IPushProducer
@@ -16,6 +16,18 @@ from twisted.web.iweb import IRequest
 from zope.interface import implementer
 
 _log = Logger()
+
+
+class Pieces(Protocol):
+    """The pieces of a response, one after the other; an asynchronous generator, for example."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """Iterate over the pieces."""
+        ...
+
+    def aclose(self) -> Coroutine[Any, Any, None]:
+        """Make no more of them."""
+        ...
 
 
 @implementer(IPushProducer)
@@ -47,7 +59,7 @@ class _Pace:
             await self._waiting
 
 
-async def send_pieces(request: IRequest, pieces: AsyncGenerator[str, None]) -> None:
+async def send_pieces(request: IRequest, pieces: Pieces) -> None:
     """Send all pieces; cancelled when the client disconnects.
 
     If a piece cannot be made the connection is aborted, since the status has already been sent: so the
@@ -59,7 +71,7 @@ async def send_pieces(request: IRequest, pieces: AsyncGenerator[str, None]) -> N
     try:
         async with aclosing(pieces):
             async for piece in pieces:
-                connection.write(piece.encode("utf-8"))
+                connection.write(piece)
                 await pace.room()
     except CancelledError:
         raise

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import sqlite3
 from pathlib import Path
+from typing import Final
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,10 +22,12 @@ from pbxrouter.database.calls.history import (
     add_calls,
     call,
     complete_calls,
+    english_of,
     find_calls,
     find_page,
     forget_calls,
     outcomes,
+    steps_of,
     trace_text,
 )
 from pbxrouter.errors import NotThere
@@ -38,6 +42,22 @@ def row(
         began, began + 5, "u", caller, "", number, "allow", "2X", "dial", "SIP", "33", outcome, "", 3,
         trace_text(trace),
     )  # fmt: skip
+
+
+VALUES: Final = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=5), st.just("x" * 2001)),
+    lambda inner: st.one_of(
+        st.tuples(st.sampled_from(["{a} is {b}", "{a}"]), st.dictionaries(st.sampled_from("ab"), inner)),
+        st.lists(inner, max_size=2),
+    ),
+    max_leaves=3,
+)
+MESSAGES: Final = st.one_of(
+    st.sampled_from(["{a} is {b}", "{a}", "plain", "{", "{{a}}", "{0}", "{a.b}", "{a!r}", "\t{a}", "x" * 2001]), VALUES
+)
+STEPS: Final = st.lists(
+    st.one_of(st.tuples(MESSAGES, st.dictionaries(st.sampled_from("ab0"), VALUES)), VALUES), max_size=3
+)
 
 
 class HistoryCase(SynchronousTestCase):
@@ -298,6 +318,12 @@ class Traces(HistoryCase):
         for outcome in "ANSWER DONE FAILED HANGUP LEFT LOST STOPPED UNKNOWN".split():
             self.assertIsNone(dataclasses.replace(row(1.0, outcome=outcome), answered_s=None).talk_s, outcome)
         self.assertEqual(dataclasses.replace(row(1.0, outcome="BUSY"), answered_s=7).talk_s, 7)
+
+    @given(STEPS)
+    def test_english(self, steps: object) -> None:
+        """The English text of a trace is that of its sentences, however it was written."""
+        trace = json.dumps(steps)
+        self.assertEqual(english_of(trace), "; ".join(step.english for step in steps_of(trace)))
 
     def test_completed(self) -> None:
         """What is learnt later is kept; of a call that the next run has served to its end it says no more."""

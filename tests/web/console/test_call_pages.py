@@ -17,7 +17,9 @@ from pbxrouter.web.console.call_pages import (
     read_place,
 )
 from pbxrouter.web.console.request import Form
-from tests.web_fakes import ConsoleCase
+from pbxrouter.web.csv_export import CsvExport, CsvExports
+from pbxrouter.web.history_csv import FEW
+from tests.web_fakes import ConsoleCase, reactor
 
 HOSTILE = '"><script>alert(1)</script>'
 FORMULA = "=HYPERLINK(1)"
@@ -164,6 +166,22 @@ class CsvTests(CallsCase):
         self.assertEqual((rows[0]["caller"], rows[0]["caller_name"]), (f"'{FORMULA}", f"' {FORMULA}"))
         few = await self.get("/calls.csv?caller=34")
         self.assertEqual(len(few.html.splitlines()), 1)
+
+    async def test_while_others_download(self) -> None:
+        """Calls shows what others download; beside as many as there may be a long download is refused with words."""
+        await self.have(*(row(self.now - index) for index in range(FEW + 1)))
+        exports = CsvExports(reactor, most=1)
+        object.__setattr__(self.web, "exports", exports)
+        other = CsvExport(b"")
+        other.sent = 12_345_678
+        exports.running.append(other)
+        self.assertIn("under way: 12 MB so far", (await self.get("/calls")).text)
+        answer = await self.get("/calls.csv")
+        self.assertEqual((answer.status, answer.header("Content-Disposition")), (503, ""))
+        self.assertIn("try again when one has ended", answer.text)
+        self.assertEqual(len((await self.get("/calls.csv?caller=34")).html.splitlines()), 1)
+        exports.running.remove(other)
+        self.assertEqual(len((await self.get("/calls.csv")).html.splitlines()), FEW + 2)
 
     async def test_what_cannot_be_searched(self) -> None:
         """An invalid filter gives an error page."""

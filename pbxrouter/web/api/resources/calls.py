@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncGenerator, Callable
 from typing import Annotated, Final
 
 import msgspec
@@ -11,21 +10,20 @@ from msgspec import Meta
 
 from pbxrouter.counter import busiest, per_minute, totals
 from pbxrouter.database import MAX_LIMIT
-from pbxrouter.database.calls import CallPage, CallsCsv, ListPosition, Search, call, find_page
+from pbxrouter.database.calls import CallPage, ListPosition, Search, call, find_page
 from pbxrouter.errors import NotThere
 from pbxrouter.security import Scope
 from pbxrouter.web.api.endpoint import CSV, ApiError, ApiRequest, Endpoint, Seconds, StreamedText
 from pbxrouter.web.api.items import item_of
 from pbxrouter.web.api.list_query import After, Next
 from pbxrouter.web.api.sentence_body import SentenceBody, sentence_body
+from pbxrouter.web.history_csv import calls_csv
 
 TAG: Final = "Calls"
 PATH: Final = "/api/calls"
 MAX_SPAN_S: Final = 8 * 86_400
 """Maximum span of figures, in seconds."""
 DAY_S: Final = 86_400
-CHUNK: Final = 500
-"""Calls in one piece of CSV: a few milliseconds of the reading thread."""
 
 _Number = Annotated[str, Meta(max_length=100, description="The number; with `*` at its end, a prefix.")]
 
@@ -159,34 +157,7 @@ async def get_call(request: ApiRequest) -> CallDetails:
 async def export_calls(request: ApiRequest) -> StreamedText:
     """Stream calls as CSV."""
     query: CsvQuery = request.query
-    csv = CallsCsv(request.web.zone, query.bom)
-
-    async def pieces() -> AsyncGenerator[str, None]:
-        yield csv.heading()
-        left = query.limit
-        before: ListPosition | None = None
-        while left > 0:
-            text, before, count = await request.web.read(_chunk(csv, query.search, min(left, CHUNK), before))
-            if text:
-                yield text
-            if before is None:
-                return
-            left -= count
-
-    # Read once before the response begins, so that an unavailable database gives 503.
-    await request.web.read(_chunk(csv, query.search, 1, None))
-    return StreamedText("calls.csv", pieces())
-
-
-def _chunk(
-    csv: CallsCsv, search: Search, limit: int, before: ListPosition | None
-) -> Callable[[sqlite3.Connection], tuple[str, ListPosition | None, int]]:
-    def read(connection: sqlite3.Connection) -> tuple[str, ListPosition | None, int]:
-        page = find_page(connection, search, limit, before=before)
-        # Formatted in the thread, too, to keep the reactor free for calls.
-        return csv.lines(page.calls), page.older, len(page.calls)
-
-    return read
+    return StreamedText("calls.csv", await calls_csv(request.web, query.search, query.limit, query.bom))
 
 
 async def get_call_figures(request: ApiRequest) -> CallFigures:

@@ -11,8 +11,9 @@ from typing import Any
 from pbxrouter.database.calls.history import CallRow, add_calls, forget_calls
 from pbxrouter.security.tokens import Scope
 from pbxrouter.web.api.endpoint import CSV
-from pbxrouter.web.api.resources.calls import CHUNK
-from tests.api_fakes import NOON, ApiCase, a_call
+from pbxrouter.web.csv_export import CsvExports
+from pbxrouter.web.history_csv import FEW
+from tests.api_fakes import NOON, ApiCase, a_call, reactor
 
 
 class CallsTests(ApiCase):
@@ -88,7 +89,7 @@ class CallsTests(ApiCase):
 
     async def test_csv(self) -> None:
         """All calls in several pieces; a caller's name is no formula."""
-        count = 2 * CHUNK + 3
+        count = 2 * FEW + 3
         await self.put(a_call(place, caller_name='=HYPERLINK("http://x","y")') for place in range(count))
         said = await self.ask("GET", "/api/calls.csv")
         self.assertEqual((said.status, said.header("Content-Type")), (200, CSV))
@@ -98,9 +99,19 @@ class CallsTests(ApiCase):
         self.assertEqual(rows[0]["uniqueid"], a_call(count - 1).uniqueid)
         self.assertEqual({row["caller_name"][:2] for row in rows}, {"'="})
         self.assertEqual(rows[0]["trace"], "22 matches 2X")
-        said = await self.ask("GET", f"/api/calls.csv?limit={CHUNK + 1}&outcome=answer")
-        self.assertEqual(len(said.body.splitlines()), CHUNK + 2)
+        said = await self.ask("GET", f"/api/calls.csv?limit={FEW + 1}&outcome=answer")
+        self.assertEqual(len(said.body.splitlines()), FEW + 2)
         self.assertEqual((await self.ask("HEAD", "/api/calls.csv")).status, 200)
+
+    async def test_csv_beside_others(self) -> None:
+        """Beside as many downloads as there may be a long one is refused, and a short one is not."""
+        await self.put(map(a_call, range(FEW + 1)))
+        object.__setattr__(self.web, "exports", CsvExports(reactor, most=0))
+        said = await self.ask("GET", "/api/calls.csv")
+        self.assertEqual(said.status, 503)
+        self.assertIn("under way already", said.json["error"])
+        said = await self.ask("GET", f"/api/calls.csv?limit={FEW}")
+        self.assertEqual(len(said.body.splitlines()), FEW + 1)
 
     async def test_csv_of_nothing(self) -> None:
         """Without calls there is the heading; an unavailable database gives 503, not a truncated text."""
