@@ -23,11 +23,14 @@ from tests.api_fakes import make_web_context
 from tests.browser.asterisk import PoliteAsterisk
 from tests.browser.gateway import Gateway, crowd_users
 from tests.browser.harness import BrowserCase, Visitor, cached
-from tests.browser.test_pages import MOVED, PAGES, STRANGERS
+from tests.browser.test_pages import AFTER_FORMS, MOVED, PAGES, STRANGERS
 
 LOOK: Final = Path(__file__).with_name("layout.js").read_text(encoding="utf-8")
-WIDTHS: Final = (320, 360, 440, 560, 641, 760, 900, 1000, 1100, 1280, 1600, 1920)
-"""On both sides of where the style sheets change something, and in between."""
+WIDTHS: Final = {
+    "en": (320, 400, 600, 720, 840, 950, 1060, 1200, 1440),
+    "es": (320, 360, 500, 641, 780, 900, 1000, 1120, 1280, 1920),
+}
+"""By language, so that each step between 320 and 1920 px is seen in one of them."""
 FEW_WIDTHS: Final = (320, 641, 960, 1280)
 HEIGHT: Final = 800
 LANGUAGES: Final = ("en", "es")
@@ -69,8 +72,10 @@ def crowded_gateway() -> Gateway:
 class LayoutCase(BrowserCase):
     """Looks at pages at many widths."""
 
-    def faults(self, visitor: Visitor, widths: Iterable[int] = WIDTHS) -> dict[str, list[int]]:
+    def faults(self, visitor: Visitor, widths: Iterable[int]) -> dict[str, list[int]]:
         """The faults of the open page, each with the widths at which it is seen."""
+        # A page that reloads by itself would do so while it is looked at.
+        visitor.page.wait_for_selector("meta[http-equiv=refresh]", state="detached")
         found: dict[str, list[int]] = {}
         for width in widths:
             visitor.page.set_viewport_size({"width": width, "height": HEIGHT})
@@ -78,7 +83,7 @@ class LayoutCase(BrowserCase):
                 found.setdefault(fault, []).append(width)
         return found
 
-    def walk(self, visitor: Visitor, pages: Iterable[tuple[str, int]], widths: Iterable[int] = WIDTHS) -> None:
+    def walk(self, visitor: Visitor, pages: Iterable[tuple[str, int]], widths: Iterable[int]) -> None:
         """Assert that no page has faults."""
         found = {}
         for path, status in pages:
@@ -121,7 +126,7 @@ class ManyRowsTests(LayoutCase):
                 calls.enter_context(gateway.calling(("33", "34", "999999999999999")[number % 3], "21"))
             void = link.replace("sig=", "sig=x")
             pages = [*((path, 200) for path in ALL.values()), (link, 200), (void, 404)]
-            self.walk(visitor, pages)
+            self.walk(visitor, pages, WIDTHS[language])
         with self.visitor(gateway, None, language) as visitor:
             self.walk(visitor, STRANGERS.values(), FEW_WIDTHS)
 
@@ -304,6 +309,7 @@ class AllRoutesTests(SynchronousTestCase):
             if "GET" in route.methods and route.path not in NO_PAGES and not route.path.endswith("/news")
         }
         self.assertEqual(pages, seen | set(MADE) | VISITORS)
+        self.assertEqual(set(MADE), AFTER_FORMS)
 
 
 async def _nowhere(function: Callable[..., Any], *arguments: Any) -> Any:
