@@ -79,10 +79,15 @@ class CallView:
 
 @dataclass(frozen=True, slots=True)
 class LiveCalls:
-    """The newest calls in progress, newest first, and the number of all known."""
+    """Some of the calls in progress, and the number of all known.
+
+    Attributes:
+        start: number of calls that come before these.
+    """
 
     calls: tuple[CallView, ...]
     total: int
+    start: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,14 +105,22 @@ def live_version(active_calls: ActiveCalls, counters: Iterable[CallsOnAMI]) -> t
     return (active_calls.version, *(counter.changes * 2 + counter.in_sync for counter in counters))
 
 
-def live_calls(active_calls: ActiveCalls, counters: Iterable[CallsOnAMI], limit: int) -> LiveCalls:
-    """Merge the calls in progress that the gateway and AMI know, each call once.
+def live_calls(
+    active_calls: ActiveCalls,
+    counters: Iterable[CallsOnAMI],
+    limit: int,
+    start: int = 0,
+    oldest_first: bool = False,
+) -> LiveCalls:
+    """Merge the calls in progress that the gateway and AMI know, each call once; the newest come first.
 
     Calls that only AMI knows are left out while the connection is lost. If the gateway serves one call
     several times (a Local channel that comes back), the first tells what the caller dialled.
 
     Args:
         limit: maximum number of calls returned.
+        start: number of calls to leave out; beyond the last call the last page is returned.
+        oldest_first: return the oldest first.
     """
     counters = tuple(counters)
     found: list[_Found] = []
@@ -125,8 +138,11 @@ def live_calls(active_calls: ActiveCalls, counters: Iterable[CallsOnAMI], limit:
     for counter in counters:
         if counter.in_sync:
             found += [_Found(ami.started, counter.asterisk, None, ami) for ami in counter.live if id(ami) not in merged]
-    newest = heapq.nlargest(limit, found, key=attrgetter("since"))
-    return LiveCalls(tuple(map(_shown, newest)), len(found))
+    if start and limit:
+        start = min(start, max(0, len(found) - 1) // limit * limit)
+    select = heapq.nsmallest if oldest_first else heapq.nlargest
+    chosen = select(start + limit, found, key=attrgetter("since"))[start:]
+    return LiveCalls(tuple(map(_shown, chosen)), len(found), start)
 
 
 def _shown(found: _Found) -> CallView:

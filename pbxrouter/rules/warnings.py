@@ -67,6 +67,10 @@ class RuleWarning:
         return self.code in NOTES
 
 
+Subject = int | str | tuple[User, bool] | RuleWarning
+"""What a warning is about: a map_id, an extension's number, a user and whether they have a PIN; or a problem itself."""
+
+
 @dataclass(frozen=True, slots=True)
 class Survey:
     """The result of a survey of all rules.
@@ -76,17 +80,27 @@ class Survey:
         first: by code, the first KEPT warnings.
         map_ids: by code, all mappings that have such a warning.
         mappings: number of mappings, unreadable ones included.
+        subjects: by code, what each warning is about, in order; ``some`` makes the warnings of a page of them.
+        source: the warnings that were surveyed.
     """
 
     counts: Mapping[str, int]
     first: Mapping[str, tuple[RuleWarning, ...]]
     map_ids: Mapping[str, frozenset[int]]
     mappings: int
+    subjects: Mapping[str, tuple[Subject, ...]] = field(default_factory=dict, repr=False)
+    source: RuleWarnings | None = field(default=None, repr=False, compare=False)
 
     @property
     def total(self) -> int:
         """Number of warnings of all kinds, notes excluded."""
         return sum(count for code, count in self.counts.items() if code not in NOTES)
+
+    def some(self, code: str, start: int, count: int) -> tuple[RuleWarning, ...]:
+        """A page of the warnings of one kind: some 10 µs for each, at worst 20 ms."""
+        if self.source is None:
+            return self.first.get(code, ())[start : start + count]
+        return self.source.about(code, self.subjects.get(code, ())[start : start + count])
 
 
 @dataclass(slots=True)
@@ -96,10 +110,12 @@ class _Tally:
     counts: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
     first: defaultdict[str, list[RuleWarning]] = field(default_factory=lambda: defaultdict(list))
     map_ids: defaultdict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
+    subjects: defaultdict[str, list[Subject]] = field(default_factory=lambda: defaultdict(list))
 
-    def add(self, found: Iterable[RuleWarning]) -> None:
+    def add(self, found: Iterable[RuleWarning], subject: Subject | None = None) -> None:
         for warning in found:
             self.counts[warning.code] += 1
+            self.subjects[warning.code].append(warning if subject is None else subject)
             if self.counts[warning.code] <= KEPT:
                 self.first[warning.code].append(warning)
             if warning.map_id is not None:
@@ -194,14 +210,14 @@ class RuleWarnings:
                 yield
         self._granted = granted = _Granted(usable, unusable)
         for map_id in (*self.rules.unreadable, *self.rules.entries):
-            tally.add(self._of_mapping(map_id, granted))
+            tally.add(self._of_mapping(map_id, granted), map_id)
             yield
         for place, number in enumerate(self.rules.extensions):
-            tally.add(self.of_extension(number))
+            tally.add(self.of_extension(number), number)
             if place % SLICE == 0:
                 yield
         for place, (user, has_pin) in enumerate(self._users()):
-            tally.add(self.of_user(user.name, has_pin, bool(user.grants)))
+            tally.add(self.of_user(user.name, has_pin, bool(user.grants)), (user, has_pin))
             if place % SLICE == 0:
                 yield
         return Survey(
@@ -209,7 +225,24 @@ class RuleWarnings:
             {code: tuple(warnings) for code, warnings in tally.first.items()},
             {code: frozenset(map_ids) for code, map_ids in tally.map_ids.items()},
             len(self.rules.unreadable) + len(self.rules.entries),
+            {code: tuple(subjects) for code, subjects in tally.subjects.items()},
+            self,
         )
+
+    def about(self, code: str, subjects: Iterable[Subject]) -> tuple[RuleWarning, ...]:
+        """The warnings of one kind about these subjects of a survey."""
+        return tuple(warning for subject in subjects for warning in self._about(subject) if warning.code == code)
+
+    def _about(self, subject: Subject) -> Iterable[RuleWarning]:
+        match subject:
+            case RuleWarning():
+                return (subject,)
+            case int():
+                return self._of_mapping(subject, self._granted or self._granted_among((subject,)))
+            case str():
+                return self.of_extension(subject)
+            case (user, has_pin):
+                return self.of_user(user.name, has_pin, bool(user.grants))
 
     def _users(self) -> Iterator[tuple[User, bool]]:
         """Each user, and whether they have a PIN."""

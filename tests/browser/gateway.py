@@ -16,12 +16,14 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Final
 
 from pbxrouter import database
 from pbxrouter.agi.messages import parse_request
 from pbxrouter.call.history_writer import row_of
 from pbxrouter.call.record import CallRecord
 from pbxrouter.database import admit_guess
+from pbxrouter.database.access import add_console_user, add_token
 from pbxrouter.database.audit import Actor
 from pbxrouter.database.calls.history import add_calls
 from pbxrouter.database.rules import (
@@ -39,7 +41,7 @@ from pbxrouter.database.rules.loader import read_rules
 from pbxrouter.drivers import Outcome
 from pbxrouter.rules.model import Facts, Verdict
 from pbxrouter.rules.ruleset import RuleSet
-from pbxrouter.security import keys_of, pins
+from pbxrouter.security import Role, Scope, keys_of, pins
 from pbxrouter.security.keyfile import read_key
 from pbxrouter.simulator import SimulatedAsterisk, SimulatedCall
 from tests.browser.asterisk import SECRET, PoliteAsterisk
@@ -89,10 +91,18 @@ class Gateway:
 
     Args:
         lived_in: whether there are a company's rules and a week of calls, or the workshop's rules alone.
+        crowded: whether there are also many rows in every list, with long names.
+        bare: whether there are no rules at all.
         asterisk: the one to dial from; it is stopped with the gateway.
     """
 
-    def __init__(self, lived_in: bool = False, asterisk: PoliteAsterisk | None = None) -> None:
+    def __init__(
+        self,
+        lived_in: bool = False,
+        asterisk: PoliteAsterisk | None = None,
+        crowded: bool = False,
+        bare: bool = False,
+    ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="pbxrouter-browser-"))
         self.expected = ""  # in the complaints that a test brings about
         self.agi_port, self.web_port = free_ports(2)
@@ -105,9 +115,11 @@ class Gateway:
             (self.folder / "ami.secret").chmod(0o600)
         (self.folder / "pbxrouter.toml").write_text(settings, encoding="utf-8")
         self.database = self.folder / "pbxrouter.sqlite"
-        self.command("init", "--sample")
+        self.command("init", *(() if bare else ("--sample",)))
         if lived_in:
             furnish(self.database)
+        if crowded:
+            crowd(self.database)
         self._log = (self.folder / "log").open("wb")
         self._process = subprocess.Popen(
             [sys.executable, "-c", _TWISTD, "-n", "--pidfile=", "pbxrouter"],
@@ -191,6 +203,54 @@ def furnish(path: Path) -> None:
             for _ in range(count):
                 admit_guess(connection, keys_of(f"PJSIP/{phone}-0000001a", phone, 1, frozenset()), time.time())
         _count(connection, time.time())
+
+
+LONG: Final = "Wolfeschlegelsteinhausenbergerdorff-Featherstonehaugh y Goikoetxea de la Vega"
+"""A name as long as the console accepts, with a part that has no place to break it."""
+
+
+def crowd(path: Path) -> None:
+    """Fill each list of the console with many rows, some of which have long names."""
+    key = read_key(Path(f"{path}.pinkey"))
+    hash_pin = functools.partial(pins.hash_pin, key)
+    actor = Actor("Maximiliane von Wolfeschlegelsteinhausenbergerdorff", "api")
+    at = iter(time.time() - 3600 + second for second in range(3600))
+    with contextlib.closing(database.connect(path)) as connection:
+        for number in range(40):
+            pattern = "".join(f"[{first}-9]" for first in range(9)) + f"{number:02}"
+            data = "&".join(f"PJSIP/{phone}" for phone in range(2100, 2101 + number % 20))
+            add_mapping(connection, actor, next(at), MappingValues(pattern, "dial", data))
+            extension = add_extension(connection, actor, next(at), f"{10**14 + number}").value
+            grant(connection, actor, next(at), Grant("extension", extension, 1))
+            user = add_user(connection, actor, next(at), f"{LONG} {number}"[-80:]).value
+            grant(connection, actor, next(at), Grant("user", user, 1))
+            add_token(connection, actor, next(at), f"{number} {LONG}"[:60], f"{number}", frozenset(Scope))
+            admit_guess(
+                connection, keys_of(f"PJSIP/{10**30 + number}-0000001a", f"{10**14}", 1, frozenset()), time.time()
+            )
+        set_user_pin(connection, actor, next(at), 2, hash_pin("864209"))
+        rules = read_rules(connection, hash_pin)
+        calls = []
+        for number in range(40):
+            caller, dialled = f"{10**14 + number}", f"00{10**20}"
+            made = SimulatedCall(dialled, caller=caller, name=LONG[:70], uniqueid=f"1.{number}")
+            request = parse_request(SimulatedAsterisk(made).environment().removesuffix(b"\n\n"))
+            decision = rules.decide(Facts(caller, dialled))
+            began = time.time() - 20 * number - 3
+            calls.append(row_of(CallRecord(request, decision, Outcome("ANSWER", "16", 86_000), began, began + 90_000)))
+        add_calls(connection, calls)
+        # More than a hundred calls a minute.
+        connection.execute("UPDATE counter_minutes SET started = 1234 WHERE started > 2")
+        connection.commit()
+
+
+def crowd_users(path: Path) -> None:
+    """Add many console users with long names; the first admin is there already."""
+    actor = Actor("ana", "console")
+    with contextlib.closing(database.connect(path)) as connection:
+        for number in range(30):
+            login, phone = f"{number} {LONG}"[:60], f"PJSIP/{10**14}"
+            add_console_user(connection, actor, time.time(), login, "none", Role.VIEWER, phone)
 
 
 def _change_rules(connection: sqlite3.Connection, hash_pin: Callable[[str], str]) -> None:

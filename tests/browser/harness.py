@@ -198,9 +198,11 @@ class BrowserCase(SynchronousTestCase):
         if reason := why_not():
             needs.missing(reason)
 
-    def new_gateway(self, lived_in: bool = False, asterisk: PoliteAsterisk | None = None) -> Gateway:
+    def new_gateway(
+        self, lived_in: bool = False, asterisk: PoliteAsterisk | None = None, bare: bool = False
+    ) -> Gateway:
         """A gateway of this test's own."""
-        gateway = Gateway(lived_in, asterisk)
+        gateway = Gateway(lived_in, asterisk, bare=bare)
         self.addCleanup(gateway.stop)
         self.addCleanup(lambda: self.assertEqual(gateway.complaints(), []))
         return gateway

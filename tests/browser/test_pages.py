@@ -63,7 +63,14 @@ STRANGERS: Final[Mapping[str, tuple[str, int]]] = {
 }
 """Pages of those who are not in, and their status."""
 MOVED: Final = {"/settings/people", "/settings/people/<int:number>"}
-NO_PAGES: Final = {"/calls.csv", "/now/events", "/dial/<call>", "/dial/<call>/news", *MOVED}
+AFTER_FORMS: Final = {
+    "/dial/<call>",
+    "/rules/users/<int:number>/pin/made",
+    "/settings/console-users/<int:number>/password",
+    "/settings/tokens/<int:number>",
+}
+"""Pages that a form leads to."""
+NO_PAGES: Final = {"/calls.csv", "/now/events", "/dial/<call>/news", *AFTER_FORMS, *MOVED}
 """Answers to GET that are no pages, or that the walks see."""
 PICTURES: Final = {
     *(name for name in PAGES if name.startswith(("rules_", "settings_"))),

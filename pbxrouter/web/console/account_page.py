@@ -6,7 +6,7 @@ from pbxrouter.database.access import credentials, set_console_password, update_
 from pbxrouter.errors import EditRefused
 from pbxrouter.security import Role, check_new_password
 from pbxrouter.text import sentence
-from pbxrouter.web.console.request import PageRequest
+from pbxrouter.web.console.request import PageRequest, set_refused_status
 from pbxrouter.web.console.router import Redirect, Router
 from pbxrouter.web.console.session_auth import InThread, SessionAuth
 from pbxrouter.web.context import WebContext
@@ -32,7 +32,7 @@ class AccountPage:
     def _page(self, page_request: PageRequest, error: EditRefused | None = None) -> bytes:
         assert page_request.user is not None
         if error is not None:
-            page_request.request.setResponseCode(400)
+            set_refused_status(page_request, error)
         phone = page_request.form.get("phone", page_request.user.phone)
         language = page_request.form.get("language", page_request.user.language)
         return self._router.page(

@@ -62,7 +62,7 @@ def add_console(app: Klein, web: WebContext, visitors: Visitors, in_thread: InTh
     translator = {language: Translator(language, web.zone) for language in LANGUAGES}
     statics = Statics()
     auth = SessionAuth(web, visitors, translator, in_thread)
-    router = Router(app, auth, Pages(translator, statics))
+    router = Router(app, auth, Pages(translator, statics), web.reactor.seconds)
     LoginPages(router, auth, web, in_thread)
     AccountPage(router, auth, web, in_thread)
     ConsoleUserPages(router, web, in_thread)

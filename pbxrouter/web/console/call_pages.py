@@ -31,7 +31,7 @@ from pbxrouter.web.context import WebContext
 from pbxrouter.web.history_csv import calls_csv
 from pbxrouter.web.http.streaming import Pieces, send_pieces
 from pbxrouter.web.language import Translator
-from pbxrouter.web.now.graphs import busy_day, busy_week
+from pbxrouter.web.now.graphs import NARROW, WIDE, busy_day, busy_week
 
 PAGE: Final = 30
 BUSIEST: Final = 8
@@ -224,8 +224,10 @@ def draw_parts(minutes: dict[int, int], midnight: float, translator: Translator)
         "first": translator.weekday(week_began),
         "last": translator.weekday(midnight),
     }
-    day_graph = busy_day(of_day, midnight, ended, translator)
-    week_graph = busy_week(minutes, week_began, ended, translator)
+    # The style sheet shows the one that fits the window.
+    sizes = (WIDE, NARROW)
+    day_graph = Markup().join(busy_day(of_day, midnight, ended, translator, size) for size in sizes)
+    week_graph = Markup().join(busy_week(minutes, week_began, ended, translator, size) for size in sizes)
     return [
         (translator.weekday(midnight), sum(of_day.values()), day_graph, busiest(of_day, BUSIEST)),
         (week, sum(minutes.values()), week_graph, busiest(minutes, BUSIEST)),

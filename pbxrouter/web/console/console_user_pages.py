@@ -66,6 +66,7 @@ class ConsoleUserPages:
         router.add("/settings/console-users/<int:number>", self.show_one, Role.ADMIN)
         router.add("/settings/console-users/<int:number>", self.change, Role.ADMIN, methods=("POST",))
         router.add("/settings/console-users/<int:number>/password", self.reset, Role.ADMIN, methods=("POST",))
+        router.add("/settings/console-users/<int:number>/password", self.show_password, Role.ADMIN)
         router.add("/settings/console-users/<int:number>/delete", self.delete, Role.ADMIN, methods=("POST",))
         router.add("/settings/people", self.old_list, Role.ADMIN)
         router.add("/settings/people/<int:number>", self.old_one, Role.ADMIN)
@@ -90,14 +91,14 @@ class ConsoleUserPages:
         raise Redirect(f"/settings/console-users/{number}")
 
     async def create(self, page_request: PageRequest) -> bytes:
-        """Create a console user, and show the generated password once."""
+        """Create a console user, and redirect to the page that shows the generated password."""
         password = new_password()
         login = page_request.form.text("login")
         try:
             role = read_role(page_request.form.get("role", ""))
             self._web.check_phone(page_request.form.text("phone"))
             hashed = await self._in_thread(self._web.passwords.hash, password)
-            await self._web.write(
+            number = await self._web.write(
                 lambda connection: add_console_user(
                     connection,
                     page_request.actor,
@@ -110,6 +111,17 @@ class ConsoleUserPages:
             )
         except EditRefused as error:
             return await self._list(page_request, error)
+        raise self._router.show_once(page_request, f"/settings/console-users/{number}/password", (login, password))
+
+    async def show_password(self, page_request: PageRequest, number: int) -> bytes:
+        """Show the generated password, until the browser leaves the page."""
+        shown = self._router.once.get(page_request.session, page_request.path)
+        if shown is None:
+            await self._web.read(functools.partial(console_user, console_user_id=number))
+            raise Redirect(
+                f"/settings/console-users/{number}", Sentence("the generated password is not shown any more")
+            )
+        login, password = shown
         return self._router.page("settings/password.html", page_request, login=login, password=password)
 
     async def show_one(self, page_request: PageRequest, number: int) -> bytes:
@@ -150,14 +162,14 @@ class ConsoleUserPages:
         raise Redirect("/settings/console-users", sentence("{name} was changed", name=user.login))
 
     async def reset(self, page_request: PageRequest, number: int) -> bytes:
-        """Generate a new password and show it once; the user's sessions end."""
+        """Generate a new password, and redirect to the page that shows it; the user's sessions end."""
         user = await self._web.read(functools.partial(console_user, console_user_id=number))
         password = new_password()
         hashed = await self._in_thread(self._web.passwords.hash, password)
         await self._web.write(
             lambda connection: set_console_password(connection, page_request.actor, self._web.now(), number, hashed)
         )
-        return self._router.page("settings/password.html", page_request, login=user.login, password=password)
+        raise self._router.show_once(page_request, f"/settings/console-users/{number}/password", (user.login, password))
 
     async def delete(self, page_request: PageRequest, number: int) -> bytes:
         """Delete a console user."""

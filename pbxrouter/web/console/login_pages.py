@@ -10,9 +10,9 @@ from pbxrouter.database.audit import Actor
 from pbxrouter.errors import EditRefused, NotThere
 from pbxrouter.security import MIN_PASSWORD_LENGTH, Role, check_new_password, hash_token
 from pbxrouter.text import sentence
-from pbxrouter.web.console.request import PageRequest, local_path
+from pbxrouter.web.console.request import PageRequest, TooManyTries, local_path, set_refused_status
 from pbxrouter.web.console.router import Redirect, Router
-from pbxrouter.web.console.session_auth import InThread, SessionAuth, TooManyTries
+from pbxrouter.web.console.session_auth import InThread, SessionAuth
 from pbxrouter.web.context import WebContext
 from pbxrouter.web.http.site import set_cookie
 
@@ -61,8 +61,7 @@ class LoginPages:
                 page_request, page_request.form.get("login", ""), page_request.form.get("password", "")
             )
         except TooManyTries as error:
-            page_request.request.setResponseCode(429, b"Too Many Requests")
-            page_request.request.setHeader("Retry-After", str(error.wait_s))
+            set_refused_status(page_request, error)
             return await self._login_page(page_request, onward, error)
         except EditRefused as error:
             page_request.request.setResponseCode(403)

@@ -9,7 +9,9 @@ from __future__ import annotations
 import functools
 import random
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
+from urllib.parse import urlencode
 
 from pbxrouter.call import SUCCESSFUL, GatewayOutcome
 from pbxrouter.counter import OutcomeTotals
@@ -22,7 +24,13 @@ from pbxrouter.web.console.request import PageRequest
 from pbxrouter.web.console.router import Router
 from pbxrouter.web.context import WebContext
 from pbxrouter.web.language import Translator
-from pbxrouter.web.now.dashboard_snapshot import DashboardSnapshot, DashboardSnapshots
+from pbxrouter.web.now.dashboard_snapshot import (
+    MOST_PAGES,
+    SHOWN,
+    DashboardSnapshot,
+    DashboardSnapshots,
+    ListView,
+)
 from pbxrouter.web.now.event_stream import EventStream, Fragments
 
 PARTS: Final = ("alarm", "tiles", "graph", "said", "health")
@@ -59,7 +67,7 @@ class NowPage:
     async def show(self, page_request: PageRequest) -> bytes:
         """Show the calls in progress and the gateway's health."""
         await self._snapshots.refreshed()
-        values = self._values(self._snapshots.make())
+        values = self._values(self._snapshots.make(), view_of(page_request))
         return self._router.page("now.html", page_request, at=self._web.now(), **values)
 
     async def follow(self, page_request: PageRequest) -> bytes:
@@ -75,7 +83,7 @@ class NowPage:
             )
         if request.method == b"HEAD":
             return b""
-        return await self.feed.follow(request, page_request.translator, page_request.session)
+        return await self.feed.follow(request, page_request.translator, page_request.session, view_of(page_request))
 
     # --- callbacks of the event stream ---
 
@@ -83,12 +91,12 @@ class NowPage:
         self._snapshots.refresh()
         return self._snapshots.make()
 
-    def _fragments(self, picture: DashboardSnapshot, translator: Translator) -> Fragments:
-        values = self._values(picture)
+    def _fragments(self, picture: DashboardSnapshot, translator: Translator, view: ListView) -> Fragments:
+        values = self._values(picture, view)
         parts = {name: self._router.fragment(f"now/{name}.html", translator, **values) for name in PARTS}
         rows = {
             call.key: self._router.fragment("now/call.html", translator, call=call, several=values["several"])
-            for call in picture.live.calls
+            for call in values["live"].calls
         }
         return Fragments(parts, rows)
 
@@ -98,10 +106,18 @@ class NowPage:
         except StoreError:
             return None
 
-    def _values(self, picture: DashboardSnapshot) -> dict[str, Any]:
+    def _values(self, picture: DashboardSnapshot, view: ListView) -> dict[str, Any]:
         counted = [counter.asterisk for counter in self._web.counters]
         figures = picture.figures
+        live = self._snapshots.listed(picture, view)
+        page = live.start // SHOWN  # the last one, if the view's page is beyond it
         return {
+            "live": live,
+            "view": view,
+            "feed": address_of("/now/events", view),
+            "other_order": address_of("/", ListView(not view.oldest_first)),
+            "newer": address_of("/", replace(view, page=page - 1)) if page else None,
+            "older": address_of("/", replace(view, page=page + 1)) if live.start + SHOWN < live.total else None,
             "picture": picture,
             "tiles": tiles(figures.totals) if figures else (),
             "states": STATES,
@@ -110,6 +126,21 @@ class NowPage:
             "several": len(counted) > 1,
             "wrong": [asterisk for asterisk in picture.health.asterisks if asterisk.state == "bad"],
         }
+
+
+def view_of(page_request: PageRequest) -> ListView:
+    """The view that the query asks for; pages are numbered from 1 there."""
+    text = page_request.query.text("page")
+    page = int(text) - 1 if text.isascii() and text.isdecimal() and len(text) < 5 else 0
+    return ListView(page_request.query.text("order") == "oldest", min(max(page, 0), MOST_PAGES))
+
+
+def address_of(path: str, view: ListView) -> str:
+    """The address of a view of the page."""
+    query = [("order", "oldest")] if view.oldest_first else []
+    if view.page:
+        query.append(("page", f"{view.page + 1}"))
+    return path + (f"?{urlencode(query)}" if query else "")
 
 
 def tiles(totals: OutcomeTotals) -> tuple[tuple[Sentence, int, str], ...]:

@@ -6,19 +6,39 @@ import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlsplit
 
 from twisted.web.iweb import IRequest
 
 from pbxrouter.config import Zone
 from pbxrouter.database.access import ConsoleUser
 from pbxrouter.database.audit import Actor
-from pbxrouter.errors import EditRefused
+from pbxrouter.errors import EditConflict, EditRefused
 from pbxrouter.text import Sentence, sentence
 from pbxrouter.web.http.site import MAX_FORM, header
 from pbxrouter.web.language import Translator
 
 MAX_FIELDS: Final = 4000
+COOKIES: Final = "pbxrouter_"
+"""With what the names of the console's cookies begin."""
+MAX_ONWARD: Final = 2000
+"""The longest address, in characters, that is kept to lead back to it."""
+
+
+class TooManyTries(EditRefused):
+    """There were too many attempts, such as to log in or to guess a PIN.
+
+    Attributes:
+        wait_s: seconds until the next attempt is accepted.
+    """
+
+    def __init__(self, wait_s: float, message: Sentence | None = None, field: str = "") -> None:
+        self.wait_s = int(wait_s) + 1
+        message = message or Sentence("too many attempts; wait {seconds} s and try again")
+        super().__init__(sentence(message.message, seconds=self.wait_s), field)
+
+
+TOO_MANY_PINS: Final = Sentence("too many PIN attempts; wait {seconds} s")
 
 
 class Form(Mapping[str, str]):
@@ -75,6 +95,18 @@ class PageRequest:
         """The requested path, percent-encoded as received."""
         uri: bytes = self.request.uri
         return uri.partition(b"?")[0].decode("ascii", "replace")
+
+    @property
+    def here(self) -> str:
+        """The page that the browser shows or is to show, with its query: of a posted form that of the form."""
+        uri: bytes = self.request.uri
+        here = local_path(uri.decode("ascii", "replace"))
+        if self.request.method not in (b"GET", b"HEAD"):
+            here = own_referer(self.request) or "/"
+        path, _, query = here.partition("?")
+        # What looks like one of our cookies is in no address that we send.
+        kept = "&".join(pair for pair in query.split("&") if pair and not pair.startswith(COOKIES))
+        return f"{path}?{kept}" if kept and len(path) + len(kept) < MAX_ONWARD else path[:MAX_ONWARD]
 
     @property
     def actor(self) -> Actor:
@@ -138,6 +170,27 @@ def read_time(text: str, field: str, zone: Zone) -> float | None:
         raise EditRefused(
             sentence("{text} is not a time; enter one such as 2026-11-23T14:30", text=text[:40]), field
         ) from None
+
+
+def set_refused_status(page_request: PageRequest, error: EditRefused) -> None:
+    """Set the status of the page that shows an error of its form."""
+    request: Any = page_request.request
+    if isinstance(error, TooManyTries):
+        request.setResponseCode(429, b"Too Many Requests")
+        request.setHeader("Retry-After", str(error.wait_s))
+    else:
+        request.setResponseCode(409 if isinstance(error, EditConflict) else 400)
+
+
+def own_referer(request: IRequest) -> str:
+    """The page of this console, with its query, that the Referer names; ``""`` if it names none."""
+    try:
+        parts = urlsplit(header(request, "Referer"))
+    except ValueError:
+        return ""
+    if not parts.netloc or parts.netloc.lower() != header(request, "Host").lower():
+        return ""
+    return local_path(parts.path + (f"?{parts.query}" if parts.query else ""))
 
 
 def local_path(wanted: str) -> str:

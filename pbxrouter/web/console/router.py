@@ -20,8 +20,9 @@ from pbxrouter.errors import EditConflict, EditRefused, ExportRefused, NotThere,
 from pbxrouter.security import Role
 from pbxrouter.text import Sentence
 from pbxrouter.web.console.menu import menu_for
-from pbxrouter.web.console.request import PageRequest, read_form
+from pbxrouter.web.console.request import PageRequest, TooManyTries, read_form
 from pbxrouter.web.console.session_auth import SessionAuth
+from pbxrouter.web.console.shown_once import ShownOnce
 from pbxrouter.web.console.templates import Pages
 from pbxrouter.web.language import Translator
 
@@ -80,16 +81,21 @@ class Router:
 
     Attributes:
         routes: all routes added.
+        once: secrets that a page shows after the form that made them.
+
+    Args:
+        seconds: the reactor's time.
     """
 
     log = Logger()
 
-    def __init__(self, app: Klein, auth: SessionAuth, pages: Pages) -> None:
+    def __init__(self, app: Klein, auth: SessionAuth, pages: Pages, seconds: Callable[[], float]) -> None:
         self._app = app
         self._auth = auth
         self._pages = pages
         self._notices: dict[str, list[FlashMessage]] = {}
         self.routes: list[Route] = []
+        self.once = ShownOnce(seconds)
 
     def add(
         self,
@@ -141,7 +147,7 @@ class Router:
         request = page_request.request
         if role is not None:
             if page_request.user is None:
-                onward = quote(page_request.path, safe="/") if request.method in (b"GET", b"HEAD") else "/"
+                onward = quote(page_request.here, safe="/")
                 raise Redirect("/login" if onward == "/" else f"/login?next={onward}")
             if not page_request.user.role.may(role):
                 return self.problem(page_request, 403, Sentence("your role does not allow this page"))
@@ -167,6 +173,9 @@ class Router:
                 return self.problem(page_request, 404, error.sentence)
             case EditConflict():
                 return self.problem(page_request, 409, error.sentence)
+            case TooManyTries():
+                page_request.request.setHeader("Retry-After", str(error.wait_s))
+                return self.problem(page_request, 429, error.sentence)
             case EditRefused():
                 return self.problem(page_request, 400, error.sentence)
             case StoreError():
@@ -184,10 +193,19 @@ class Router:
     def problem(self, page_request: PageRequest, status: int, why: Sentence) -> bytes:
         """Render an error page."""
         page_request.request.setResponseCode(status)
-        return self.page("problem.html", page_request, status=status, why=why)
+        return self._page("problem.html", page_request, status=status, why=why)
 
     def page(self, template: str, page_request: PageRequest, **values: Any) -> bytes:
-        """Render a page with the menu and the session's pending notices."""
+        """Render a page with the menu and the session's pending notices; forget the secret of another page."""
+        self.once.leave(page_request.session, page_request.path)
+        return self._page(template, page_request, **values)
+
+    def show_once(self, page_request: PageRequest, path: str, value: Any, anchor: str = "") -> Redirect:
+        """A redirect to the page that shows a secret, until the browser leaves that page."""
+        self.once.put(page_request.session, path, value)
+        return Redirect(path + anchor)
+
+    def _page(self, template: str, page_request: PageRequest, **values: Any) -> bytes:
         notices = self._notices.pop(page_request.session, []) if page_request.session else []
         return self._pages.page(template, page_request, notices=notices, menu=menu_for(page_request), **values)
 

@@ -18,7 +18,7 @@ from pbxrouter.database.access import ConsoleUser, close_session, credentials, o
 from pbxrouter.errors import EditRefused
 from pbxrouter.security import RateLimit, hash_token, network_of
 from pbxrouter.text import printable, sentence
-from pbxrouter.web.console.request import Form, PageRequest, read_query
+from pbxrouter.web.console.request import Form, PageRequest, TooManyTries, read_query
 from pbxrouter.web.context import WebContext
 from pbxrouter.web.http.guard import Visitors
 from pbxrouter.web.http.site import header, set_cookie
@@ -32,18 +32,6 @@ MAX_KNOWN: Final = 1000
 
 InThread = Callable[..., Awaitable[Any]]
 """Calls a function in a thread: in_thread(function, *arguments)."""
-
-
-class TooManyTries(EditRefused):
-    """There were too many login attempts.
-
-    Attributes:
-        wait_s: seconds until the next attempt is accepted.
-    """
-
-    def __init__(self, wait_s: float) -> None:
-        self.wait_s = int(wait_s) + 1
-        super().__init__(sentence("too many attempts; wait {seconds} s and try again", seconds=self.wait_s))
 
 
 class SessionAuth:

@@ -38,6 +38,7 @@ class TokenPages:
         self._web = web
         router.add("/settings/tokens", self.show, Role.ADMIN)
         router.add("/settings/tokens", self.create, Role.ADMIN, methods=("POST",))
+        router.add("/settings/tokens/<int:number>", self.show_secret, Role.ADMIN)
         router.add("/settings/tokens/<int:number>/revoke", self.revoke, Role.ADMIN, methods=("POST",))
 
     async def show(self, page_request: PageRequest) -> bytes:
@@ -54,14 +55,14 @@ class TokenPages:
         )
 
     async def create(self, page_request: PageRequest) -> bytes:
-        """Create a token, and show it once."""
+        """Create a token, and redirect to the page that shows it."""
         secret = new_token()
         name = page_request.form.text("name")
         chosen = page_request.form.every("scope")
         try:
             if not chosen or any(chosen_scope not in {scope.value for scope in Scope} for chosen_scope in chosen):
                 raise EditRefused(sentence("choose at least one scope"), "scopes")
-            await self._web.write(
+            number = await self._web.write(
                 lambda connection: add_token(
                     connection,
                     page_request.actor,
@@ -73,6 +74,15 @@ class TokenPages:
             )
         except EditRefused as error:
             return await self._list(page_request, error)
+        raise self._router.show_once(page_request, f"/settings/tokens/{number}", (name, secret))
+
+    async def show_secret(self, page_request: PageRequest, number: int) -> bytes:
+        """Show a new token, until the browser leaves the page."""
+        shown = self._router.once.get(page_request.session, page_request.path)
+        if shown is None:
+            await self._web.read(functools.partial(token, token_id=number))
+            raise Redirect("/settings/tokens", Sentence("the new token is not shown any more"))
+        name, secret = shown
         return self._router.page("settings/token.html", page_request, name=name, secret=secret)
 
     async def revoke(self, page_request: PageRequest, number: int) -> bytes:

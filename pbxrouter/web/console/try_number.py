@@ -22,7 +22,7 @@ from pbxrouter.rules import (
 )
 from pbxrouter.security import RateLimit, Role
 from pbxrouter.text import Sentence, printable, sentence
-from pbxrouter.web.console.request import Form, PageRequest
+from pbxrouter.web.console.request import TOO_MANY_PINS, Form, PageRequest, TooManyTries, set_refused_status
 from pbxrouter.web.console.router import Router
 from pbxrouter.web.context import WebContext
 
@@ -94,7 +94,7 @@ class TryNumberPage:
             try:
                 answer = await self._answer(page_request, question, pin)
             except EditRefused as refused:
-                page_request.request.setResponseCode(400)
+                set_refused_status(page_request, refused)
                 error = refused
         elif page_request.form:
             page_request.request.setResponseCode(400)
@@ -116,7 +116,7 @@ class TryNumberPage:
             assert page_request.user is not None  # the router requires a user
             wait_s = self._limit.wait_s(page_request.user.login, self._web.reactor.seconds())
             if wait_s:
-                raise EditRefused(sentence("too many PIN attempts; wait {seconds} s", seconds=int(wait_s) + 1), "pin")
+                raise TooManyTries(wait_s, TOO_MANY_PINS, "pin")
         rules = self._web.engine.rules
         if rules is None:
             raise StoreError(Sentence("the rules have not been loaded yet"))

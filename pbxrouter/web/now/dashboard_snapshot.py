@@ -26,13 +26,29 @@ from pbxrouter.web.language import LANGUAGES, Translator
 from pbxrouter.web.now.graphs import calls_per_minute
 
 SHOWN: Final = 50
-"""Maximum number of calls listed; of more, only the total is shown."""
+"""Number of calls on a page of the list."""
+MOST_PAGES: Final = 1000
 FIGURES_EVERY_S: Final = 5.0
 QUEUE_STEP_S: Final = 10.0
 """Seconds by which the age of a queue is shown."""
 GRAPH_HOURS: Final = 3
 GRAPH_LATE_S: Final = 3.0
 """Seconds after a minute's end before it is drawn, since its last calls are written by then."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListView:
+    """Which of the calls in progress are listed.
+
+    Attributes:
+        page: from 0.
+    """
+
+    oldest_first: bool = False
+    page: int = 0
+
+
+NEWEST: Final = ListView()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +111,14 @@ class DashboardSnapshot:
     """All that the dashboard shows.
 
     Attributes:
+        version: changes whenever a call in progress does, listed or not.
+        live: the newest calls.
         figures: the last figures read; None before.
         figures_away: whether the last attempt to read them failed.
         graphs: SVG by language; empty before the first was drawn.
     """
 
+    version: tuple[int, ...]
     live: LiveCalls
     figures: DashboardFigures | None
     figures_away: bool
@@ -136,7 +155,14 @@ class DashboardSnapshots:
             self._version = version
             self._live = live_calls(self._web.active_calls, self._web.counters, SHOWN)
         health = _still(self._web.health())
-        return DashboardSnapshot(self._live, self._figures, self._away, self._minutes, health, self._graphs)
+        return DashboardSnapshot(version, self._live, self._figures, self._away, self._minutes, health, self._graphs)
+
+    def listed(self, snapshot: DashboardSnapshot, view: ListView) -> LiveCalls:
+        """The calls of a view."""
+        if view == NEWEST:
+            return snapshot.live
+        start = view.page * SHOWN
+        return live_calls(self._web.active_calls, self._web.counters, SHOWN, start, view.oldest_first)
 
     def refresh(self) -> None:
         """Read the figures again if they are due, in the background."""

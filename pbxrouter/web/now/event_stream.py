@@ -1,7 +1,7 @@
 """Streams the dashboard to any number of browsers (server-sent events, HTML Living Standard 9.2).
 
 One snapshot is taken at most once a second for all browsers, and only while one is connected; it is
-rendered once for each language, and the same bytes go to all. They are written in slices with pauses,
+rendered once for each language and view, and the same bytes go to all. They are written in slices with pauses,
 so that the reactor is free for calls. A browser that reads too slowly is skipped until it has caught
 up, and then sent the whole page.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeVar
 
@@ -59,7 +59,7 @@ class Fragments:
 
 
 class _LanguageEvents:
-    """The events of one language: the whole page, and the changes."""
+    """The events of one language and view: the whole page, and the changes."""
 
     def __init__(self) -> None:
         self._last: Fragments | None = None
@@ -92,11 +92,12 @@ def _event(parts: Mapping[str, str], rows: Mapping[str, str], order: list[str] |
 class _Stream:
     """The event stream of one connected browser."""
 
-    __slots__ = ("_clock", "done", "lost", "request", "seen", "session", "slow_since", "translator", "written")
+    __slots__ = ("_clock", "done", "lost", "request", "seen", "session", "slow_since", "translator", "view", "written")
 
-    def __init__(self, request: Any, translator: Translator, session: str, clock: IReactorTime) -> None:
+    def __init__(self, request: Any, translator: Translator, session: str, view: Hashable, clock: IReactorTime) -> None:
         self.request = request
         self.translator = translator
+        self.view = view
         self.session = session
         self.seen = 0
         """Number of the last snapshot sent."""
@@ -105,6 +106,11 @@ class _Stream:
         self.lost = False
         self.done: Deferred[bytes] = Deferred(self._cancelled)
         self._clock = clock
+
+    @property
+    def key(self) -> tuple[str, Hashable]:
+        """What the rendered page depends on: the language and the view."""
+        return self.translator.language, self.view
 
     def _cancelled(self, done: Deferred[bytes]) -> None:
         """The browser has disconnected (klein cancels the Deferred then), which is not a failure."""
@@ -134,7 +140,7 @@ class EventStream(Generic[P]):
     Args:
         clock: for all times; nothing is scheduled while no browser is connected.
         make: takes a snapshot; two are equal if nothing has changed. Never fails.
-        put: renders a snapshot in a language.
+        put: renders a snapshot in a language, as a view of it.
         sessions: returns the hashes of the live sessions; None if they cannot be read now.
         now: returns epoch seconds, sent to the browsers.
     """
@@ -145,7 +151,7 @@ class EventStream(Generic[P]):
         self,
         clock: IReactorTime,
         make: Callable[[], Awaitable[P]],
-        put: Callable[[P, Translator], Fragments],
+        put: Callable[[P, Translator, Any], Fragments],
         sessions: Callable[[], Awaitable[frozenset[str] | None]],
         now: Callable[[], float],
     ) -> None:
@@ -160,7 +166,7 @@ class EventStream(Generic[P]):
         self._busy = self._asking = False
         self._snapshot: P | None = None
         self._number = 0
-        self._events: dict[str, _LanguageEvents] = {}
+        self._events: dict[tuple[str, Hashable], _LanguageEvents] = {}
         self._made = self._asked = float("-inf")
 
     def __len__(self) -> int:
@@ -170,9 +176,9 @@ class EventStream(Generic[P]):
         """Whether one more browser may connect."""
         return len(self._streams) < MAX_STREAMS and self._of_session[session] < MAX_STREAMS_OF_SESSION
 
-    async def follow(self, request: Any, translator: Translator, session: str) -> bytes:
+    async def follow(self, request: Any, translator: Translator, session: str, view: Hashable = None) -> bytes:
         """Stream to a browser until it disconnects or its session ends."""
-        stream = _Stream(request, translator, session, self._clock)
+        stream = _Stream(request, translator, session, view, self._clock)
         request.setHeader("Content-Type", "text/event-stream; charset=utf-8")
         request.setHeader("X-Accel-Buffering", "no")  # nginx would buffer the events
         request.registerProducer(stream, True)
@@ -234,21 +240,17 @@ class EventStream(Generic[P]):
     def _keep(self, snapshot: P) -> None:
         self._snapshot = snapshot
         self._number += 1
-        self._events = {
-            language: events
-            for language, events in self._events.items()
-            if any(stream.translator.language == language for stream in self._streams)
-        }
+        followed = {stream.key: stream for stream in self._streams}
+        self._events = {key: events for key, events in self._events.items() if key in followed}
         when = self._now()
-        translator = {stream.translator.language: stream.translator for stream in self._streams}
-        for language, events in self._events.items():
-            events.take(self._put(snapshot, translator[language]), when)
+        for key, events in self._events.items():
+            events.take(self._put(snapshot, followed[key].translator, followed[key].view), when)
 
-    def _events_in(self, translator: Translator, snapshot: P) -> _LanguageEvents:
-        events = self._events.get(translator.language)
-        if events is None:  # the first browser in this language
-            events = self._events[translator.language] = _LanguageEvents()
-            events.take(self._put(snapshot, translator), self._now())
+    def _events_of(self, stream: _Stream, snapshot: P) -> _LanguageEvents:
+        events = self._events.get(stream.key)
+        if events is None:  # the first browser in this language, with this view
+            events = self._events[stream.key] = _LanguageEvents()
+            events.take(self._put(snapshot, stream.translator, stream.view), self._now())
         return events
 
     async def _write_all(self, snapshot: P) -> None:
@@ -274,7 +276,7 @@ class EventStream(Generic[P]):
             return False
         data = b""
         if stream.seen != self._number:
-            events = self._events_in(stream.translator, snapshot)
+            events = self._events_of(stream, snapshot)
             data = events.news if stream.seen == self._number - 1 and stream.seen else events.whole
             stream.seen = self._number
         if not data and now - stream.written >= HEARTBEAT_S:

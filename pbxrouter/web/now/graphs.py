@@ -25,7 +25,28 @@ _ATTRIBUTES: Final = frozenset(
 )
 _DAY_PIECE_S: Final = 15 * MINUTE_S
 _HOUR_S: Final = 3600
-_STYLE: Final = Style(label_font_size=13, major_label_font_size=13, font_family="inherit")
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """The units of a graph, which is as wide as its place on the page.
+
+    Attributes:
+        kind: the graph's class in the style sheet, which has the size of the text, too; ``""`` for none.
+        text: height of the text. The room for the numbers on the left depends on it.
+    """
+
+    kind: str
+    width: int
+    height: int
+    text: int
+
+
+LIVE: Final = Size("live", 960, 340, 18)
+"""The size of calls per minute, which scrolls in a narrow window."""
+WIDE: Final = Size("wide", 960, 240, 13)
+NARROW: Final = Size("narrow", 360, 210, 14)
+"""The size of a graph that fits a telephone's screen; it stands beside the wide one, and one of them is shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,36 +81,49 @@ def calls_per_minute(
         value = minutes.get(minute, 0)
         tooltip = f"{translator.clock(minute)}: {'?' if value is None else translator.number(value)}"
         bars.append(Bar(value, translator.clock(minute) if minute % 1800 == 0 else "", tooltip))
-    return draw(bars, title, summary)
+    return draw(bars, title, summary, LIVE)
 
 
-def busy_day(minutes: Mapping[int, int], began: float, ended: float, translator: Translator) -> Markup:
+def busy_day(
+    minutes: Mapping[int, int], began: float, ended: float, translator: Translator, size: Size = WIDE
+) -> Markup:
     """Draw a bar for each quarter of an hour of a day: the maximum of calls in one minute."""
+    label_hours = 6 if size is NARROW else 3
     pieces = _by_pieces(minutes, began, ended, _DAY_PIECE_S)
     bars = [
         Bar(
             most,
-            translator.clock(start) if translator.zone.local(start).hour % 3 == 0 and _is_hour(start) else "",
+            translator.clock(start) if translator.zone.local(start).hour % label_hours == 0 and _is_hour(start) else "",
             f"{translator.clock(start)}: {translator.number(most)}",
         )
         for start, most in pieces
     ]
     title = translator.text("Peak calls per minute, by quarter of an hour")
-    return draw(bars, title, _summary(minutes, translator))
+    return draw(bars, title, _summary(minutes, translator), size)
 
 
-def busy_week(minutes: Mapping[int, int], began: float, ended: float, translator: Translator) -> Markup:
+def busy_week(
+    minutes: Mapping[int, int], began: float, ended: float, translator: Translator, size: Size = WIDE
+) -> Markup:
     """Draw a bar for each hour of a week: the maximum of calls in one minute."""
     pieces = _by_pieces(minutes, began, ended, _HOUR_S)
     bars = [
         Bar(
             most,
-            translator.weekday(start) if translator.zone.local(start).hour == 0 else "",
+            translator.weekday(start) if _has_date(start, began, size, translator) else "",
             f"{translator.weekday(start)}, {translator.clock(start)}: {translator.number(most)}",
         )
         for start, most in pieces
     ]
-    return draw(bars, translator.text("Peak calls per minute, by hour"), _summary(minutes, translator))
+    return draw(bars, translator.text("Peak calls per minute, by hour"), _summary(minutes, translator), size)
+
+
+def _has_date(start: float, began: float, size: Size, translator: Translator) -> bool:
+    """Whether an hour's bar has the date below it: midnight's, or where there is little room every other noon's."""
+    local = translator.zone.local(start)
+    if size is not NARROW:
+        return local.hour == 0
+    return local.hour == 12 and (local.date() - translator.zone.local(began).date()).days % 2 == 1
 
 
 def _is_hour(start: float) -> bool:
@@ -117,33 +151,36 @@ def _summary(minutes: Mapping[int, int], translator: Translator) -> str:
     )
 
 
-def draw(bars: Sequence[Bar], title: str, summary: str) -> Markup:
+def draw(bars: Sequence[Bar], title: str, summary: str, size: Size = WIDE) -> Markup:
     """Draw bars as SVG for a page with a strict content security policy.
 
     Args:
         title: read by screen readers first, then ``summary``; the bars are not read.
+        size: its units, and those of its text, for which pygal leaves room.
     """
     highest = max([4.0, *(bar.value for bar in bars if bar.value)])
     chart = pygal.StackedBar(
-        width=960,
-        height=240,
+        width=size.width,
+        height=size.height,
         margin=4,
-        margin_right=24,
-        spacing=6,
+        margin_top=4 + size.text // 2,
+        margin_left=4 + size.text // 2,  # pygal takes digits for narrower than they are
+        margin_right=8 + size.text * 2,
+        spacing=6 if size.width > 600 else 2,
         explicit_size=False,
         show_legend=False,
         print_values=False,
         disable_xml_declaration=True,
         no_prefix=True,
         js=[],
-        style=_STYLE,
+        style=Style(label_font_size=size.text, major_label_font_size=size.text, font_family="inherit"),
         show_minor_x_labels=False,
         truncate_label=-1,
         range=(0, highest),
         max_scale=5,
         min_scale=1,
         rounded_bars=1,
-        formatter=lambda value: f"{value:g}",
+        formatter=lambda value: f"{value:.0f}" if value == int(value) else f"{value:g}",
     )
     chart.x_labels = [f"{place}" for place in range(len(bars))]
     chart.x_labels_major = [f"{place}" for place, bar in enumerate(bars) if bar.label]
@@ -151,10 +188,10 @@ def draw(bars: Sequence[Bar], title: str, summary: str) -> Markup:
     if any(bar.value is None for bar in bars):
         chart.add("", [highest if bar.value is None else None for bar in bars])
     tree = ElementTree.fromstring(chart.render())
-    return Markup(_clean(tree, bars, title, summary))  # all text in it goes through ElementTree
+    return Markup(_clean(tree, bars, title, summary, size))  # all text in it goes through ElementTree
 
 
-def _clean(tree: Any, bars: Sequence[Bar], title: str, summary: str) -> str:
+def _clean(tree: Any, bars: Sequence[Bar], title: str, summary: str, size: Size) -> str:
     """Keep only shapes, texts and classes."""
     ElementTree.register_namespace("", _SVG)
     _strip(tree)
@@ -173,7 +210,7 @@ def _clean(tree: Any, bars: Sequence[Bar], title: str, summary: str) -> str:
                 ElementTree.SubElement(shape, f"{{{_SVG}}}title").text = bar.tooltip
     tree.set("role", "img")
     tree.set("aria-label", f"{title}: {summary}")
-    tree.set("class", "graph-svg")
+    tree.set("class", f"graph-svg {size.kind}")
     return ElementTree.tostring(tree, encoding="unicode")
 
 

@@ -198,7 +198,10 @@ class BusiestTests(CallsCase):
         noon = zone.midnight(self.now) + 12 * 3600
         await self.have(*(row(noon + index) for index in range(3)), row(noon - 86_400))
         page = await self.get("/calls/busiest")
-        self.assertEqual(page.html.count('role="img"'), 2)
+        # Of each graph one for wide and one for narrow windows, of which the style sheet shows one.
+        for kind in ("wide", "narrow"):
+            self.assertEqual(page.html.count(f'class="graph-svg {kind}"'), 2, kind)
+        self.assertEqual(page.html.count('role="img"'), 4)
         self.assertIn("3 calls", page.text)
         self.assertIn("4 calls", page.text)
         yesterday = zone.local(noon - 86_400).strftime("%Y-%m-%d")
@@ -235,7 +238,8 @@ class TestTests(CallsCase):
             self.assertNotIn(pin, page.html)
         for _ in range(8):
             page = await self.me.send("/test", caller="44", number="34", pin="000000")
-        self.assertEqual(page.status, 400)
+        self.assertEqual(page.status, 429)
+        self.assertRegex(page.header("Retry-After"), r"^[1-9][0-9]?$")
         self.assertIn("too many PIN attempts", page.text.replace("Too", "too"))
         self.wait(60)
         self.assertIn("Denied", (await self.me.send("/test", caller="44", number="34", pin="000000")).text)

@@ -59,6 +59,15 @@ class LogInTests(ConsoleCase):
             self.assertNotIn("not the password", answer.html)
             self.assertFalse([cookie for cookie in answer.cookies if cookie.startswith(SESSION_COOKIE)])
         self.assertEqual((await self.get("/settings/account")).location, "/login?next=/settings/account")
+        # With its query, and after a form that came too late the page of the form.
+        sought = await self.get("/calls?caller=33&outcome=BUSY&since=2026-11-23T08:00")
+        self.assertEqual(
+            sought.location, "/login?next=/calls%3Fcaller%3D33%26outcome%3DBUSY%26since%3D2026-11-23T08%3A00"
+        )
+        form = (await self.me.follow(sought)).form("/login")
+        self.assertIn(("next", "/calls?caller=33&outcome=BUSY&since=2026-11-23T08:00"), form.fields)
+        late = await self.me.submit("/settings/account", [], {"Referer": "http://localhost/calls?caller=3"})
+        self.assertEqual(late.location, "/login?next=/calls%3Fcaller%3D3")
 
     async def test_disabled(self) -> None:
         """A disabled user cannot log in with the right password."""
@@ -157,7 +166,8 @@ class LimitTests(ConsoleCase):
             self.assertIn("current password is wrong", answer.text)
         answer = await me.post("/settings/account/password", {**fields, "old": PASSWORD})
         self.assertIn("Too many attempts", answer.text)
-        self.assertEqual(answer.status, 400)
+        self.assertEqual(answer.status, 429)
+        self.assertRegex(answer.header("Retry-After"), r"^[1-9][0-9]*$")
 
 
 class SessionTests(ConsoleCase):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import html
 import inspect
 import json
 import pathlib
+import re
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -107,7 +109,7 @@ class PageTests(NowCase):
         self.assertIn("Calls today 3 Answered 1 Served 0 Not answered 0 Rejected 1 Failed 1", answer.text)
         self.assertIn("No calls in progress.", answer.text)
         self.assertIn("Calls that reached the gateway", answer.text)
-        self.assertIn('class="graph-svg"', answer.html)
+        self.assertIn('class="graph-svg live"', answer.html)
         self.assertIn("/calls?outcome=FAILED", answer.links)
         self.assertNotIn("Getting started", answer.text)
 
@@ -141,9 +143,34 @@ class PageTests(NowCase):
             self.call(place, f"Number {place}.")
         answer = await self.get("/")
         self.assertIn("The newest 50 of 60.", answer.text)
+        self.assertIn("/?order=oldest", answer.links)
         self.assertEqual(answer.html.count("data-row="), 50)
         self.assertIn("Number 59.", answer.text)
         self.assertNotIn("Number 9.", answer.text)
+
+    async def test_the_other_calls(self) -> None:
+        """All calls can be seen: page by page, and the oldest first; the page's stream goes on with the same ones."""
+        for place in range(120):
+            self.call(place, f"Number {place}.")
+        seen = []
+        path: str | None = "/"
+        while path is not None:
+            answer = await self.get(path)
+            self.assertIn(f'data-feed="{path.replace("/", "/now/events", 1)}"', answer.html)
+            rows = re.findall(r"Number (\d+)\.", answer.text)
+            seen += rows
+            found = re.search(r'rel="next" href="([^"]*)"', answer.html)
+            path = html.unescape(found[1]) if found else None
+        self.assertIn("101 to 120 of 120", answer.text)
+        self.assertEqual(seen, [f"{place}" for place in reversed(range(120))])
+        oldest = await self.get("/?order=oldest")
+        self.assertIn("The oldest 50 of 120. Newest first", oldest.text)
+        self.assertEqual(re.findall(r"Number (\d+)\.", oldest.text), [f"{place}" for place in range(50)])
+        self.assertIn('data-feed="/now/events?order=oldest"', oldest.html)
+        for path in ("/?page=99", "/?order=oldest&page=3"):
+            self.assertEqual((await self.get(path)).html.count("data-row="), 20, path)
+        for path in ("/?page=0", "/?page=x", "/?page=-1", "/?page=%C2%B2", "/?order=x"):
+            self.assertIn("The newest 50 of 120.", (await self.get(path)).text, path)
 
     async def test_figures_away(self) -> None:
         """If the figures cannot be read, the page says so and shows the rest."""

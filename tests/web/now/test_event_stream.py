@@ -98,8 +98,10 @@ class EventStreamTests(SynchronousTestCase):
         await self.making
         return self.picture
 
-    def _put(self, picture: tuple[str, ...], translator: Translator) -> Fragments:
+    def _put(self, picture: tuple[str, ...], translator: Translator, view: object) -> Fragments:
         self.put.append(translator.language)
+        if view == "backwards":
+            picture = picture[::-1]
         return Fragments(
             {"count": f"{len(picture)} {translator.language}", "title": translator.language},
             {f"row-{row}": f"<td>{row}</td>" for row in picture},
@@ -109,10 +111,10 @@ class EventStreamTests(SynchronousTestCase):
         self.asked += 1
         return self.sessions
 
-    def look(self, translator: Translator = ENGLISH, session: str = "session") -> FakeRequest:
+    def look(self, translator: Translator = ENGLISH, session: str = "session", view: object = None) -> FakeRequest:
         """Connect a browser to the stream."""
         request = FakeRequest()
-        request.following = Deferred.fromCoroutine(self.feed.follow(request, translator, session))
+        request.following = Deferred.fromCoroutine(self.feed.follow(request, translator, session, view))
         return request
 
     def run_for(self, seconds: float) -> None:
@@ -172,6 +174,16 @@ class EventStreamTests(SynchronousTestCase):
         self.run_for(1.3)
         self.assertEqual(sorted(self.put), ["en", "en", "es", "es"])
         self.assertTrue(all(len(request.told) == 2 for request in requests))
+
+    def test_views(self) -> None:
+        """Each view is rendered once, and goes to the browsers that show it."""
+        self.picture = ("one", "two")
+        requests = [self.look(view="backwards" if index % 2 else None) for index in range(6)]
+        self.run_for(0.5)
+        self.assertEqual(self.put, ["en", "en"])
+        for index, request in enumerate(requests):
+            order = ["row-two", "row-one"] if index % 2 else ["row-one", "row-two"]
+            self.assertEqual([told["order"] for told in request.told], [order])
 
     def test_slices(self) -> None:
         """At most one slice of browsers in a turn of the reactor, and soon all of them."""

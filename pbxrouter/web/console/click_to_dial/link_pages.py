@@ -115,11 +115,12 @@ class LinkPages:
         page_request: PageRequest,
         number: int,
         error: EditRefused | None = None,
-        signed: dict[str, Any] | None = None,
     ) -> bytes:
         if error is not None:
             page_request.request.setResponseCode(400)
         link = await self._link(number)
+        shown = self._router.once.get(page_request.session, f"{PATH}/{number}")
+        signed = shown[1] if shown is not None and shown[0] == link.generation else None
         return self._router.page(
             "click_to_dial/link.html",
             page_request,
@@ -175,7 +176,7 @@ class LinkPages:
         raise Redirect(f"{PATH}/{number}", sentence("{name} was changed", name=values.name), undo=undo)
 
     async def sign(self, page_request: PageRequest, number: int) -> bytes:
-        """Create a signed address, and show it with the HTML that embeds it."""
+        """Create a signed address, and redirect to the page that shows it with the HTML that embeds it."""
         link = await self._link(number)
         text = page_request.form.text("days")
         if not (text.isascii() and text.isdecimal() and 1 <= int(text[:9]) <= MAX_DAYS):
@@ -185,7 +186,7 @@ class LinkPages:
         expires = self._web.zone.midnight(self._web.now(), int(text) + 1)
         address = signed_address(self._web, link, expires)
         signed = {"address": address, "snippet": snippet(address, link.values.name), "expires": expires}
-        return await self._page_of(page_request, number, signed=signed)
+        raise self._router.show_once(page_request, f"{PATH}/{number}", (link.generation, signed), "#give")
 
     async def enable(self, page_request: PageRequest, number: int) -> bytes:
         """Enable or disable a link."""

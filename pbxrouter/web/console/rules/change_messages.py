@@ -15,6 +15,8 @@ from typing import Final
 from pbxrouter.database.audit import AuditDetail, AuditEntry, RowChange
 from pbxrouter.database.rules import HOLDERS, names_of
 from pbxrouter.text import Sentence, sentence
+from pbxrouter.web.console.lockout_pages import SOURCES
+from pbxrouter.web.language import LANGUAGES
 
 KINDS: Final = {
     "mapping": Sentence("mappings"),
@@ -67,9 +69,13 @@ _DID: Final = {
     ("delete", "token"): Sentence("token {name} was deleted"),
     ("create", "dial_link"): Sentence("click-to-dial link {name} was created"),
     ("update", "dial_link"): Sentence("click-to-dial link {name} was changed"),
+    ("enable", "dial_link"): Sentence("click-to-dial link {name} was enabled"),
+    ("disable", "dial_link"): Sentence("click-to-dial link {name} was disabled"),
+    ("void", "dial_link"): Sentence("all addresses of click-to-dial link {name} were revoked"),
     ("delete", "dial_link"): Sentence("click-to-dial link {name} was deleted"),
 }
-_MANY: Final = re.compile(r"\+([0-9]+) -([0-9]+)")
+_MANY: Final = re.compile(r"(?:\+([0-9]+) )?-([0-9]+)")
+"""The name of an entry about several grants: those given and taken, or the orphaned ones that were deleted."""
 _OTHERWISE: Final = Sentence("{action}: {name}")
 _UNDONE: Final = Sentence("change {number} was undone: {name}")
 _PINS: Final = {
@@ -100,10 +106,20 @@ _COLUMNS: Final = {
     "consent_en": Sentence("consent, in English"),
     "consent_es": Sentence("consent, in Spanish"),
     "sites": Sentence("sites"),
-    "generation": Sentence("generation"),
-    "disabled_at": Sentence("disabled"),
-    "revoked_at": Sentence("revoked"),
 }
+_STATES: Final = {
+    "disabled_at": (Sentence("disabled"), Sentence("enabled")),
+    "revoked_at": (Sentence("revoked"), Sentence("not revoked")),
+    "generation": (Sentence("all addresses revoked"), Sentence("all addresses revoked")),
+}
+"""Columns that hold a moment or a counter: what a change of them means, to a value and to none."""
+_VALUES: Final = {
+    ("role", "viewer"): Sentence("viewer"),
+    ("role", "operator"): Sentence("operator"),
+    ("role", "admin"): Sentence("admin"),
+    **{("language", code): sentence("{text}", text=name) for code, name in LANGUAGES.items()},
+}
+"""Values of columns that are code words, as the other pages call them."""
 _NOT_SHOWN: Final = frozenset({"created_at", "last_login_at", "last_used_at", "user_pin"})
 _HEADLINE_ONLY: Final = frozenset({"grant", "revoke", "enable", "disable"})
 """Actions whose headline suffices if they changed one row."""
@@ -137,8 +153,15 @@ def headline(entry: AuditEntry) -> Sentence:
     if entry.action == "undo":
         return sentence(_UNDONE.message, number=entry.undoes, name=entry.name)
     many = _MANY.fullmatch(entry.name) if entry.kind == "grant" else None
+    if many and many[1] is None:
+        return sentence("orphaned grants deleted: {count}", count=many[2])
     if many:  # a page of the matrix
         return sentence("grants added: {given}; revoked: {taken}", given=many[1], taken=many[2])
+    if entry.kind == "lockout":
+        scope, _, source = entry.name.partition(" ")
+        if scope in SOURCES:
+            place = sentence("{kind} {name}", kind=SOURCES[scope], name=source) if source else SOURCES[scope]
+            return sentence(_DID["lift", "lockout"].message, name=place)
     known = _DID.get((entry.action, entry.kind))
     if known is None:
         return sentence(_OTHERWISE.message, action=entry.action, name=entry.name)
@@ -250,19 +273,27 @@ def _columns(change: RowChange) -> Iterator[Sentence]:
     for column in {**before, **after}:
         if column in change.key or column in _NOT_SHOWN or before.get(column) == after.get(column):
             continue
+        if column in _STATES:
+            if change.before is not None and change.after is not None:
+                yield _STATES[column][0 if after.get(column) else 1]
+            continue
         name = _COLUMNS.get(column) or sentence("{text}", text=column)
         if change.before is None:
             if after[column]:
-                yield sentence("{column}: {after}", column=name, after=after[column])
+                yield sentence("{column}: {after}", column=name, after=_value(column, after[column]))
         elif change.after is None:
             if before[column]:
-                yield sentence("{column} was {before}", column=name, before=before[column])
+                yield sentence("{column} was {before}", column=name, before=_value(column, before[column]))
         else:
             yield sentence(
                 "{column}: {before} → {after}",
                 column=name,
-                before=before.get(column) or _NOTHING,
-                after=after.get(column) or _NOTHING,
+                before=_value(column, before.get(column, "")),
+                after=_value(column, after.get(column, "")),
             )
     if pin is not None and not (pin.message == "PIN removed" and change.after is None):
         yield pin
+
+
+def _value(column: str, text: str) -> str | Sentence:
+    return _VALUES.get((column, text)) or text or _NOTHING

@@ -6,19 +6,18 @@ import re
 import sqlite3
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final, TypeVar
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 from pbxrouter.database import Page
 from pbxrouter.database.audit import Actor, Edited
-from pbxrouter.errors import EditConflict, EditRefused, NotThere
+from pbxrouter.errors import EditRefused, NotThere
 from pbxrouter.rules import RuleWarning
 from pbxrouter.security import Role
 from pbxrouter.text import Sentence
-from pbxrouter.web.console.request import Form, PageRequest, local_path
+from pbxrouter.web.console.request import Form, PageRequest, local_path, own_referer, set_refused_status
 from pbxrouter.web.console.router import Redirect, Router
 from pbxrouter.web.console.rules.change_messages import headline
 from pbxrouter.web.context import WebContext
-from pbxrouter.web.http.site import header
 
 T = TypeVar("T")
 _NUMBER: Final = re.compile(r"[0-9]{1,18}")
@@ -58,6 +57,8 @@ class RuleContext:
 
     def page(self, template: str, page_request: PageRequest, **values: Any) -> bytes:
         """Render a page of rules."""
+        # Begun early, since it takes a while with very many rules: it is known when the warnings are opened.
+        _ = self.web.surveyor.known
         user = page_request.user
         may_change = user is not None and user.role.may(Role.OPERATOR)
         return self.router.page(
@@ -80,7 +81,7 @@ def refuse(page_request: PageRequest, error: EditRefused) -> EditRefused:
     """
     if isinstance(error, NotThere):
         raise error
-    page_request.request.setResponseCode(409 if isinstance(error, EditConflict) else 400)
+    set_refused_status(page_request, error)
     return error
 
 
@@ -124,13 +125,7 @@ def way_back(page_request: PageRequest, otherwise: str) -> str:
 
 def came_from(page_request: PageRequest, otherwise: str) -> str:
     """The page of rules that the Referer names."""
-    try:
-        parts = urlsplit(header(page_request.request, "Referer"))
-    except ValueError:
-        return otherwise
-    if parts.netloc.lower() != header(page_request.request, "Host").lower():
-        return otherwise
-    back = local_path(parts.path + (f"?{parts.query}" if parts.query else ""))
+    back = own_referer(page_request.request)
     return back if back.startswith("/rules/") else otherwise
 
 

@@ -1,7 +1,7 @@
 """Sets, generates and removes a user's PIN.
 
-A PIN never appears in a URL, notice, log or form; a generated one is shown once. Since an error tells that
-another user has a PIN, attempts are limited.
+A PIN never appears in a URL, notice, log or form; a generated one is shown until its page is left. Since an
+error tells that another user has a PIN, attempts are limited.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from pbxrouter.database.audit import Actor, Edited
 from pbxrouter.database.rules import generate_user_pin, holder, set_user_pin
 from pbxrouter.errors import EditRefused, PinError
 from pbxrouter.security import RateLimit, Role, check_pin
-from pbxrouter.text import sentence
-from pbxrouter.web.console.request import PageRequest
-from pbxrouter.web.console.router import Redirect
+from pbxrouter.text import Sentence, sentence
+from pbxrouter.web.console.request import TOO_MANY_PINS, PageRequest, TooManyTries
+from pbxrouter.web.console.router import FlashMessage, Redirect
 from pbxrouter.web.console.rules.holder_list import KINDS
 from pbxrouter.web.console.rules.holder_page import show_holder
 from pbxrouter.web.console.rules.page_base import RuleContext
@@ -34,6 +34,7 @@ class PinPages:
         one = f"{USERS.path}/<int:number>/pin"
         context.router.add(one, self.set, Role.OPERATOR, methods=("POST",))
         context.router.add(f"{one}/make", self.make, Role.OPERATOR, methods=("POST",))
+        context.router.add(f"{one}/made", self.made, Role.OPERATOR)
         context.router.add(f"{one}/remove", self.remove, Role.OPERATOR, methods=("POST",))
 
     async def set(self, page_request: PageRequest, number: int) -> bytes:
@@ -62,10 +63,10 @@ class PinPages:
         assert page_request.user is not None  # the router requires a user
         wait_s = self._limit.wait_s(page_request.user.login, self._context.web.reactor.seconds())
         if wait_s:
-            raise EditRefused(sentence("too many PIN attempts; wait {seconds} s", seconds=int(wait_s) + 1), "pin")
+            raise TooManyTries(wait_s, TOO_MANY_PINS, "pin")
 
     async def make(self, page_request: PageRequest, number: int) -> bytes:
-        """Generate a PIN, and show it once."""
+        """Generate a PIN, and redirect to the page that shows it."""
         hash_pin = self._context.web.hash_pin
 
         def work(connection: sqlite3.Connection, actor: Actor, now: float) -> Edited[tuple[str, str]]:
@@ -73,7 +74,16 @@ class PinPages:
             return Edited((edited.value, holder(connection, "user", number).name), edited.audit_id)
 
         edited = await self._context.edit(page_request, work)
-        pin, name = edited.value
+        raise self._context.router.show_once(page_request, f"{USERS.path}/{number}/pin/made", edited.value)
+
+    async def made(self, page_request: PageRequest, number: int) -> bytes:
+        """Show the generated PIN, until the browser leaves the page."""
+        shown = self._context.router.once.get(page_request.session, page_request.path)
+        if shown is None:
+            gone = Sentence("the generated PIN is not shown any more")
+            self._context.router.flash(page_request, FlashMessage(gone))
+            return await show_holder(self._context, USERS, page_request, number)
+        pin, name = shown
         return self._context.page("pin.html", page_request, number=number, name=name, pin=pin)
 
     async def remove(self, page_request: PageRequest, number: int) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,11 +14,13 @@ from pbxrouter.security import Role
 from pbxrouter.text import Sentence, sentence
 from pbxrouter.web.console.request import PageRequest
 from pbxrouter.web.console.router import Redirect
-from pbxrouter.web.console.rules.page_base import RuleContext, address
+from pbxrouter.web.console.rules.page_base import RuleContext, address, number_in
 
 PATH: Final = "/rules/warnings"
 WAIT_S: Final = 2.0
 """Seconds for which the page waits for the survey of all rules, before it says that it will reload."""
+ROWS: Final = 100
+"""Warnings on a page of one kind."""
 
 TITLES: Final = {
     "problem": (
@@ -90,6 +93,27 @@ class Group:
     count: int
     lines: tuple[Line, ...]
 
+    @property
+    def every(self) -> str:
+        """The page with all warnings of the kind."""
+        return address(PATH, {"code": self.code})
+
+
+@dataclass(frozen=True, slots=True)
+class KindPage:
+    """A page of the warnings of one kind.
+
+    Attributes:
+        first: number of the first line, from 1; likewise ``last``.
+        newer, older: the pages before and after; None where there is none.
+    """
+
+    group: Group
+    first: int
+    last: int
+    newer: str | None
+    older: str | None
+
 
 class WarningPages:
     """Serves the page ``/rules/warnings``."""
@@ -100,9 +124,15 @@ class WarningPages:
         context.router.add(f"{PATH}/orphans", self.remove_orphans, Role.OPERATOR, methods=("POST",))
 
     async def show(self, page_request: PageRequest) -> bytes:
-        """Show all warnings."""
+        """Show the first warnings of each kind, or a page of all of one kind."""
         survey = await self._survey()
-        orphans = await self._context.web.read(lambda connection: find_orphans(connection, 1))
+        code = page_request.query.text("code")
+        if survey is not None and code in survey.counts:
+            page = await self._kind_page(survey, code, number_in(page_request.query, "after") or 0)
+            return self._context.page("warnings_of_kind.html", page_request, page=page)
+        orphans = None
+        if survey is not None and "problem" in survey.counts:
+            orphans = await self._context.web.read(lambda connection: find_orphans(connection, 1))
         return self._context.page(
             "warnings.html",
             page_request,
@@ -110,6 +140,17 @@ class WarningPages:
             groups=() if survey is None else groups_of(survey),
             has_orphans=bool(orphans),
         )
+
+    async def _kind_page(self, survey: Survey, code: str, after: int) -> KindPage:
+        count = survey.counts[code]
+        start = min(after // ROWS, (count - 1) // ROWS) * ROWS
+        # Some patterns take long to examine; calls must not wait for them.
+        found = await self._context.web.in_thread(survey.some, code, start, ROWS)
+        newer, older = (
+            address(PATH, {"code": code, "after": place or None}) if 0 <= place < count else None
+            for place in (start - ROWS, start + ROWS)
+        )
+        return KindPage(group_of(survey, code, found), start + 1, start + len(found), newer, older)
 
     async def _survey(self) -> Survey | None:
         survey = self._context.web.surveyor.survey()
@@ -128,17 +169,13 @@ class WarningPages:
 
 def groups_of(survey: Survey) -> tuple[Group, ...]:
     """The warnings by kind, the most severe kinds first."""
-    return tuple(
-        Group(
-            code,
-            *TITLES[code],
-            code in NOTES,
-            survey.counts[code],
-            tuple(Line(row.sentence, where_of(row)) for row in survey.first[code]),
-        )
-        for code in CODES
-        if survey.counts.get(code)
-    )
+    return tuple(group_of(survey, code, survey.first[code]) for code in CODES if survey.counts.get(code))
+
+
+def group_of(survey: Survey, code: str, shown: Iterable[RuleWarning]) -> Group:
+    """The warnings of one kind, of which some are shown."""
+    lines = tuple(Line(warning.sentence, where_of(warning)) for warning in shown)
+    return Group(code, *TITLES[code], code in NOTES, survey.counts[code], lines)
 
 
 def where_of(warning: RuleWarning) -> str:

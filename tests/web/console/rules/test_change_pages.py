@@ -143,6 +143,45 @@ class ChangeTests(RulesCase):
         self.assertNotIn("map_id", page.html.replace("mapping", ""))
         self.assertNotIn("{", page.text)
 
+    async def test_no_code_words(self) -> None:
+        """What admins change, lock-outs and orphans are told in words, too, in both languages."""
+        admin = await self.admin()
+        users, links = "/settings/console-users", "/settings/links"
+        await admin.send(users, login="ben", role="viewer")
+        ben = max(link for link in (await admin.get(users)).links if re.fullmatch(rf"{users}/\d", link))
+        await admin.send(ben, role="operator")
+        await admin.send(f"{ben}/password")
+        fields = {"name": "Sales", "phone": "PJSIP/33", "context": "phones", "destinations": "XX"}
+        await admin.send(f"{links}/new", {**fields, "calls_a_day": "9", "calls_an_hour": "9"})
+        await admin.send(f"{links}/1/enabled", enabled="0")
+        await admin.send(f"{links}/1/enabled", enabled="1")
+        await admin.send(f"{links}/1/void")
+
+        def write(connection: sqlite3.Connection) -> None:
+            with connection:
+                note(connection, ACTOR, 1.0, "lift", "lockout", "endpoint PJSIP/36")
+                note(connection, ACTOR, 1.0, "lift", "lockout", "gateway")
+                note(connection, ACTOR, 1.0, "revoke", "grant", "-3")
+
+        await self.web.write(write)
+        page = await admin.get("/rules/changes")
+        for words in (
+            "Console user ben was changed role: viewer → operator disabled",
+            "Password of console user ben was changed",
+            "Click-to-dial link Sales was disabled",
+            "Click-to-dial link Sales was enabled",
+            "All addresses of click-to-dial link Sales were revoked all addresses revoked",
+            "Lock-out lifted: endpoint PJSIP/36",
+            "Lock-out lifted: whole gateway",
+            "Orphaned grants deleted: 3",
+        ):
+            self.assertIn(words, page.text)
+        spanish = await admin.get("/rules/changes", Accept_Language="es")
+        for words in ("rol: observador → operador", "Bloqueo levantado: toda la pasarela", "direcciones revocadas"):
+            self.assertIn(words, spanish.text)
+        for code in ("void", "console_user", "dial_link", "generation", "disabled_at", "viewer"):
+            self.assertNotIn(code, spanish.text)
+
     async def test_undo_and_links_both_ways(self) -> None:
         """An entry and its undo link to each other; an undone change cannot be undone again."""
         await self.me.send("/rules/mappings/2/switch", on="0")
@@ -495,3 +534,14 @@ class LongSurveyTests(LongListCase):
         self.assertIn(came_back, range(1, 60))
         self.assertIn("Mappings that no caller can use 100,001", page.text)
         self.assertIn("Showing the first 20 of 100,001", page.text)
+        # All can be reached, and the rules are not surveyed again for it.
+        self.assertIn("/rules/warnings?code=not-granted", page.links)
+        survey = self.web.surveyor.known
+        assert survey is not None
+        for after, said in ((0, "1 to 100 of 100,001"), (99_900, "99,901 to 100,000"), (100_000, "100,001 to 100,001")):
+            page = await self.get(f"/rules/warnings?code=not-granted&after={after}")
+            self.assertIn(said, page.text)
+        self.assertNotIn('rel="next"', page.html)
+        self.assertIn("/rules/warnings?code=not-granted&after=99900", page.links)
+        await self.page()
+        self.assertIs(self.web.surveyor.known, survey)

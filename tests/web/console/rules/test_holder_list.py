@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sqlite3
 
+from pbxrouter.database.audit import find_entries
 from pbxrouter.rules.model import Facts, Verdict
 from tests.web_fakes import Answer, ConsoleCase
 
@@ -182,15 +183,26 @@ class PinTests(HolderCase):
         """A generated PIN is shown on the response, which is not cached, and nowhere else."""
         path = await self.make("/rules/users", "Ana")
         answer = await self.post(f"{path}/pin/make")
+        self.assertEqual((answer.status, answer.location), (303, f"{path}/pin/made"))
+        answer = await self.get(answer.location)
         self.assertEqual((answer.status, answer.header("Cache-Control")), (200, "no-store"))
         found = re.search(r'class="secret"[^>]*>([0-9]+)<', answer.html)
         assert found
         pin = found[1]
         self.assertEqual(len(pin), 6)
+        other = await self.admin()
+        newest = await self.web.read(lambda connection: find_entries(connection)[0].audit_id)
+        # Loading the page again makes no other one; another session does not see it.
+        self.assertIn(f">{pin}<", (await self.get(f"{path}/pin/made")).html)
+        self.assertNotIn(pin, (await other.get(f"{path}/pin/made")).html)
+        self.assertEqual(await self.web.read(lambda connection: find_entries(connection)[0].audit_id), newest)
         for where in (path, "/rules/users", "/rules/changes", f"/rules/changes/{await self.newest()}"):
             page = await self.get(where)
             self.assertNotIn(pin, page.html.replace(page.csrf, ""))  # its digits may be those of any PIN
             self.assertNotIn(self.web.hash_pin(pin), page.html)
+        left = await self.get(f"{path}/pin/made")
+        self.assertNotIn(pin, left.html.replace(left.csrf, ""))
+        self.assertIn("The generated PIN is not shown any more", left.text)
         self.assertIn("has a PIN", (await self.get(path)).text)
         self.assertIn("PIN of Ana was changed PIN set", (await self.get("/rules/changes")).text)
         await self.me.send("/rules/grants/set", kind="user", holder="2", mapping="2", on="1")
@@ -235,7 +247,8 @@ class PinTests(HolderCase):
         for _ in range(20):
             await self.post("/rules/users/1/pin", pin=GIVEN, again=GIVEN)
         answer = await self.post("/rules/users/1/pin", pin="806159", again="806159")
-        self.assertEqual(answer.status, 400)
+        self.assertEqual(answer.status, 429)
+        self.assertRegex(answer.header("Retry-After"), r"^[1-9][0-9]?$")
         self.assertIn("too many PIN attempts", answer.text.replace("Too", "too"))
         self.wait(60)
         self.assertEqual((await self.post("/rules/users/1/pin", pin="806159", again="806159")).status, 303)

@@ -1,0 +1,55 @@
+"""Secrets that are shown once, after the form that made them: a PIN, a password, a token, a signed address.
+
+The form redirects to the page that shows the secret, so that reloading that page makes no other one. The
+secret is kept in memory, for the session that made it, until another page is opened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+KEPT_S: Final = 600.0
+"""Seconds after which a secret is forgotten, though its page is still open."""
+MAX_KEPT: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    path: str
+    value: Any
+    until: float
+
+
+class ShownOnce:
+    """The secrets that may still be shown: one for each session, the last.
+
+    Args:
+        seconds: the reactor's time.
+    """
+
+    def __init__(self, seconds: Callable[[], float]) -> None:
+        self._seconds = seconds
+        self._kept: dict[str, _Kept] = {}  # by session, the latest last
+
+    def put(self, session: str, path: str, value: Any) -> None:
+        """Keep a value for a session's page; the page's path has neither query nor fragment."""
+        self._kept.pop(session, None)
+        self._kept[session] = _Kept(path, value, self._seconds() + KEPT_S)
+        if len(self._kept) > MAX_KEPT:
+            del self._kept[next(iter(self._kept))]
+
+    def get(self, session: str, path: str) -> Any:
+        """The value for a session's page; None if there is none any more."""
+        kept = self._kept.get(session)
+        if kept is not None and kept.until <= self._seconds():
+            del self._kept[session]
+            return None
+        return kept.value if kept is not None and kept.path == path else None
+
+    def leave(self, session: str, path: str) -> None:
+        """Forget a session's value, unless this is its page."""
+        kept = self._kept.get(session)
+        if kept is not None and kept.path != path:
+            del self._kept[session]
