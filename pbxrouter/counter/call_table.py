@@ -87,6 +87,7 @@ class ChannelTalk:
         heir: Uniqueid of the channel for which this half of a Local channel stood in, once Asterisk joins both ends
             without it; ``""`` otherwise.
         heir_since: when that was, epoch seconds.
+        person_answered: when a person last answered a Dial() of its call, epoch seconds; 0 if none did.
     """
 
     name: str = ""
@@ -98,6 +99,7 @@ class ChannelTalk:
     certain: bool = True
     heir: str = ""
     heir_since: float = 0.0
+    person_answered: float = 0.0
 
     @property
     def is_person(self) -> bool:
@@ -161,6 +163,7 @@ class LiveCall:
         outcome: the gateway's outcome (CallRecord); ``""`` if it had no part in the call.
         labels: further counts that it belongs to, as (kind, name).
         connected: whether two of its channels were in one bridge, of people or not.
+        person_answered: whether a person has answered a Dial(), if only to hang up at once.
         certain: False if its times are uncertain because events were missed.
         silent_s: seconds since the answer in which no two people were connected, without the present silence.
         silent_since: when the present silence began; None while two people talk, and before the answer.
@@ -179,6 +182,7 @@ class LiveCall:
     labels: set[tuple[str, str]] = field(default_factory=set)
     certain: bool = True
     connected: bool = False
+    person_answered: bool = False
     silent_s: float = 0.0
     silent_since: float | None = None
     changed: bool = field(default=True, compare=False, repr=False)
@@ -326,6 +330,7 @@ class CallTable:
             if talk.ended is not None:
                 talk.ended += by_s
             talk.heir_since += by_s
+            talk.person_answered += by_s
         self._hung_up_at = deque((when + by_s, uniqueid) for when, uniqueid in self._hung_up_at)
 
     def event(self, name: str, headers: Callable[[str], str], now: float) -> None:
@@ -339,7 +344,7 @@ class CallTable:
             now: epoch seconds: the event's Timestamp if it has one.
         """
         if name == "DialEnd":
-            self._dial_ended(headers)
+            self._dial_ended(headers, now)
             return
         if name == "DialBegin":
             return
@@ -440,8 +445,8 @@ class CallTable:
         for call in tuple(self._calls.values()):
             self._update_call(call, now, unseen_since)
 
-    def _dial_ended(self, headers: Callable[[str], str]) -> None:
-        """Record why a call was not answered; counts nothing (docs/asterisk.md B6, rule 7)."""
+    def _dial_ended(self, headers: Callable[[str], str], now: float) -> None:
+        """Record why a call was not answered; counts nothing yet (docs/asterisk.md B6, rule 7)."""
         status = headers("DialStatus")[:MAX_TEXT]
         call = self.call_of(headers("Uniqueid"))
         if call is None:
@@ -451,6 +456,10 @@ class CallTable:
             if call is None or call.dial_status or status == "ANSWER":
                 return
         call.dial_status, call.changed = status, True
+        if status == "ANSWER" and ChannelTalk(headers("DestChannel") or "Local/").is_person:
+            call.person_answered = True
+            for uniqueid in call.channels:
+                self._talks[uniqueid].person_answered = now
 
     def _set_name(self, uniqueid: str, name: str) -> None:
         talk = self._talks[uniqueid]
@@ -627,6 +636,10 @@ class CallTable:
 
     def _finish(self, call: LiveCall, ended: float, cause: str) -> None:
         del self._calls[call.linkedid]
+        was_answered = call.person_answered and call.dial_status == "ANSWER" and call.outcome in ("", "ANSWER")
+        if call.answered is None and was_answered and cause != JOINED:
+            call.answered = call.silent_since = ended  # hung up before both were in the bridge: without talk
+            self._listener.answered(call)
         self._listener.finished(call, ended, cause)
 
     def _forget_old(self, now: float) -> None:

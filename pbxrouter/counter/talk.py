@@ -108,6 +108,10 @@ class _Watched:
             return True
         return (self.begun is not None and number < self.begun) or began <= self.row.ended
 
+    def was_answered(self, talk: ChannelTalk) -> bool:
+        """Whether a person has answered the call, if only to hang up before the two were connected."""
+        return talk.person_answered >= self.row.began
+
 
 class TalkOfCalls(Service):
     """Receives finished calls, completes them and passes them to the history.
@@ -218,7 +222,7 @@ class TalkOfCalls(Service):
             row = replace(
                 row,
                 answered_s=int(sum(max(0.0, ended - began) for began, ended in talks)),
-                outcome=_ending(row.outcome, bool(talks), talk, call.place),
+                outcome=_ending(row.outcome, bool(talks), call.was_answered(talk), talk, call.place),
             )
         if call.written and row != call.row:
             self._history.complete(row)
@@ -241,15 +245,16 @@ class TalkOfCalls(Service):
                 self._write(call)
 
 
-def _ending(outcome: str, talked: bool, talk: ChannelTalk, place: tuple[str, str]) -> str:
+def _ending(outcome: str, talked: bool, was_answered: bool, talk: ChannelTalk, place: tuple[str, str]) -> str:
     """The outcome of a call, by what AMI tells of its channel.
 
     Args:
         talked: whether two people talked.
+        was_answered: whether a person answered.
         place: context and extension at which the dialplan handed the call over.
     """
     if outcome in ("ANSWER", "DONE"):
-        if talked:
+        if talked or (was_answered and outcome == "ANSWER"):
             return "ANSWER"
         # By Dial's word a prompt or a queue behind a Local channel answers, too.
         gave_up = outcome == "ANSWER" and talk.hung_up_by is HungUpBy.FAR_END

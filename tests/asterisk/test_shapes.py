@@ -59,6 +59,7 @@ class Row:
     Attributes:
         legs: the CDRs, by calling and called phone, whose seconds together are the talk; none: nobody talked.
         longest: whether the talk is that of the longest of them, as in a conference.
+        split_s: seconds that may be missing, where Asterisk gives a part of them to a record of a Local channel.
         phone: by whose clock the talk is, where Asterisk has more than one record of the same seconds.
     """
 
@@ -67,6 +68,7 @@ class Row:
     outcome: str
     legs: tuple[tuple[str, str], ...] = ()
     longest: bool = False
+    split_s: int = 0
     phone: str = ""
 
 
@@ -165,7 +167,7 @@ class ShapeCase(AsteriskTest):
             if row.phone:
                 legs, wanted = [[0]], self.phones.talk_s(row.phone)
             outcome, talk_s = found.pop((row.caller, row.number), ("none", None))
-            is_right = isinstance(talk_s, int) and abs(talk_s - wanted) <= sum(map(len, legs))
+            is_right = isinstance(talk_s, int) and abs(talk_s - wanted) <= sum(map(len, legs)) + row.split_s
             if outcome != row.outcome or not is_right or [] in legs:
                 wrong.append(f"{row}: {outcome} {talk_s}, by CDR {legs}")
         wrong += [f"not expected: {name} {row}" for name, row in found.items()]
@@ -454,7 +456,7 @@ def _attended_by_the_caller(case: ShapesTest) -> None:
 
 
 @shape(
-    Row("815", "3616", "ANSWER", (("815", "816"), ("815", "817"))),
+    Row("815", "3616", "ANSWER", (("815", "816"), ("815", "817")), split_s=2),
     Row("816", "817", "ANSWER", phone="817"),
 )
 def _keys_of_the_called(case: ShapesTest) -> None:
@@ -468,7 +470,7 @@ def _keys_of_the_called(case: ShapesTest) -> None:
 
 
 @shape(
-    Row("818", "3619", "ANSWER", (("818", "819"), ("818", "Local/820"))),
+    Row("818", "3619", "ANSWER", (("818", "819"), ("818", "Local/820")), split_s=1),
     Row("818", "820", "ANSWER", phone="820"),
 )
 def _keys_of_the_caller(case: ShapesTest) -> None:

@@ -69,9 +69,9 @@ class TableCase(SynchronousTestCase):
         """Let a channel enter a bridge."""
         self.event("BridgeEnter", uniqueid, linkedid, BridgeUniqueid=bridge)
 
-    def dial_end(self, status: str, caller: str = "", callee: str = "") -> None:
+    def dial_end(self, status: str, caller: str = "", callee: str = "", channel: str = "") -> None:
         """Tell the table of a DialEnd."""
-        headers = {"Uniqueid": caller, "DestUniqueid": callee, "DialStatus": status}
+        headers = {"Uniqueid": caller, "DestUniqueid": callee, "DestChannel": channel, "DialStatus": status}
         self.table.event("DialEnd", lambda header: headers.get(header, ""), self.now)
 
     def resync(self, *seen: ChannelSeen, noted: frozenset[str] | None = None) -> None:
@@ -670,6 +670,24 @@ class TalkTests(TableCase):
         self.event("Hangup", "l2")
         for uniqueid in ("a", "l1", "l2", "b"):
             self.assertEqual(self.talk_s(uniqueid), 6.0, uniqueid)
+
+    def test_hung_up_before_the_bridge(self) -> None:
+        """A phone that answers and hangs up at once has answered; what a Local channel answers is no person's word."""
+        for channel, outcome, count in (
+            ("PJSIP/21-1", "", 1),
+            ("Local/9@prompts-1;1", "", 1),
+            ("PJSIP/21-1", "NOANSWER", 1),  # behind it the called phone was asked, and refused
+            ("PJSIP/21-1", "ANSWER", 2),
+        ):
+            self.new("a", "PJSIP/33-1")
+            self.new("b", channel)
+            self.dial_end("ANSWER", "a", "b", channel)
+            call = self.table.live["a"]
+            call.outcome = outcome
+            self.event("Hangup", "b")
+            self.event("Hangup", "a")
+            self.assertEqual((self.told.count("answered"), call.talk_s(self.now)), (count, 0.0), channel)
+            self.now += 2 * REMEMBER_HUNG_UP_S
 
     def _behind_a_local_channel(self) -> None:
         """a is connected with b through the halves l1 and l2, as Asterisk tells it of a forward."""

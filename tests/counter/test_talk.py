@@ -173,7 +173,14 @@ class TalkTests(SynchronousTestCase):
         self.report("DONE")
         self.talk(hung_up_by=HungUpBy.PBX)
         self.report("ANSWER")
-        self.assertEqual(self.written(), [("HANGUP", 0), ("DONE", 0), ("DONE", 0)])
+        self.talk(person_answered=105.0)  # and hung up before both were in the bridge
+        self.report("ANSWER")
+        self.report("DONE")
+        self.talk(person_answered=95.0)  # an earlier call of the channel
+        self.report("ANSWER")
+        self.assertEqual(
+            self.written(), [("HANGUP", 0), ("DONE", 0), ("DONE", 0), ("ANSWER", 0), ("DONE", 0), ("DONE", 0)]
+        )
 
     def test_nobody_talked(self) -> None:
         """By Dial's word answered, and by a prompt; or in a conference with others: the talk decides."""
