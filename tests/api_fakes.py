@@ -57,6 +57,7 @@ from pbxrouter.web.context import WebContext
 from pbxrouter.web.http.guard import Guarded, Visitors
 from pbxrouter.web.http.site import BoundedSite, resource
 from tests.fakes import QUICK_ARGON2
+from tests.needs import PATIENCE_S
 
 reactor = cast(Any, the_reactor)
 KEY = b"k" * 32
@@ -196,6 +197,7 @@ class ApiCase(TestCase):
     """A gateway's API with a token for everything."""
 
     scopes: tuple[Scope, ...] = tuple(Scope)
+    timeout = 10 * PATIENCE_S
 
     def setUp(self) -> Deferred[None]:  # type: ignore[override]  # trial waits for it
         """Start a server on a free port."""

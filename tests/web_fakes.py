@@ -42,6 +42,7 @@ from pbxrouter.web.http.site import BoundedSite
 from pbxrouter.web.password_threads import PasswordThreads
 from tests.api_fakes import FakeOriginator, Ticking, make_web_context
 from tests.fakes import QUICK_ARGON2
+from tests.needs import PATIENCE_S
 
 reactor = cast(Any, the_reactor)
 PASSWORD: Final = "a long enough password"
@@ -314,6 +315,7 @@ class ConsoleCase(TestCase):
 
     settings = Web(listen="tcp:0:interface=127.0.0.1")
     keeps_connections = False
+    timeout = 10 * PATIENCE_S
 
     def setUp(self) -> Deferred[None]:  # type: ignore[override]  # trial waits for it
         """Start a server on a free port."""

@@ -81,16 +81,16 @@ class StoreTests(TestCase):
     async def test_figures(self) -> None:
         """What waits for the thread, and what it does, is counted until it is done, also if it fails."""
         self.assertEqual(self.store.figures, QueueFigures("database", 0))
-        hold = threading.Event()
-        begun: Deferred[None] = Deferred()
+        hold, begun = threading.Event(), threading.Event()
+        self.addCleanup(hold.set)
 
         def held(connection: sqlite3.Connection) -> None:
-            reactor.callFromThread(begun.callback, None)
+            begun.set()
             hold.wait(PATIENCE_S)
             raise ValueError
 
         works = [self.store.run(held), self.store.run(lambda connection: None)]
-        await begun
+        await until(begun.is_set)
         figures = self.store.figures
         self.assertEqual(figures.length, 2)
         self.assertGreater(figures.oldest_s, 0.0)

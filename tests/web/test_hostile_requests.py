@@ -38,6 +38,9 @@ BODIES: Final[Mapping[str, bytes]] = {
 }
 
 
+ALONE: Final = ("a byte that is not UTF-8", "NUL", "beyond 64 bits", "infinity", "placeholders", "markup", "very long")
+"""The texts that stand in one field while the others are as they should be; all stand in all fields at once."""
+
 ODD: Final[tuple[object, ...]] = (
     "\ud800",
     "\udcff",
@@ -146,10 +149,10 @@ class ConsoleTests(ConsoleCase):
         for (
             path
         ) in "/calls /calls.csv /calls/busiest /test /rules/mappings /rules/changes /rules/grants /login".split():
-            for text in TEXTS.values():
+            for kind, text in TEXTS.items():
                 value = quote_from_bytes(text[:3000], safe="")
                 every = "&".join(f"{name}={value[:900]}" for name in names)
-                for query in (*(f"{name}={value}" for name in names), every):
+                for query in (*(f"{name}={value}" for name in names if kind in ALONE), every):
                     failed.append(await failure(me, "GET", f"{path}?{query}", None, {}))
         self.assertEqual([line for line in failed if line], [])
 
@@ -168,9 +171,9 @@ class ConsoleTests(ConsoleCase):
                     continue
                 seen.add(key)
                 me = await self.admin()
-                for text in TEXTS.values():
+                for kind, text in TEXTS.items():
                     value = quote_from_bytes(text[:9000], safe="")
-                    for spoilt in (*(name for name, _ in form.fields if name != "csrf"), ""):
+                    for spoilt in (*(name for name, _ in form.fields if name != "csrf" and kind in ALONE), ""):
                         csrf = await me.csrf()
                         body = "&".join(
                             f"{name}={csrf if name == 'csrf' else value if spoilt in (name, '') else quote(good)}"

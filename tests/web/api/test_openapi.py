@@ -23,7 +23,7 @@ from tests.api_fakes import ACTOR, ApiCase, a_call
 from tests.needs import PATIENCE_S
 
 SEED = "20261123"
-EXAMPLES = "15"
+EXAMPLES = "8"
 LONGEST_S = 5 * PATIENCE_S
 
 # All checks are on. What they expect is only said more exactly than by default:
