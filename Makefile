@@ -9,7 +9,7 @@ export PIN
 feed = $(if $(PIN),set -f; printf '%s\n' $$PIN |,exec)
 
 .DEFAULT_GOAL := help
-.PHONY: help run call explain test test-latest starpy coverage check format mutants fuzz chaos soak audit bench lab lock catalogue screenshots wheel clean ready ready-dev
+.PHONY: help run call explain test test-latest starpy coverage check format mutants fuzz chaos soak cacti prometheus audit bench lab lock catalogue screenshots wheel clean ready ready-dev
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,6 +61,12 @@ chaos: ready-dev ## Break the gateway, AMI and Asterisk under calls of a real As
 
 soak: ready ## A million calls through one gateway: memory, descriptors and counts (CALLS=1000000)
 	@$(BIN)/python bench/soak.py -n $(or $(CALLS),1000000)
+
+cacti: ready ## Try the templates in a real Cacti: poller, RRD files read back, pictures (root; SUITE=bookworm or trixie)
+	@$(BIN)/python scripts/try-cacti $(if $(SUITE),--suite $(SUITE))
+
+prometheus: ready ## Try metrics, alert rules and the Grafana dashboard in Debian's Prometheus, with the lab (root)
+	@$(BIN)/python scripts/try-prometheus
 
 audit: ready-dev ## Ask PyPI for known vulnerabilities of what is locked
 	@scripts/audit

@@ -3,6 +3,7 @@
 import datetime
 import json
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,6 +18,7 @@ UNKNOWN = "U"
 """Cacti's notation for an unknown value."""
 SETTLED_S = 5
 """How long after its end a minute is complete in the database, in seconds."""
+MINUTE_S = 60
 MOST_MINUTES = 1440
 TODAY = "today"
 KINDS = ("mapping", "user", "extension")
@@ -74,15 +76,15 @@ def counter(
         raise click.UsageError("--minutes, --day and --week exclude each other")
     if minutes is None and week is None:
         day = day or TODAY
-    now = time.time()
     config = read_config(config_file, database)
+    now = time.time() if minutes is None else settled()
     zone = Zone(config.web.timezone)
     began, ended = _span(minutes, day, week, now, zone)
     with open_database(config) as connection:
         counted = counter_report.asterisks(connection)
         # An Asterisk that was removed from the settings would make all of today unknown.
         names = [asterisk.name for asterisk in config.asterisk if asterisk.secret_file] or counted
-        if asterisk is not None:
+        if asterisk:
             if asterisk not in (*names, *counted):
                 accepted = ", ".join(sorted({*names, *counted})) or "none, because nothing was counted yet"
                 raise click.UsageError(f"no calls of {asterisk!r} are counted; accepted is {accepted}")
@@ -105,11 +107,22 @@ def counter(
         click.echo(_line(_all_figures(report, known)))
 
 
+def settled(clock: Callable[[], float] = time.time, sleep: Callable[[float], object] = time.sleep) -> float:
+    """Wait until the last whole minute is complete in the database; returns the time then, in epoch seconds.
+
+    Pollers come right after the full minute, now one second and then six seconds late. If that decided whether the
+    minute is counted, it would be in two polls or in none.
+    """
+    while (early_s := SETTLED_S - clock() % MINUTE_S) > 0:
+        sleep(early_s)
+    return clock()
+
+
 def _span(minutes: int | None, day: str | None, week: str | None, now: float, zone: "Zone") -> tuple[int, int]:
     """The time that is asked for: its first epoch second, and the one after its last."""
     if day is None and week is None:
-        ended = int(now - SETTLED_S) // 60 * 60
-        return ended - 60 * (minutes or 5), ended
+        ended = int(now - SETTLED_S) // MINUTE_S * MINUTE_S
+        return ended - MINUTE_S * (minutes or 5), ended
     given = day if day is not None else week
     try:
         noon = datetime.time(12)
@@ -180,7 +193,7 @@ def _as_json(
         }
 
     shown: dict[str, Any] = {
-        "asterisk": asterisk,
+        "asterisk": asterisk or None,
         "began": zone.local(report.began).isoformat(),
         "ended": zone.local(report.ended).isoformat(),
         "known": known,

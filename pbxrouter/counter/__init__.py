@@ -10,6 +10,7 @@ from pbxrouter.counter.counts import (
     MINUTE_S,
     REASONS,
     Counts,
+    label_name,
 )
 from pbxrouter.counter.live_calls import (
     CallView,
@@ -45,6 +46,7 @@ __all__ = [
     "Report",
     "TalkOfCalls",
     "busiest",
+    "label_name",
     "live_calls",
     "live_version",
     "minutes_of",

@@ -8,7 +8,7 @@ last drain, to be stored.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -202,6 +202,22 @@ class CallCounts(CallListener):
             for counts in self._at(now, ALL):
                 counts.peak = max(counts.peak, self.active)
 
+    def totals_of(self, kind: str, known: Iterable[str] = ()) -> list[tuple[str, Counts]]:
+        """The totals of one kind by name: of the names that calls were counted under, and zero for known ones.
+
+        There are as many names as calls can be counted under; zero for OTHERS stands for known ones beyond that.
+
+        Args:
+            known: names that calls may be counted under.
+        """
+        found = {name: counts for (its_kind, name), counts in self.totals.items() if its_kind == kind}
+        for name in known:
+            if len(found) >= MAX_NAMES:
+                found.setdefault(OTHERS, Counts())
+                break
+            found.setdefault(name, Counts())
+        return sorted(found.items())
+
     @property
     def pending(self) -> int:
         """Number of minutes and labels with counts that are not drained."""
@@ -246,13 +262,18 @@ def minute_of(when: float) -> int:
     return int(when // MINUTE_S) * MINUTE_S
 
 
+def label_name(name: str) -> str:
+    """A mapping's pattern, a user's name or an extension as calls are counted under it."""
+    return printable(name, MAX_NAME)
+
+
 def labels_of(decision: Decision | None) -> set[tuple[str, str]]:
     """The labels of a decision: the mapping, user and extension that a call is counted under."""
     if decision is None:
         return set()
     mapping = decision.mapping
     names = (mapping.pattern if mapping else None, decision.user, decision.extension)
-    return {(kind, printable(name, MAX_NAME)) for kind, name in zip(KINDS, names, strict=True) if name}
+    return {(kind, label_name(name)) for kind, name in zip(KINDS, names, strict=True) if name}
 
 
 def why_failed(call: LiveCall, cause: str) -> str | None:

@@ -38,6 +38,7 @@ def build_web(web: WebContext) -> WebServer:
                 web.examined,
                 lambda: web.health().queues,
                 lambda: {asterisk.name: asterisk.standing_by for asterisk in web.health().asterisks},
+                lambda: web.engine.rules,
             ),
             web.reactor,
         ),

@@ -2,7 +2,10 @@
 
 Counters begin at zero when the gateway starts, as Prometheus expects; the permanent counts are in the
 database. Users' names are left out, since anyone who reaches the port may read the metrics. The number
-of names is bounded (counts.MAX_NAMES of a kind)."""
+of names is bounded (counts.MAX_NAMES of a kind).
+
+Prometheus sees what a counter has grown by only from the second sample on. So the series of mappings and extensions are
+there before their first call, at zero, and those of mappings with all reasons why a call may fail."""
 
 from __future__ import annotations
 
@@ -20,14 +23,19 @@ from twisted.web.iweb import IRequest
 
 from pbxrouter import __version__
 from pbxrouter.call import PinStatistics
-from pbxrouter.counter import ALL, REASONS, CallCounter, Counts
+from pbxrouter.counter import ALL, REASONS, CallCounter, Counts, label_name
 from pbxrouter.doctor import LastRun
 from pbxrouter.net import QueueFigures, in_slices
+from pbxrouter.rules import RuleSet
 from pbxrouter.web.http.site import AddRoutes, header
 
 FEW_SAMPLES: Final = 1000
 """Samples that become text at once, without a thread."""
-SHOWN_KINDS = ("mapping", "extension")
+PART: Final = 1000
+"""Samples that are collected at once."""
+EXTENSION: Final = "extension"
+MAPPING: Final = "mapping"
+SHOWN_KINDS: Final = (EXTENSION, MAPPING)
 
 _COUNTED = (
     ("started", "Calls that began", lambda counts: counts.started),
@@ -54,6 +62,7 @@ def registry_of(
     examined: LastRun | None = None,
     queues: Callable[[], Sequence[QueueFigures]] = tuple,
     standing_by: Callable[[], Mapping[str, int]] = dict,
+    rules: Callable[[], RuleSet | None] = lambda: None,
 ) -> CollectorRegistry:
     """Make a registry with the counters of all Asterisks and the metrics of the process.
 
@@ -65,10 +74,11 @@ def registry_of(
         examined: what the last run of the doctor has found.
         queues: returns the figures of all queues.
         standing_by: returns how many contexts' calls another gateway serves, by Asterisk.
+        rules: returns the rules in force, whose mappings and extensions have series before their first call.
     """
     registry = CollectorRegistry()
     registry.register(StandbyCollector(standing_by))
-    registry.register(CounterCollector(counters, refused, refused_calls, web_refused))
+    registry.register(CounterCollector(counters, refused, refused_calls, web_refused, RuleNames(rules)))
     registry.register(QueueCollector(queues))
     if pins is not None:
         registry.register(PinCollector(pins))
@@ -182,6 +192,31 @@ class QueueCollector(Collector):
         yield from (length, oldest, set_aside, lost)
 
 
+class RuleNames:
+    """The names that calls may be counted under, by the rules in force.
+
+    Args:
+        rules: returns them; None before they have been loaded.
+    """
+
+    def __init__(self, rules: Callable[[], RuleSet | None] = lambda: None) -> None:
+        self._rules = rules
+        self._named: RuleSet | None = None
+        self._names: dict[str, list[str]] = {}
+
+    def of(self, kind: str) -> Sequence[str]:
+        """The names of one of SHOWN_KINDS."""
+        rules = self._rules()
+        if rules is not self._named and rules is not None:
+            patterns = (mapping.pattern for _, mapping in rules.entries.values() if mapping.enabled)
+            self._names = {
+                MAPPING: list(dict.fromkeys(map(label_name, patterns))),
+                EXTENSION: list(map(label_name, rules.extensions)),
+            }
+            self._named = rules
+        return self._names.get(kind, ())
+
+
 class CounterCollector(Collector):
     """Collects the call counters as metrics.
 
@@ -190,19 +225,22 @@ class CounterCollector(Collector):
         refused: returns how many FastAGI connections were refused, by reason.
         refused_calls: returns how many calls were refused as forged.
         web_refused: the same of the web server's connections.
+        names: the names that have series before their first call.
     """
 
     def __init__(
         self,
         counters: Sequence[CallCounter],
-        refused: Callable[[], Mapping[str, int]] = dict,
-        refused_calls: Callable[[], int] = lambda: 0,
-        web_refused: Callable[[], Mapping[str, int]] = dict,
+        refused: Callable[[], Mapping[str, int]],
+        refused_calls: Callable[[], int],
+        web_refused: Callable[[], Mapping[str, int]],
+        names: RuleNames,
     ) -> None:
         self._counters = counters
         self._refused = refused
         self._refused_calls = refused_calls
         self._web_refused = web_refused
+        self._names = names
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics of calls and connections, for prometheus_client."""
@@ -215,18 +253,13 @@ class CounterCollector(Collector):
         yield from self._connections()
         yield _refused("fastagi", "FastAGI", self._refused())
         yield _refused("web", "Web", self._web_refused())
-        everything = [
-            ([counter.asterisk], counts)
-            for counter in self._counters
-            for label, counts in counter.counting.totals.items()
-            if label == ALL
-        ]
+        everything = [([counter.asterisk], counter.counting.totals[ALL]) for counter in self._counters]
         yield from _families("pbxrouter_calls", ["asterisk"], _EVERY, everything)
         routed = [
             ([counter.asterisk, kind, name], counts)
             for counter in self._counters
-            for (kind, name), counts in sorted(counter.counting.totals.items())
-            if kind in SHOWN_KINDS
+            for kind in SHOWN_KINDS
+            for name, counts in counter.counting.totals_of(kind, self._names.of(kind))
         ]
         yield from _families("pbxrouter_routed_calls", ["asterisk", "kind", "name"], _ROUTED, routed)
 
@@ -293,19 +326,31 @@ def _refused(part: str, title: str, counts: Mapping[str, int]) -> Metric:
 def _families(
     prefix: str, labels: list[str], which: str, found: Iterable[tuple[list[str], Counts]]
 ) -> Iterator[Metric]:
+    """The families of counts; those with many samples in parts, one after the other."""
     found = list(found)
     for name, help_text, value in _COUNTED:
-        family = CounterMetricFamily(f"{prefix}_{name}", help_text + which, labels=labels)
-        for values, counts in found:
-            family.add_metric(values, value(counts))
-        yield family
-    talk = CounterMetricFamily(f"{prefix}_talk_seconds", _TALK + which, labels=labels)
-    failed = CounterMetricFamily(f"{prefix}_failed", _FAILED + which, labels=[*labels, "reason"])
-    for values, counts in found:
-        talk.add_metric(values, counts.talk_s)
-        for reason in REASONS if "name" not in labels else counts.failed:
-            failed.add_metric([*values, reason], counts.failed.get(reason, 0))
-    yield from (talk, failed)
+        for part in _parts(found, PART):
+            family = CounterMetricFamily(f"{prefix}_{name}", help_text + which, labels=labels)
+            for values, counts in part:
+                family.add_metric(values, value(counts))
+            yield family
+    for part in _parts(found, PART):
+        talk = CounterMetricFamily(f"{prefix}_talk_seconds", _TALK + which, labels=labels)
+        for values, counts in part:
+            talk.add_metric(values, counts.talk_s)
+        yield talk
+    for part in _parts(found, PART // len(REASONS)):
+        failed = CounterMetricFamily(f"{prefix}_failed", _FAILED + which, labels=[*labels, "reason"])
+        for values, counts in part:
+            is_extension = values[1:2] == [EXTENSION]  # there are many of them
+            for reason in counts.failed if is_extension else REASONS:
+                failed.add_metric([*values, reason], counts.failed.get(reason, 0))
+        yield failed
+
+
+def _parts(found: list[tuple[list[str], Counts]], size: int) -> Iterator[list[tuple[list[str], Counts]]]:
+    """Parts of so many; at least one, since a family without samples is described, too."""
+    return (found[place : place + size] for place in range(0, max(1, len(found)), size))
 
 
 class _Collected:
@@ -331,7 +376,12 @@ def metrics_route(registry: CollectorRegistry, reactor: Any) -> AddRoutes:
         async def metrics(request: IRequest) -> bytes:
             encode, content_type = choose_encoder(header(request, "Accept"))
             request.setHeader("Content-Type", content_type)
-            found = [metric async for metric in in_slices(registry.collect(), 1, reactor)]
+            found: list[Metric] = []
+            async for metric in in_slices(registry.collect(), 1, reactor):
+                if found and found[-1].name == metric.name:
+                    found[-1].samples += metric.samples
+                else:
+                    found.append(metric)
             collected: Any = _Collected(found)
             if sum(len(metric.samples) for metric in found) <= FEW_SAMPLES:
                 return encode(collected)

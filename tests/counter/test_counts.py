@@ -106,6 +106,19 @@ class CountingTests(SynchronousTestCase):
         self.assertEqual(len(names), MAX_NAMES + 1)
         self.assertEqual(self.counting.totals["extension", OTHERS].started, 5)
 
+    def test_known_names(self) -> None:
+        """Names that are known have zero before a call is counted under them, (others) for those beyond the bound."""
+        counts = CallCounts()
+        called = Counts(started=5)
+        counts.totals |= {("mapping", "2X"): called, ("extension", "33"): called}
+        self.assertEqual(counts.totals_of("mapping"), [("2X", called)])
+        self.assertEqual(counts.totals_of("mapping", ["3X", "2X"]), [("2X", called), ("3X", Counts())])
+        many = [f"9{place}" for place in range(MAX_NAMES)]
+        totals = dict(counts.totals_of("mapping", many))
+        self.assertEqual(len(totals), MAX_NAMES + 1)
+        self.assertEqual((totals["2X"], totals[OTHERS]), (called, Counts()))
+        self.assertNotIn(("mapping", "3X"), counts.totals)
+
     def test_bounded_by_kind(self) -> None:
         """A thousand names of one kind are kept apart; a known one stays so, and other kinds have room of their own."""
         for number in range(1000):

@@ -18,11 +18,21 @@ from pbxrouter.counter.counts import (
 )
 from pbxrouter.doctor import LastRun, ok, unknown, wrong
 from pbxrouter.net import QueueFigures
+from pbxrouter.rules import RuleSet
 from pbxrouter.rules.model import Decision, Verdict
 from pbxrouter.rules.model import Mapping as Rule
+from pbxrouter.rules.patterns import Pattern
 from pbxrouter.text import Sentence
-from pbxrouter.web.metrics import registry_of
+from pbxrouter.web.metrics import PART, registry_of
 from tests.hostile_text import TEXTS
+
+
+def rule_set(*patterns: str, disabled: tuple[str, ...] = (), extensions: tuple[str, ...] = ()) -> RuleSet:
+    """Rules with these mappings and extensions."""
+    entries = {}
+    for place, text in enumerate(patterns, start=1):
+        entries[place] = (Pattern.parse(text), Rule(place, text, "dial", "", enabled=text not in disabled))
+    return RuleSet(entries, {}, {number: frozenset() for number in extensions}, (), str, ())
 
 
 class FakeCounter:
@@ -44,6 +54,7 @@ class MetricsTests(SynchronousTestCase):
     def setUp(self) -> None:
         """Two Asterisks, one with calls."""
         self.examined = LastRun()
+        self.rules: RuleSet | None = None
         self.busy, self.idle = FakeCounter("a"), FakeCounter('b"\\')
         counts = Counts(started=5, answered=2, finished=4, talked=2, served=1, talk_s=7.5, failed={"busy": 1})
         for label in (ALL, ("mapping", '2"X\n'), ("extension", "33"), ("user", "pepe")):
@@ -63,9 +74,14 @@ class MetricsTests(SynchronousTestCase):
             examined=self.examined,
             queues=self.queues,
             standing_by=lambda: {"a": 2, "b": 0},
+            rules=lambda: self.rules,
         )
         text = generate_latest(registry).decode()
-        return {family.name: family for family in text_string_to_metric_families(text)}
+        families: dict[str, Metric] = {}
+        for family in text_string_to_metric_families(text):
+            assert family.name not in families, family.name
+            families[family.name] = family
+        return families
 
     def value(self, metric: str, /, **labels: str) -> float | None:
         """The value of a sample; None if it is missing."""
@@ -150,6 +166,56 @@ class MetricsTests(SynchronousTestCase):
         self.assertEqual(self.value("pbxrouter_routed_calls_failed_total", **labels, reason="busy"), 1)
         kinds = {sample.labels["kind"] for sample in self.families()["pbxrouter_routed_calls_started"].samples}
         self.assertEqual(kinds, {"mapping", "extension"})
+
+    def test_begin_at_zero(self) -> None:
+        """A mapping and an extension have series before their first call, a mapping's with every reason."""
+        labels = {"asterisk": "a", "kind": "mapping", "name": "3X"}
+        self.assertIsNone(self.value("pbxrouter_routed_calls_started_total", **labels))
+        self.rules = rule_set("2X", "3X", extensions=("21", "33"))
+        counts = ("started", "answered", "finished", "served", "talk_seconds")
+        for asterisk in ("a", 'b"\\'):
+            for kind, name in (("mapping", "3X"), ("extension", "21")):
+                labels = {"asterisk": asterisk, "kind": kind, "name": name}
+                for count in counts:
+                    self.assertEqual(self.value(f"pbxrouter_routed_calls_{count}_total", **labels), 0)
+            labels = {"asterisk": asterisk, "kind": "mapping", "name": "3X"}
+            for reason in REASONS:
+                self.assertEqual(self.value("pbxrouter_routed_calls_failed_total", **labels, reason=reason), 0)
+        labels = {"asterisk": "a", "kind": "extension", "name": "33"}
+        self.assertEqual(self.value("pbxrouter_routed_calls_started_total", **labels), 5)
+        self.rules = rule_set("4X")
+        labels = {"asterisk": "a", "kind": "mapping", "name": "4X"}
+        self.assertEqual(self.value("pbxrouter_routed_calls_started_total", **labels), 0)
+
+    def test_disabled(self) -> None:
+        """A disabled mapping has no series, since no call is counted under it."""
+        self.rules = rule_set("2X", "3X", disabled=("3X",))
+        names = {sample.labels["name"] for sample in self.families()["pbxrouter_routed_calls_started"].samples}
+        self.assertEqual(names, {"2X", '2"X\n', "33"})
+
+    def test_same_names(self) -> None:
+        """A series at zero has the name that calls are counted under, however hostile, and is there once."""
+        for name in TEXTS.values():
+            pattern = name.decode("utf-8", "surrogateescape")
+            self.rules = rule_set("2X", extensions=(pattern,))
+            samples = self.families()["pbxrouter_routed_calls_started"].samples
+            keys = [tuple(sample.labels.values()) for sample in samples]
+            self.assertEqual(len(keys), len(set(keys)))
+            decision = Decision(Verdict.ALLOW, "21", Rule(1, "2X", "dial", ""), None, (), extension=pattern)
+            self.busy.counting.label(LiveCall("x", 1.0), decision, "ANSWER")
+            after = self.families()["pbxrouter_routed_calls_started"].samples
+            self.assertEqual({tuple(sample.labels.values()) for sample in after}, set(keys))
+
+    def test_parts(self) -> None:
+        """A family with many samples comes in parts, so that calls go on meanwhile."""
+        self.rules = rule_set(*(f"9{place:03}" for place in range(PART // len(REASONS) + 1)))
+        counters: list[Any] = [self.busy]
+        families = list(registry_of(counters, rules=lambda: self.rules).collect())
+        failed = [family for family in families if family.name == "pbxrouter_routed_calls_failed"]
+        self.assertEqual(len(failed), 2)
+        self.assertLessEqual(max(len(family.samples) for family in families), PART)
+        names = {sample.labels["name"] for family in failed for sample in family.samples}
+        self.assertEqual(len(names), len(self.rules.entries) + 2)
 
     def test_unknown(self) -> None:
         """An unknown value is missing."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 from twisted.internet import reactor
 from twisted.internet.address import IPv4Address
 from twisted.internet.base import DelayedCall
@@ -97,6 +100,24 @@ class SiteTests(TestCase):
         self.assertIn("200 OK", answer.partition("\r\n")[0])
         self.assertIn(f'named{{name="{FEW_SAMPLES}"}} {float(FEW_SAMPLES)}', answer)
         self.assertIn("things 3.0", answer)
+
+    async def test_parts(self) -> None:
+        """A family that is collected in parts is one in the response."""
+
+        class InParts(Collector):
+            """Two parts of a family."""
+
+            def collect(self) -> Iterator[Metric]:
+                """Yield them."""
+                for place in ("1", "2"):
+                    family = GaugeMetricFamily("parted", "Parted things.", labels=["place"])
+                    family.add_metric([place], 5)
+                    yield family
+
+        self.registry.register(InParts())
+        answer = await self.ask("GET /metrics")
+        self.assertIn('\n# TYPE parted gauge\nparted{place="1"} 5.0\nparted{place="2"} 5.0\n', answer)
+        self.assertEqual(answer.count("# TYPE parted"), 1)
 
     async def test_metrics(self) -> None:
         """Prometheus' text format, with its content type."""
