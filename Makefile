@@ -9,7 +9,7 @@ export PIN
 feed = $(if $(PIN),set -f; printf '%s\n' $$PIN |,exec)
 
 .DEFAULT_GOAL := help
-.PHONY: help run call explain test test-latest starpy coverage check format mutants fuzz chaos soak cacti prometheus audit bench lab lock catalogue screenshots wheel clean ready ready-dev
+.PHONY: help run call explain test test-latest starpy coverage check format mutants shapes fuzz chaos soak cacti prometheus audit bench lab lock catalogue screenshots wheel clean ready ready-dev
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ format: ready-dev ## Put the code into shape
 
 mutants: ready-dev ## Change single places of the core and see which tests notice (COUNT=500 SEED=1, WHERE="-t ami" or a path)
 	@$(BIN)/python scripts/mutants --count $(or $(COUNT),500) $(if $(SEED),--seed $(SEED)) $(WHERE)
+
+shapes: ready-dev ## Try all shapes of calls on a real Asterisk against its CDR; CI tries a sample
+	@SHAPES=all $(BIN)/python -m twisted.trial tests.asterisk.test_shapes
 
 fuzz: ready-dev ## Feed every parser changed inputs until one fails it (SECONDS=600, TARGET="ami config", SEED=1)
 	@$(BIN)/python scripts/fuzz --seconds $(or $(SECONDS),600) $(if $(SEED),--seed $(SEED)) $(TARGET)
