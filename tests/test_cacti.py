@@ -22,7 +22,7 @@ class TemplateTests(SynchronousTestCase):
     """The file, as Cacti reads it."""
 
     def setUp(self) -> None:
-        """Read it."""
+        """Read the template."""
         text = cacti_templates.FILE.read_text(encoding="utf-8")
         self.tree = ElementTree.fromstring(text)
         self.hashes = [match for match in HASH.finditer(text) if text[match.start() - 1] == "<"]

@@ -84,6 +84,7 @@ WRITERS: dict[str, Work] = {
     "complete calls": lambda db: calls.complete_calls(db, []),
     "forget calls": lambda db: calls.forget_calls(db, 9.0),
     "undo": lambda db: audit.undo(db, ANA, 9.0, 3),
+    "undo together": lambda db: audit.undo_together(db, ANA, 9.0, [3]),
     "add a dial link": lambda db: click_to_dial.add_dial_link(db, ANA, 9.0, LINK, PLACES),
     "change a dial link": lambda db: click_to_dial.update_dial_link(db, ANA, 9.0, 1, {"name": "x"}, PLACES),
     "disable a dial link": lambda db: click_to_dial.set_dial_link_enabled(db, ANA, 9.0, 1, False),

@@ -217,7 +217,7 @@ class DeafGuard(StandstillGuard):
     told = 0
 
     def deaf(self) -> None:
-        """Count it."""
+        """Count the calls of this."""
         self.told += 1
 
 

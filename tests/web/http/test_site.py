@@ -108,7 +108,7 @@ class SiteTests(TestCase):
             """Two parts of a family."""
 
             def collect(self) -> Iterator[Metric]:
-                """Yield them."""
+                """Yield the two parts."""
                 for place in ("1", "2"):
                     family = GaugeMetricFamily("parted", "Parted things.", labels=["place"])
                     family.add_metric([place], 5)
