@@ -55,7 +55,7 @@ class LoginPages:
 
     async def log_in(self, page_request: PageRequest) -> bytes:
         """Log in with the form's login and password."""
-        onward = local_path(page_request.form.get("next", "/"))
+        onward, before = local_path(page_request.form.get("next", "/")), page_request.session
         try:
             await self._auth.log_in(
                 page_request, page_request.form.get("login", ""), page_request.form.get("password", "")
@@ -66,10 +66,12 @@ class LoginPages:
         except EditRefused as error:
             page_request.request.setResponseCode(403)
             return await self._login_page(page_request, onward, error)
+        self._router.once.forget(before)
         raise Redirect(onward)
 
     async def log_out(self, page_request: PageRequest) -> bytes:
         """End the session, and show the login page."""
+        self._router.once.forget(page_request.session)
         await self._auth.log_out(page_request)
         raise Redirect("/login")
 
