@@ -12,7 +12,6 @@ from pbxrouter.errors import ApplicationFailed
 from pbxrouter.rules import Action
 from pbxrouter.text import Sentence, sentence
 
-
 _ENDING: Final = re.compile(
     r"\.(gsm|wav|wav16|wav49|ulaw|ul|mu|pcm|alaw|al|sln|sln[0-9]+|slin|raw|g722|g723|g723sf|g726-[0-9]+|g729|g719|siren7|"
     r"siren14|ilbc|ogg|opus|mp3|vox|au|h263|h264)\Z",
