@@ -15,11 +15,12 @@ KEPT_S: Final = 600.0
 MAX_KEPT: Final = 1000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Kept:
     path: str
     value: Any
     until: float
+    was_shown: bool = False
 
 
 class ShownOnce:
@@ -49,13 +50,19 @@ class ShownOnce:
         """The value for a session's page; None if there is none any more."""
         self._drop_old()
         kept = self._kept.get(session)
-        return kept.value if kept is not None and kept.path == path else None
+        if kept is None or kept.path != path:
+            return None
+        kept.was_shown = True
+        return kept.value
 
     def leave(self, session: str, path: str) -> None:
-        """Forget a session's value, unless this is its page; and those of all sessions that are too old."""
+        """Forget a session's value, unless this is its page, and those of all sessions that are too old.
+
+        One that was not shown yet is kept: a page in another tab, which reloads itself, may come in between.
+        """
         self._drop_old()
         kept = self._kept.get(session)
-        if kept is not None and kept.path != path:
+        if kept is not None and kept.path != path and kept.was_shown:
             del self._kept[session]
 
     def forget(self, session: str) -> None:
