@@ -185,8 +185,12 @@ TABLES: Final = {
 """The audited tables, by name."""
 
 _CHILDREN: Final = frozenset(child for table in TABLES.values() for child, _ in table.children)
-_PER_TABLE: Final = 6
-"""The triggers of a table: before and after each INSERT, UPDATE and DELETE."""
+_STEPS: Final = tuple(f"{event}{when}" for event in ("insert", "update", "delete") for when in ("_begins", ""))
+_TRIGGERS: Final = frozenset(
+    {f"{_PREFIX}log_delete", *(f"{_PREFIX}{name}_{step}" for name in TABLES for step in _STEPS)}
+)
+_OURS: Final = _TRIGGERS | {f"{_PREFIX}of_{name}" for name in TABLES}
+"""The names of all triggers and views; others that begin like them are the owner's."""
 
 
 def ensure_triggers(connection: sqlite3.Connection) -> None:
@@ -222,11 +226,7 @@ def ensure_any_missing(connection: sqlite3.Connection) -> None:
     Raises:
         sqlite3.Error: the database cannot be written.
     """
-    (found,) = connection.execute(
-        "SELECT count(*) FROM sqlite_master WHERE type = 'trigger' AND substr(name, 1, :n) = :it",
-        {"n": len(_PREFIX), "it": _PREFIX},
-    ).fetchone()
-    if found != 1 + _PER_TABLE * len(TABLES):
+    if _TRIGGERS.difference(name for name, *_ in _existing(connection)):
         ensure_triggers(connection)
 
 
@@ -237,10 +237,8 @@ def drop_triggers(connection: sqlite3.Connection) -> None:
 
 
 def _existing(connection: sqlite3.Connection) -> list[tuple[str, str, str]]:
-    return connection.execute(
-        "SELECT name, type, sql FROM sqlite_master WHERE type IN ('trigger', 'view') AND substr(name, 1, :n) = :it",
-        {"n": len(_PREFIX), "it": _PREFIX},
-    ).fetchall()
+    found = connection.execute("SELECT name, type, sql FROM sqlite_master WHERE type IN ('trigger', 'view')").fetchall()
+    return [row for row in found if row[0] in _OURS]
 
 
 def triggers(connection: sqlite3.Connection) -> Iterator[tuple[str, str]]:

@@ -427,6 +427,19 @@ class TriggerTests(SqlCase):
         self.undo_all(find_entries(self.connection, limit=1))
         self.assertEqual(self.state(), before)
 
+    def test_an_owners_triggers(self) -> None:
+        """Triggers and views of the owner's stay, whatever they are called, while ours are created again."""
+        self.shell.executescript(
+            "CREATE TABLE noted(pattern); CREATE VIEW audit_of_mine AS SELECT * FROM noted;"
+            "CREATE TRIGGER audit_mine AFTER INSERT ON applications_mappings BEGIN"
+            "  INSERT INTO noted VALUES (NEW.pattern); END;"
+            "DROP TRIGGER audit_users_update"
+        )
+        database.connect(self.path, timeout_s=0).close()
+        made = self.new(f"UPDATE users SET user_pin = {HASH}; {STATEMENTS[0][0]}")
+        self.assertEqual([row.action for row in made], ["pin", "create"])
+        self.assertEqual(self.shell.execute("SELECT pattern FROM audit_of_mine").fetchall(), [("9X",)])
+
     def test_restored_from_a_dump(self) -> None:
         """A dump restored is the same database: neither the audit log nor the triggers take it for changes."""
         text = list(self.connection.iterdump())
