@@ -263,20 +263,25 @@ class OneGatewayTests(ClaimTest):
             one = self.gateway("a", delay=0.1)
             self.passes(steps * STEP_S)
             taken = list(one.taken)
-            one.stop()
+            stopped = one.claims.stopService()
+            while not stopped.called:
+                self.passes(STEP_S)
             asked = len(one.connection.sent)
-            one.clock.advance(5)
+            self.passes(2)
             self.assertEqual((one.taken, len(one.connection.sent)), (taken, asked), steps)
             self.assertEqual(self.variables.get(VARIABLE, FREE)[:1], FREE, steps)
 
     def test_stopped_while_it_writes(self) -> None:
         """Stopped while its claim is on its way to an Asterisk that does not say who has it, it takes no calls."""
         one = self.gateway("a")
+        self.passes(1)
         one.connection.goes_down()
         self.variables.clear()
+        self.passes(LEASE_S)
+        one.taken.clear()
         one.connection.delays["Setvar"] = 0.1
         one.connection.comes_up()
-        self.assertEqual(one.connection.sent[-1][0], "Setvar")
+        self.assertEqual((one.connection.sent[-1][0], self.variables), ("Setvar", {}))
         one.connection.unanswered.add("Getvar")
         self.successResultOf(one.claims.stopService())
         one.connection.unanswered.clear()
