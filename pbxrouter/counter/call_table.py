@@ -319,6 +319,7 @@ class CallTable:
     def clock_set(self, by_s: float) -> None:
         """Move all times that are kept, since the gateway's clock was set forward by so many seconds."""
         for call in self._calls.values():
+            call.changed = True
             call.started += by_s
             if call.answered is not None:
                 call.answered += by_s
@@ -434,7 +435,7 @@ class CallTable:
                 self._bridges.setdefault(item.bridge, set()).add(item.uniqueid)
         talking: set[str] = set()
         for bridge in self._bridges:
-            members = self._connected([bridge])
+            members = self._connected(bridge)
             if self._is_talk(members):
                 talking |= members
         for uniqueid in self._linkedids.keys() - talking:
@@ -486,7 +487,7 @@ class CallTable:
         self._set_name(uniqueid, name)
         bridge = self._bridge_of.get(uniqueid)
         if bridge is not None:
-            self._update_talk(self._connected([bridge]), now)
+            self._update_talk(self._connected(bridge), now)
 
     def _optimized(self, one: str, two: str, now: float) -> None:
         """Asterisk joins both ends of a Local channel, whose halves leave."""
@@ -553,7 +554,7 @@ class CallTable:
                     call.connected = call.changed = True
                 call.person_answered = False
                 self._talks[member].person_answered = 0.0
-        self._update_talk(self._connected([bridge]), now)
+        self._update_talk(self._connected(bridge), now)
 
     def _leave(self, uniqueid: str, now: float) -> None:
         bridge = self._bridge_of.pop(uniqueid, None)
@@ -564,28 +565,25 @@ class CallTable:
         if not inside:
             del self._bridges[bridge]
         self._update_talk({uniqueid}, now)
-        self._update_talk(self._connected([bridge]), now)
+        self._update_talk(self._connected(bridge), now)
         other = self._other_half(uniqueid)
         beyond = self._bridge_of.get(other) if other else None
         if beyond is not None:
-            self._update_talk(self._connected([beyond]), now)
+            self._update_talk(self._connected(beyond), now)
 
     # --- talk ---
 
-    def _connected(self, bridges: Iterable[str]) -> set[str]:
-        """All channels in bridges that Local channels join to these."""
-        waiting, seen = [bridge for bridge in bridges if bridge in self._bridges], set()
+    def _connected(self, bridge: str) -> set[str]:
+        """All channels in a bridge, and in those that Local channels join to it."""
+        waiting, seen = [bridge], {bridge}
         members: set[str] = set()
         while waiting:
-            bridge = waiting.pop()
-            if bridge in seen:
-                continue
-            seen.add(bridge)
-            for uniqueid in self._bridges[bridge]:
+            for uniqueid in self._bridges.get(waiting.pop(), ()):
                 members.add(uniqueid)
                 other = self._other_half(uniqueid)
                 beyond = self._bridge_of.get(other) if other else None
                 if beyond is not None and beyond not in seen:
+                    seen.add(beyond)
                     waiting.append(beyond)
         return members
 

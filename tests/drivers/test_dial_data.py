@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter.agi.dial_options import option_letters, options_problem
 from pbxrouter.config import Config, schema
 from pbxrouter.drivers.dial import Dial, dial_options
 from pbxrouter.drivers.dial_data import substring
@@ -186,16 +185,7 @@ class Problems(SynchronousTestCase):
 class Options(SynchronousTestCase):
     """The options of Dial()."""
 
-    def test_letters(self) -> None:
-        """Arguments, in parentheses that may nest, are no options."""
-        for options, letters in (("tT", "tT"), ("m(lift)t", "mt"), ("b(x^y^1(i))g", "bg"), ("m(i", "m"), ("", "")):
-            self.assertEqual(option_letters(options), letters)
-
     def test_ignored_forwards(self) -> None:
         """Option i is not taken for given when it is the argument of another option, nor made one."""
         self.assertEqual(dial_options("b(x(i)i)", False), "b(x(i)i)i")
         self.assertEqual(dial_options("m(x", False), "im(x")
-
-    def test_unknown(self) -> None:
-        """Letters that Dial() does not have are named."""
-        self.assertEqual((options_problem("tT"), options_problem("tqy"), options_problem("t(")), ("", "qy", "("))
