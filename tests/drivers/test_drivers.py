@@ -230,6 +230,11 @@ class Others(DriverCase):
         outcome, commands = self.run_driver(Playback(SETTINGS), "hello-world")
         self.assertEqual(outcome, Outcome())
         self.assertEqual(commands, ["EXEC Playback hello-world", "GET VARIABLE PLAYBACKSTATUS"])
+        cut: Answers = {"EXEC Playback": "200 result=-1"}  # by a hang-up, which is looked up
+        outcome, commands = self.run_driver(Playback(SETTINGS), "hello-world", answers=cut)
+        self.assertEqual((outcome, commands[-1]), (Outcome(), "CHANNEL STATUS"))
+        call = Call(FakeChannel(answers={**cut, "CHANNEL STATUS": ChannelHungUp()}), "33", "21", "hello-world")
+        self.failureResultOf(Deferred.fromCoroutine(Playback(SETTINGS).run(call)), ChannelHungUp)
         for data in ("", "a b", "a&b", "a,noanswer"):
             self.assertIn("name of a sound", self.refused(Playback(SETTINGS), data))
 
