@@ -20,10 +20,12 @@ from pbxrouter.database.audit import Actor
 from pbxrouter.errors import ConfigError
 from pbxrouter.gateway import reload_parts, service
 from pbxrouter.gateway.service import GatewayService
+from pbxrouter.rules import Facts
 from pbxrouter.security import Role, keyfile
 from pbxrouter.security.guess_limits import FREE_GUESSES
 from pbxrouter.simulator import SimulatedCall
 from tests.certificates import write_certificate
+from tests.fakes import workshop_rules
 from tests.gateway.test_composition import SOCKET, CompositionCase, Page
 from tests.held_time import until
 
@@ -54,6 +56,14 @@ class PartsTests(CompositionCase):
         """Change the settings and reload them."""
         self.text = settings
         return gateway.reload_all()
+
+    async def test_what_is_said_of_a_call(self) -> None:
+        """After a reload, what a call would run is told with the new settings too, not only run."""
+        gateway = self.begin(SOCKET)
+        gateway.engine.replace(workshop_rules())
+        self.assertEqual((await gateway.engine.decide(Facts("33", "21"))).action, "Dial(PJSIP/21,60,i)")
+        self.reload(gateway, SOCKET + '[technologies]\nSIP = "IAX2"\n[dial]\ntimeout = 7\n')
+        self.assertEqual((await gateway.engine.decide(Facts("33", "21"))).action, "Dial(IAX2/21,7,i)")
 
     async def test_calls(self) -> None:
         """Technologies, Dial's arguments, prompts (a driver's too) and trunks count for the next call."""
