@@ -252,6 +252,19 @@ class Others(DriverCase):
         for cause in ("0", "127"):
             self.assertEqual(self.run_driver(Hangup(SETTINGS), cause)[0].cause, cause)
 
+    def test_actions(self) -> None:
+        """What each driver has Asterisk run is told as the dialplan writes it."""
+        for driver, data, said in (
+            (Voicemail(SETTINGS), "", "VoiceMailMain(33@default)"),
+            (Voicemail(SETTINGS), "office", "VoiceMailMain(33@office)"),
+            (Conference(SETTINGS), "", "ConfBridge(21)"),
+            (Conference(SETTINGS), "quiet_bridge,guest", "ConfBridge(21,quiet_bridge,guest)"),
+            (Playback(SETTINGS), "iss_{language}", "Playback(iss_{language})"),
+            (SayDigits(SETTINGS), "ignored", "SayDigits(21)"),
+            (Hangup(SETTINGS), "17", "Hangup(17)"),
+        ):
+            self.assertEqual(str(driver.action(data, "21", "33")), said)
+
     def test_caller_leaves(self) -> None:
         """A hang-up in an application ends the driver with ChannelHungUp; a conference is left so."""
         for driver, data in (
