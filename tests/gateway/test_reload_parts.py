@@ -95,10 +95,11 @@ class PartsTests(CompositionCase):
         def broken(config: Config, found: object) -> dict[str, Any]:
             return {}
 
+        self.reload(gateway, SOCKET + "[dial]\ntimeout = 8\n")
         self.patch(reload_parts, "load_drivers", broken)
         lines = self.reload(gateway, SOCKET + "[dial]\ntimeout = 7\n")
         self.assertIn("driver dial cannot be loaded anew: the one in force stays", lines)
-        self.assertEqual((await self.run_call(SimulatedCall("21", caller="33"))).dials[0][0], "PJSIP/21,60,i")
+        self.assertEqual((await self.run_call(SimulatedCall("21", caller="33"))).dials[0][0], "PJSIP/21,8,i")
 
     async def test_dialogues(self) -> None:
         """fastagi.debug is switched on and off, once for any number of reloads."""

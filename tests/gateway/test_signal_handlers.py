@@ -150,7 +150,9 @@ class InstallTests(SignalsCase):
         for tell in self.gateway.ready:
             tell()
         self.assertEqual(self.told, ["READY=1"])
+        self.assertTrue(self.signals.running)
         self.signals.stopService()
+        self.assertFalse(self.signals.running)
         self.assertEqual(self.told, ["READY=1", "STOPPING=1"])
 
     def test_ignored(self) -> None:
