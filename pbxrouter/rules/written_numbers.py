@@ -139,8 +139,6 @@ def _abroad(visible: str, digits: str, prefix: str, country: str) -> WrittenNumb
     if found is None:  # without a country the person is trusted, but for what is too long for any
         return WrittenNumber(digits, bool(country) or len(digits) > LONGEST)
     meant = f"{sign}{_digits(found)}"
-    if found.extension:
-        return WrittenNumber(digits, True, _shown(found))
     # Digits in parentheses that are left out are no doubt: that is what the parentheses say.
     if meant in (digits, normalise_number(_FILLING.sub("", without))):
         return WrittenNumber(meant)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter.agi.dial_options import option_letters, options_problem
 from pbxrouter.config import Config, schema
 from pbxrouter.drivers.dial import Dial, dial_options
 from pbxrouter.drivers.dial_data import substring
@@ -82,6 +81,8 @@ class Targets(SynchronousTestCase):
             ("PJSIP/21 options=tT", "PJSIP/21,60,tTi"),
             ("PJSIP/21 options=", "PJSIP/21,60,i"),
             ("PJSIP/21 options=it", "PJSIP/21,60,it"),
+            ("PJSIP/21 options=A(a=b)", "PJSIP/21,60,A(a=b)i"),
+            (" PJSIP/21 timeout=20\t\r\n", "PJSIP/21,20,i"),
             ("PJSIP/21 options=m(jazz)b(a^b^1(i))", "PJSIP/21,60,m(jazz)b(a^b^1(i))i"),
             ("PJSIP/21 callerid=+34911223344", "PJSIP/21,60,if(+34911223344)"),
             ("PJSIP/21 callerid=9112233{caller}", "PJSIP/21,60,if(911223333)"),
@@ -156,7 +157,8 @@ class Problems(SynchronousTestCase):
             ("PJSIP/21 timeout=2m", "whole seconds from 1 to 86400"),
             ("PJSIP/21 timeout=²", "whole seconds from 1 to 86400"),
             ("PJSIP/21 timeout=5 timeout=6", "twice"),
-            ("PJSIP/21 options=tq", "no option q"),
+            ("PJSIP/21 timeout=5=6", "timeout=5=6 is not a time"),
+            ("PJSIP/21 options=tq", "no option q; accepted are the options of Asterisk's Dial(), such as tT"),
             ("PJSIP/21 options=m(x", "parentheses"),
             ("PJSIP/21 options=m)", "parentheses"),
             ("PJSIP/21 options=tS(x)", "S(x) is no limit of a call's length"),
@@ -196,16 +198,7 @@ class Problems(SynchronousTestCase):
 class Options(SynchronousTestCase):
     """The options of Dial()."""
 
-    def test_letters(self) -> None:
-        """Arguments, in parentheses that may nest, are no options."""
-        for options, letters in (("tT", "tT"), ("m(lift)t", "mt"), ("b(x^y^1(i))g", "bg"), ("m(i", "m"), ("", "")):
-            self.assertEqual(option_letters(options), letters)
-
     def test_ignored_forwards(self) -> None:
         """Option i is not taken for given when it is the argument of another option, nor made one."""
         self.assertEqual(dial_options("b(x(i)i)", False), "b(x(i)i)i")
         self.assertEqual(dial_options("m(x", False), "im(x")
-
-    def test_unknown(self) -> None:
-        """Letters that Dial() does not have are named."""
-        self.assertEqual((options_problem("tT"), options_problem("tqy"), options_problem("t(")), ("", "qy", "("))

@@ -242,6 +242,11 @@ class Others(DriverCase):
         outcome, commands = self.run_driver(Playback(SETTINGS), "hello-world")
         self.assertEqual(outcome, Outcome())
         self.assertEqual(commands, ["EXEC Playback hello-world", "GET VARIABLE PLAYBACKSTATUS"])
+        cut: Answers = {"EXEC Playback": "200 result=-1"}  # by a hang-up, which is looked up
+        outcome, commands = self.run_driver(Playback(SETTINGS), "hello-world", answers=cut)
+        self.assertEqual((outcome, commands[-1]), (Outcome(), "CHANNEL STATUS"))
+        call = Call(FakeChannel(answers={**cut, "CHANNEL STATUS": ChannelHungUp()}), "33", "21", "hello-world")
+        self.failureResultOf(Deferred.fromCoroutine(Playback(SETTINGS).run(call)), ChannelHungUp)
         for data in ("", "a b", "a&b", "a,noanswer"):
             self.assertIn("name of a sound", self.refused(Playback(SETTINGS), data))
 
@@ -258,6 +263,19 @@ class Others(DriverCase):
             self.assertIn("0 to 127", self.refused(Hangup(SETTINGS), data))
         for cause in ("0", "127"):
             self.assertEqual(self.run_driver(Hangup(SETTINGS), cause)[0].cause, cause)
+
+    def test_actions(self) -> None:
+        """What each driver has Asterisk run is told as the dialplan writes it."""
+        for driver, data, said in (
+            (Voicemail(SETTINGS), "", "VoiceMailMain(33@default)"),
+            (Voicemail(SETTINGS), "office", "VoiceMailMain(33@office)"),
+            (Conference(SETTINGS), "", "ConfBridge(21)"),
+            (Conference(SETTINGS), "quiet_bridge,guest", "ConfBridge(21,quiet_bridge,guest)"),
+            (Playback(SETTINGS), "iss_{language}", "Playback(iss_{language})"),
+            (SayDigits(SETTINGS), "ignored", "SayDigits(21)"),
+            (Hangup(SETTINGS), "17", "Hangup(17)"),
+        ):
+            self.assertEqual(str(driver.action(data, "21", "33")), said)
 
     def test_caller_leaves(self) -> None:
         """A hang-up in an application ends the driver with ChannelHungUp; a conference is left so."""

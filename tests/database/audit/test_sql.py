@@ -22,7 +22,7 @@ from pbxrouter.database.audit import (
     undo,
 )
 from pbxrouter.database.audit.entries import KINDS, MAX_LISTED
-from pbxrouter.database.audit_triggers import TABLES, ensure_triggers
+from pbxrouter.database.audit_triggers import TABLES, ensure_triggers, triggers
 from pbxrouter.database.rules.sample import add_sample
 from pbxrouter.errors import EditConflict, EditRefused
 from tests.database.test_connection import WORKSHOP, hash_pin
@@ -412,6 +412,45 @@ class TriggerTests(SqlCase):
         changes = self.connection.total_changes
         ensure_triggers(self.connection)
         self.assertEqual(self.connection.total_changes, changes)
+
+    def test_all_or_none(self) -> None:
+        """Triggers that cannot be made anew leave those that were there, and the transaction of another as it was."""
+        one = sorted(dict(triggers(self.connection)))[-1]
+
+        def refuse(action: int, name: str | None, *_: str | None) -> int:
+            is_one = action == sqlite3.SQLITE_CREATE_TRIGGER and name == one
+            return sqlite3.SQLITE_DENY if is_one else sqlite3.SQLITE_OK
+
+        query = "SELECT name, sql FROM sqlite_master WHERE type IN ('trigger', 'view') ORDER BY name"
+        self.connection.execute(f"DROP TRIGGER {one}")
+        before = self.connection.execute(query).fetchall()
+        self.connection.set_authorizer(refuse)
+        self.addCleanup(self.connection.set_authorizer, None)
+        self.assertRaises(sqlite3.DatabaseError, ensure_triggers, self.connection)
+        self.assertFalse(self.connection.in_transaction)
+        self.assertEqual(self.connection.execute(query).fetchall(), before)
+        self.connection.execute("BEGIN IMMEDIATE")
+        self.assertRaises(sqlite3.DatabaseError, ensure_triggers, self.connection)
+        self.assertTrue(self.connection.in_transaction)
+        self.connection.rollback()
+        self.assertEqual(self.connection.execute(query).fetchall(), before)
+        self.connection.set_authorizer(None)
+        self.connection.execute("BEGIN IMMEDIATE")
+        ensure_triggers(self.connection)
+        self.assertTrue(self.connection.in_transaction)
+        self.connection.rollback()
+        self.assertEqual(self.connection.execute(query).fetchall(), before)
+        ensure_triggers(self.connection)
+        self.assertFalse(self.connection.in_transaction)
+        self.assertEqual(len(self.connection.execute(query).fetchall()), len(before) + 1)
+
+    def test_a_table_that_is_not_there(self) -> None:
+        """A table that an owner dropped has no triggers; those of the others stay."""
+        self.shell.executescript("PRAGMA foreign_keys = OFF; DROP TABLE users_limits")
+        ensure_triggers(self.connection)
+        names = [name for name, _ in triggers(self.connection)]
+        self.assertEqual([name for name in names if "users_limits" in name], [])
+        self.assertEqual([row.action for row in self.new("INSERT INTO extensions VALUES (99, '99')")], ["create"])
 
     def test_rebuilt_while_the_gateway_runs(self) -> None:
         """A change by the program is recorded, though the triggers went with a table after the database was opened."""
