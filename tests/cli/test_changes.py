@@ -27,7 +27,7 @@ class ChangesTests(CommandTestCase):
         self.execute_sql("UPDATE applications_mappings SET application_data = 'x' || char(27) WHERE map_id = 2")
         first, second = self.good("changes").splitlines()
         self.assertRegex(first, r"^2  \d{4}-\d\d-\d\d \d\d:\d\d:\d\d  SQL \(sql\): update mapping 2X$")
-        self.assertIn("(command): import import the workshop's rules", second)
+        self.assertIn("(command): import import pbxrouter init --sample", second)
         shown = self.good("changes", "show", "2").splitlines()
         self.assertEqual(
             shown[1:], ["  applications_mappings, map_id 2: changed", "    application_data: 'SIP' -> 'x\\x1b'"]
