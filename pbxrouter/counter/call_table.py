@@ -87,7 +87,8 @@ class ChannelTalk:
         heir: Uniqueid of the channel for which this half of a Local channel stood in, once Asterisk joins both ends
             without it; ``""`` otherwise.
         heir_since: when that was, epoch seconds.
-        person_answered: when a person last answered a Dial() of its call, epoch seconds; 0 if none did.
+        person_answered: when a person last answered a Dial() of its call, epoch seconds; 0 if none did, or if both were
+            connected then, so that the talk tells.
     """
 
     name: str = ""
@@ -163,7 +164,7 @@ class LiveCall:
         outcome: the gateway's outcome (CallRecord); ``""`` if it had no part in the call.
         labels: further counts that it belongs to, as (kind, name).
         connected: whether two of its channels were in one bridge, of people or not.
-        person_answered: whether a person has answered a Dial(), if only to hang up at once.
+        person_answered: whether a person has answered a Dial() and was not yet connected with anybody.
         certain: False if its times are uncertain because events were missed.
         silent_s: seconds since the answer in which no two people were connected, without the present silence.
         silent_since: when the present silence began; None while two people talk, and before the answer.
@@ -549,8 +550,10 @@ class CallTable:
         if len(inside) > 1:
             for member in inside:
                 call = self._calls[self._linkedids[member]]
-                if not call.connected:
+                if not call.connected or call.person_answered:
                     call.connected = call.changed = True
+                call.person_answered = False
+                self._talks[member].person_answered = 0.0
         self._update_talk(self._connected(bridge), now)
 
     def _leave(self, uniqueid: str, now: float) -> None:

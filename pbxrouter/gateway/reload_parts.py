@@ -28,9 +28,7 @@ Limits = Callable[[Config], tuple[Bounds, int]]
 """The bounds of FastAGI connections by the settings, and how many more may be told that the gateway is busy."""
 
 
-def calls(
-    flow: CallFlow, guard: PinGuard, drivers: Mapping[str, Driver], applications: DriverApplications | None = None
-) -> Prepare:
+def calls(flow: CallFlow, guard: PinGuard, drivers: Mapping[str, Driver], applications: DriverApplications) -> Prepare:
     """Drivers (for ``dial``, ``technologies`` and those of other packages), prompts, trunks and the CDR's field."""
     in_use = dict(drivers)
     installed = list(entry_points(group=GROUP))  # those of the start: a package that is installed later needs a restart
@@ -45,8 +43,7 @@ def calls(
         def apply() -> None:
             in_use.update(found)
             flow.reconfigure(found, new.prompts, new.trunks, new.history.cdr_field)
-            if applications is not None:
-                applications.replace(found)
+            applications.replace(found)
             guard.set_trunks(new.trunks)
 
         return Prepared(apply, [f"driver {name} cannot be loaded anew: the one in force stays" for name in failed])

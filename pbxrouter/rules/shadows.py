@@ -152,7 +152,7 @@ class _Search:
         self._shortest = max(1, len(self._accepted) + (self._tail == "."))
         self._others = 0
         # By position, sets of the others: those that accept a character there, by character; those that
-        # match a number that ends there; those that match every number from there on.
+        # match a number that ends there; those that match every number from there on, behind which no search goes.
         self._accepting: list[dict[str, int]] = []
         self._ending: list[int] = []
         self._open: list[int] = []
@@ -184,8 +184,6 @@ class _Search:
                 if accepts:
                     accepting[character] |= bit
             if place == length and tail != ".":
-                self._ending[place] |= bit
-            if place > length and tail:
                 self._ending[place] |= bit
             if place >= length and tail:
                 self._open[place] |= bit

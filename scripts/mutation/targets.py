@@ -34,7 +34,7 @@ TARGETS: Final = {
     "drivers": Target("drivers library", "drivers test_library call/test_flow"),
     "counter": Target("counter", "counter call/test_active_calls"),
     "database": Target("database", "database rules/test_engine security/test_tokens counter/test_service"),
-    "gateway": Target("gateway", "gateway test_health call/test_refusals"),
+    "gateway": Target("gateway", "gateway test_health call/test_refusals adapters/test_starpy"),
 }
 
 

@@ -442,6 +442,22 @@ class TheNumber(FlowCase):
             self.assertEqual(loud(logs), [])
             self.ended("NOCALL")
 
+    def test_state_that_cannot_be_read(self) -> None:
+        """A caller at s is asked for the number where Asterisk refuses to tell the state of the channel."""
+        refusal = CommandRefused(510, "CHANNEL STATUS", "Invalid or unknown command")
+        for asked in ("CHANNEL STATUS", "GET VARIABLE DIALEDPEERNUMBER"):
+            answers: Answers = {asked: refusal, "GET DATA vm-enter": "200 result=21"}
+            with capturedLogs() as logs:
+                commands = self.run_call("s", dnid="unknown", answers=answers)
+            self.assertIn("EXEC Dial PJSIP/21,60,i", commands, asked)
+            self.assertEqual(commands.count("GET VARIABLE DIALEDPEERNUMBER"), asked != "CHANNEL STATUS")
+            self.assertEqual(loud(logs), [])
+
+    def test_gone_before_the_number(self) -> None:
+        """A connection that ends where a caller would be asked is no call without a caller."""
+        self.run_call("s", dnid="unknown", answers={"CHANNEL STATUS": ConnectionClosed()})
+        self.assertNotEqual(self.reports.records[-1].outcome, "NOCALL")
+
     def test_dialled_phone(self) -> None:
         """Dial's U() runs at s on the phone that is called: it is not asked for a number, and is no call of its own."""
         answers: Answers = {"GET VARIABLE DIALEDPEERNUMBER": "200 result=1 (21)"}

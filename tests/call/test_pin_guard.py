@@ -353,6 +353,19 @@ class InMemoryTests(GuardCase):
         self.assertTrue(self.key().is_checked)
         self.assertFalse(self.key().is_checked)
 
+    def test_right_in_the_queue(self) -> None:
+        """A place in the queue of an attacked trunk is used up by a right PIN, too."""
+        for line in range(60):
+            self.key(self.request(f"PJSIP/{line % 25}", str(line % 25)))
+        delays = []
+        for caller in ("5551", "5552", "5553"):
+            request = self.request("PJSIP/provider", caller)
+            attempt = self.successResultOf(Deferred.fromCoroutine(self.memory.admit(request, 1)))
+            self.assertTrue(attempt.is_checked)
+            self.successResultOf(Deferred.fromCoroutine(self.memory.right(attempt, "pepe")))
+            delays.append(attempt.ruling.delay_s)
+        self.assertEqual(delays, [place * QUEUE_STEP_S for place in range(3)])
+
     def test_statistics(self) -> None:
         """Wrong and unchecked PINs and lock-outs are counted; a new lock-out after the first is over counts again."""
         for _ in range(FREE_GUESSES + 2):

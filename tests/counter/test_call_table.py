@@ -726,6 +726,17 @@ class TalkTests(TableCase):
             self.assertEqual((self.told.count("answered"), call.talk_s(self.now)), (count, 0.0), channel)
             self.now += 2 * REMEMBER_HUNG_UP_S
 
+    def test_answered_for_nobody(self) -> None:
+        """A phone that answers a Local half behind which nobody is does not make the call an answered one."""
+        self.new("a", "Local/60@pbxrouter-1;2")
+        self.new("b", "IAX2/loop-1")
+        self.dial_end("ANSWER", "a", "b", "IAX2/loop-1")
+        self.enter("a")
+        self.enter("b")
+        self.event("Hangup", "b")
+        self.event("Hangup", "a")
+        self.assertEqual(self.told.count("answered"), 0)
+
     def _behind_a_local_channel(self) -> None:
         """a is connected with b through the halves l1 and l2, as Asterisk tells it of a forward."""
         for uniqueid, name in (

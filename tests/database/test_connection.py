@@ -119,6 +119,12 @@ class ReadOnlyTests(DatabaseCase):
         self.assertRaises(StoreError, database.connect_read_only, self.path)
         self.assertRaises(StoreError, database.connect_read_only, self.path / "away")
 
+    def test_it_cannot_be_read(self) -> None:
+        """A file that SQLite cannot read is refused with its name, as when it is opened for writing."""
+        self.path.write_bytes(b"this is no database of any kind" * 100)
+        error = self.assertRaises(NotADatabase, database.connect_read_only, self.path)
+        self.assertEqual(str(error), self.refused(NotADatabase))
+
 
 class SchemaTests(DatabaseCase):
     """schema.sql by itself, in an empty database."""

@@ -86,6 +86,17 @@ class SetAsideTests(SynchronousTestCase):
             self.connection.execute("DELETE FROM calls")
             self.connection.commit()
 
+    def test_what_a_trigger_had_written(self) -> None:
+        """Of a row that is set aside nothing stays, not even what a trigger of the owner's wrote before it failed."""
+        self.connection.executescript(
+            "CREATE TABLE seen (number TEXT);"
+            "CREATE TRIGGER see BEFORE INSERT ON calls BEGIN"
+            " INSERT INTO seen VALUES (NEW.number); SELECT RAISE(FAIL, 'no 21') WHERE NEW.number = '21'; END"
+        )
+        self.assertEqual([row.place for row in self.add(*map(a_call, range(3)))], [1])
+        self.assertEqual(self.numbers(), ["20", "22"])
+        self.assertEqual(self.connection.execute("SELECT number FROM seen").fetchall(), [("20",), ("22",)])
+
     def test_all_refused(self) -> None:
         """Where each row is refused, each is set aside: the queue goes on."""
         nothing: Any = None

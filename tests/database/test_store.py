@@ -74,6 +74,10 @@ class StoreTests(TestCase):
         with closing(sqlite3.connect(path or self.path)) as connection:
             connection.executescript(script)
 
+    def test_path(self) -> None:
+        """A store tells which file it is on."""
+        self.assertEqual(self.store.path, self.path.absolute())
+
     async def test_load_rules(self) -> None:
         """The thread returns the rules ready for use."""
         rules = await self.store.load_rules()

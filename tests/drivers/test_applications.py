@@ -51,6 +51,14 @@ class Told(Old):
         return Action("Told", f"{data},{number}")
 
 
+class Refusing(Old):
+    """A driver that raises what it has to say about data."""
+
+    def data_problem(self, data: str) -> Sentence | None:
+        """No data is accepted."""
+        raise ApplicationFailed(Sentence("{data} is no data; accepted is none", {"data": data}))
+
+
 class Strict(Told):
     """A driver that keeps the calls for which it was tried."""
 
@@ -154,6 +162,13 @@ class Asking(SynchronousTestCase):
             applications.examined(rules_for("odd", "x").decide(Facts("33", "512")), "33")
         self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
 
+    def test_refusing_driver(self) -> None:
+        """A driver whose data_problem raises ApplicationFailed says by it what is wrong with the data."""
+        applications = applications_of(refusing=Refusing(Config()))
+        self.assertEqual(str(applications.data_problem("refusing", "x")), "x is no data; accepted is none")
+        decision = applications.examined(rules_for("refusing", "x").decide(Facts("33", "512")), "33")
+        self.assertEqual((decision.cannot_work, decision.action), (True, ""))
+
     def test_examined(self) -> None:
         """A decision gets the action, or why it cannot work; then it is never called allowed."""
         applications = applications_of(told=Told(Config()))
@@ -190,17 +205,18 @@ class OnDemand(SynchronousTestCase):
 
     def test_loading(self) -> None:
         """A driver is loaded when it is asked for; one that cannot be is as if it were not installed."""
-        applications = DriverApplications(
-            DriversOnDemand(
-                Config(),
-                [
-                    EntryPoint("Dial", "pbxrouter.drivers.dial:Dial", GROUP),
-                    EntryPoint("gone", "no.such.module:X", GROUP),
-                ],
-            )
+        drivers = DriversOnDemand(
+            Config(),
+            [
+                EntryPoint("Dial", "pbxrouter.drivers.dial:Dial", GROUP),
+                EntryPoint("gone", "no.such.module:X", GROUP),
+            ],
         )
+        self.assertEqual((len(drivers), list(drivers)), (2, ["dial", "gone"]))
+        applications = DriverApplications(drivers)
         self.assertIsNone(applications.problem("dial", "PJSIP"))
         self.assertEqual(len(self.flushLoggedErrors()), 0)
         self.assertIn("no driver provides", str(applications.problem("gone", "")))
         self.assertEqual(len(self.flushLoggedErrors()), 1)
+        self.assertEqual((len(drivers), list(drivers)), (1, ["dial"]))
         self.assertIn("no driver provides", str(applications.problem("teapot", "")))

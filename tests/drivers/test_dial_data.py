@@ -81,6 +81,8 @@ class Targets(SynchronousTestCase):
             ("PJSIP/21 options=tT", "PJSIP/21,60,tTi"),
             ("PJSIP/21 options=", "PJSIP/21,60,i"),
             ("PJSIP/21 options=it", "PJSIP/21,60,it"),
+            ("PJSIP/21 options=A(a=b)", "PJSIP/21,60,A(a=b)i"),
+            (" PJSIP/21 timeout=20\t\r\n", "PJSIP/21,20,i"),
             ("PJSIP/21 options=m(jazz)b(a^b^1(i))", "PJSIP/21,60,m(jazz)b(a^b^1(i))i"),
             ("PJSIP/21 callerid=+34911223344", "PJSIP/21,60,if(+34911223344)"),
             ("PJSIP/21 callerid=9112233{caller}", "PJSIP/21,60,if(911223333)"),
@@ -146,6 +148,8 @@ class Problems(SynchronousTestCase):
             ("PJSIP/{number:1:0}", "nothing is left of any number"),
             ("PJSIP/{number:80}", "nothing is left of any number"),
             ("PJSIP/{number:-2:-2}", "nothing is left of any number"),
+            ("PJSIP/9{number:0:-80}@trunk", "nothing is left of any number"),
+            ("PJSIP/{number:41:-40}", "nothing is left of any number"),
             ("PJSIP/21 timeout=0", "whole seconds from 1 to 86400"),
             ("PJSIP/21 timeout=", "whole seconds from 1 to 86400"),
             ("PJSIP/21 timeout=-5", "whole seconds from 1 to 86400"),
@@ -153,9 +157,13 @@ class Problems(SynchronousTestCase):
             ("PJSIP/21 timeout=2m", "whole seconds from 1 to 86400"),
             ("PJSIP/21 timeout=²", "whole seconds from 1 to 86400"),
             ("PJSIP/21 timeout=5 timeout=6", "twice"),
-            ("PJSIP/21 options=tq", "no option q"),
+            ("PJSIP/21 timeout=5=6", "timeout=5=6 is not a time"),
+            ("PJSIP/21 options=tq", "no option q; accepted are the options of Asterisk's Dial(), such as tT"),
             ("PJSIP/21 options=m(x", "parentheses"),
             ("PJSIP/21 options=m)", "parentheses"),
+            ("PJSIP/21 options=tS(x)", "S(x) is no limit of a call's length"),
+            ("PJSIP/21 options=S(0)", "accepted are seconds such as S(3600)"),
+            ("PJSIP/21 options=gL(:60000)", "L(:60000) is no limit"),
             ("PJSIP/21 options=t,g", "a sign that options cannot have"),
             ("PJSIP/21 callerid=", "not a number to show"),
             ("PJSIP/21 callerid=33)g(", "not a number to show"),
@@ -166,6 +174,11 @@ class Problems(SynchronousTestCase):
             ("PJSIP/21 color=red", "is not a setting"),
         ):
             self.assertIn(words, self.problem(data), data)
+
+    def test_limits_of_length(self) -> None:
+        """A limit of the call's length that Dial() takes is accepted, and no other option's argument taken for one."""
+        for options in ("S(30)", "L(60000:30000:10000)", "tS(+5)g", "S", "U(SL(x))", "b(L^S(x))g"):
+            self.assertIsNone(DIAL.data_problem(f"PJSIP/21 options={options}"), options)
 
     def test_hostile(self) -> None:
         """Any text is either refused, or makes one Dial() whose targets and options are those of the data."""

@@ -225,11 +225,28 @@ class Others(DriverCase):
             call = Call(FakeChannel(answers=failing), "33", "21", "")
             self.failureResultOf(Deferred.fromCoroutine(Conference(SETTINGS).run(call)), failure)
 
+    def test_data_that_cannot_work(self) -> None:
+        """The ending of a sound's file, and blanks around a profile, are refused when the data is saved."""
+        for data, name in (("hello-world.gsm", "hello-world"), ("custom/x.WAV", "custom/x"), ("a.sln16", "a")):
+            found = str(Playback(SETTINGS).data_problem(data))
+            self.assertIn(f"without the ending of its file, {name!r}", found)
+        for data in ("hello-world", "digits/1", "v1.2", "{language}/hi"):
+            self.assertIsNone(Playback(SETTINGS).data_problem(data), data)
+        for data in (" ", "big ,loud", "big, loud", "big,loud,menu "):
+            self.assertIn("quiet_bridge,guest", str(Conference(SETTINGS).data_problem(data)))
+        for data in ("", "big", ",loud", "my room,,menu"):
+            self.assertIsNone(Conference(SETTINGS).data_problem(data), data)
+
     def test_playback(self) -> None:
         """playback plays a sound, which answers the call; other data is refused."""
         outcome, commands = self.run_driver(Playback(SETTINGS), "hello-world")
         self.assertEqual(outcome, Outcome())
         self.assertEqual(commands, ["EXEC Playback hello-world", "GET VARIABLE PLAYBACKSTATUS"])
+        cut: Answers = {"EXEC Playback": "200 result=-1"}  # by a hang-up, which is looked up
+        outcome, commands = self.run_driver(Playback(SETTINGS), "hello-world", answers=cut)
+        self.assertEqual((outcome, commands[-1]), (Outcome(), "CHANNEL STATUS"))
+        call = Call(FakeChannel(answers={**cut, "CHANNEL STATUS": ChannelHungUp()}), "33", "21", "hello-world")
+        self.failureResultOf(Deferred.fromCoroutine(Playback(SETTINGS).run(call)), ChannelHungUp)
         for data in ("", "a b", "a&b", "a,noanswer"):
             self.assertIn("name of a sound", self.refused(Playback(SETTINGS), data))
 
@@ -246,6 +263,19 @@ class Others(DriverCase):
             self.assertIn("0 to 127", self.refused(Hangup(SETTINGS), data))
         for cause in ("0", "127"):
             self.assertEqual(self.run_driver(Hangup(SETTINGS), cause)[0].cause, cause)
+
+    def test_actions(self) -> None:
+        """What each driver has Asterisk run is told as the dialplan writes it."""
+        for driver, data, said in (
+            (Voicemail(SETTINGS), "", "VoiceMailMain(33@default)"),
+            (Voicemail(SETTINGS), "office", "VoiceMailMain(33@office)"),
+            (Conference(SETTINGS), "", "ConfBridge(21)"),
+            (Conference(SETTINGS), "quiet_bridge,guest", "ConfBridge(21,quiet_bridge,guest)"),
+            (Playback(SETTINGS), "iss_{language}", "Playback(iss_{language})"),
+            (SayDigits(SETTINGS), "ignored", "SayDigits(21)"),
+            (Hangup(SETTINGS), "17", "Hangup(17)"),
+        ):
+            self.assertEqual(str(driver.action(data, "21", "33")), said)
 
     def test_caller_leaves(self) -> None:
         """A hang-up in an application ends the driver with ChannelHungUp; a conference is left so."""

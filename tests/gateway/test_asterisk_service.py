@@ -358,6 +358,16 @@ class ReloadTests(AsteriskServiceTest):
         client: Any = self.reactor.tcpClients[-1][2]
         client.clientConnectionFailed(None, Failure(ConnectionDone()))
 
+    def test_another_secret_file(self) -> None:
+        """Of another secret file the setting is told, not that the secret in it has changed; later changes are."""
+        self.begin()
+        other = self.folder / "other.secret"
+        other.write_text("other\n")
+        self.assertEqual(self.reload(secret_file=str(other)), [])
+        other.write_text("changed\n")
+        (line,) = self.reload(secret_file=str(other))
+        self.assertTrue(line.endswith(f"the secret in {other} has changed"), line)
+
     def test_connection_stays(self) -> None:
         """A connection that is up is not touched; the next one goes by the new address and account."""
         self.begin(ami="tcp:one:1")

@@ -8,13 +8,13 @@ import stat
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from twisted.application.internet import TimerService
-from twisted.application.service import MultiService
+from twisted.application.service import MultiService, Service
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import clientFromString, connectProtocol
@@ -399,6 +399,23 @@ class ControlTests(CompositionCase):
 
 class StopTests(CompositionCase):
     """What is left when a gateway has stopped."""
+
+    async def test_every_part(self) -> None:
+        """Every part runs while the gateway does, and none afterwards."""
+
+        def parts(service: MultiService) -> Iterator[Service]:
+            for part in service:
+                yield part
+                if isinstance(part, MultiService):
+                    yield from parts(part)
+
+        gateway = self.start(SOCKET)
+        names = [type(part).__name__ for part in parts(gateway)]
+        self.assertTrue({"Banner", "WorkerService", "StoreService", "FastAGIService", "Drain"} <= set(names), names)
+        self.assertEqual([type(part).__name__ for part in parts(gateway) if not part.running], [])
+        at_work = list(parts(gateway))
+        await gateway.stopService()
+        self.assertEqual([type(part).__name__ for part in at_work if part.running], [])
 
     async def test_database(self) -> None:
         """The database is closed: its thread has ended, and the last call is in it."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+
 from twisted.logger import Logger, LogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from pbxrouter.gateway import out_of_memory
 from pbxrouter.gateway.out_of_memory import PROBE, OutOfMemory, has_memory
 
 
@@ -48,6 +51,8 @@ class OutOfMemoryTests(SynchronousTestCase):
         self.assertEqual(self.ends, 0)
 
     def test_probe(self) -> None:
-        """Here there is memory."""
+        """Here there is memory; there is none where the system does not give what is tried."""
         self.assertTrue(has_memory())
         self.assertGreaterEqual(PROBE, 1 << 20)
+        self.patch(out_of_memory, "PROBE", sys.maxsize)
+        self.assertFalse(has_memory())

@@ -20,10 +20,12 @@ from pbxrouter.database.audit import Actor
 from pbxrouter.errors import ConfigError
 from pbxrouter.gateway import reload_parts, service
 from pbxrouter.gateway.service import GatewayService
+from pbxrouter.rules import Facts
 from pbxrouter.security import Role, keyfile
 from pbxrouter.security.guess_limits import FREE_GUESSES
 from pbxrouter.simulator import SimulatedCall
 from tests.certificates import write_certificate
+from tests.fakes import workshop_rules
 from tests.gateway.test_composition import SOCKET, CompositionCase, Page
 from tests.held_time import until
 
@@ -55,6 +57,14 @@ class PartsTests(CompositionCase):
         self.text = settings
         return gateway.reload_all()
 
+    async def test_what_is_said_of_a_call(self) -> None:
+        """After a reload, what a call would run is told with the new settings too, not only run."""
+        gateway = self.begin(SOCKET)
+        gateway.engine.replace(workshop_rules())
+        self.assertEqual((await gateway.engine.decide(Facts("33", "21"))).action, "Dial(PJSIP/21,60,i)")
+        self.reload(gateway, SOCKET + '[technologies]\nSIP = "IAX2"\n[dial]\ntimeout = 7\n')
+        self.assertEqual((await gateway.engine.decide(Facts("33", "21"))).action, "Dial(IAX2/21,7,i)")
+
     async def test_calls(self) -> None:
         """Technologies, Dial's arguments, prompts (a driver's too) and trunks count for the next call."""
         gateway = self.begin(SOCKET)
@@ -85,10 +95,11 @@ class PartsTests(CompositionCase):
         def broken(config: Config, found: object) -> dict[str, Any]:
             return {}
 
+        self.reload(gateway, SOCKET + "[dial]\ntimeout = 8\n")
         self.patch(reload_parts, "load_drivers", broken)
         lines = self.reload(gateway, SOCKET + "[dial]\ntimeout = 7\n")
         self.assertIn("driver dial cannot be loaded anew: the one in force stays", lines)
-        self.assertEqual((await self.run_call(SimulatedCall("21", caller="33"))).dials[0][0], "PJSIP/21,60,i")
+        self.assertEqual((await self.run_call(SimulatedCall("21", caller="33"))).dials[0][0], "PJSIP/21,8,i")
 
     async def test_dialogues(self) -> None:
         """fastagi.debug is switched on and off, once for any number of reloads."""

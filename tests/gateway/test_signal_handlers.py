@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 import re
 import signal
+import sys
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 from twisted.internet.task import Clock
-from twisted.logger import capturedLogs, formatEvent
+from twisted.logger import Logger, capturedLogs, formatEvent
+from twisted.python.failure import Failure
 from twisted.python.logfile import LogFile
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.errors import ConfigError, ControlRefused
+from pbxrouter.gateway import out_of_memory
 from pbxrouter.gateway.log_file import TwistdLog
 from pbxrouter.gateway.signals import IGNORED, STATUS_CUT, STOP, STOP_S, Signals, hold
 from pbxrouter.gateway.state import state_of
@@ -147,7 +150,9 @@ class InstallTests(SignalsCase):
         for tell in self.gateway.ready:
             tell()
         self.assertEqual(self.told, ["READY=1"])
+        self.assertTrue(self.signals.running)
         self.signals.stopService()
+        self.assertFalse(self.signals.running)
         self.assertEqual(self.told, ["READY=1", "STOPPING=1"])
 
     def test_ignored(self) -> None:
@@ -203,6 +208,29 @@ class StopTests(SignalsCase):
             self.exits(signal.SIGALRM),
             (STATUS_CUT, [f"gateway: the stop took longer than {STOP_S} s and was cut; calls that it cut: 3"]),
         )
+
+    def test_no_memory(self) -> None:
+        """A failure since no memory is left ends the process by the reactor; after the service's end none does."""
+        self.addCleanup(self.signals.stopService)
+        self.patch(out_of_memory, "PROBE", sys.maxsize)
+        failing = Logger()
+        failing.failure("x", Failure(MemoryError()))
+        (end,) = self.reactor.asked
+        self.reactor.asked.clear()
+        with capturedLogs() as logs:
+            exited = self.assertRaises(Exited, end)
+        self.assertEqual(exited.args[0], STATUS_CUT)
+        self.assertEqual(
+            formatEvent(logs[-1]),
+            "gateway: no memory is left, which ended the gateway at once; calls that it cut: 3",
+        )
+        other = Signals(self.gateway, self.reactor)  # type: ignore[arg-type]
+        other.startService()
+        other.stopService()
+        self.reactor.asked.clear()
+        failing.failure("x", Failure(MemoryError()))
+        self.assertEqual(self.reactor.asked, [])
+        self.assertEqual(len(self.flushLoggedErrors(MemoryError)), 2)
 
     def test_log_that_fails(self) -> None:
         """The process ends also if the last line cannot be written."""

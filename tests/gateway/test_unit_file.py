@@ -27,6 +27,8 @@ class UnitTests(SynchronousTestCase):
     def test_stop(self) -> None:
         """systemd waits longer than a stop may take, and a stop has time for what it waits for."""
         self.assertGreater(int(self.values["TimeoutStopSec"]), STOP_S)
+        documented = (ROOT / "docs/troubleshooting.md").read_text()
+        self.assertIn(f"`the stop took longer than {STOP_S} s and was cut`", documented)
         self.assertGreater(STOP_S, DRAIN_S + RECORDING_S)
 
     def test_notified(self) -> None:

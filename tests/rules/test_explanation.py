@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.rules.explanation import (
     MAX_OTHERS,
+    action_of,
     as_dict,
     headline,
     runners_up,
@@ -52,6 +55,25 @@ class ExplainedTests(SynchronousTestCase):
             (Facts("33", "31", "1"), "denied: 33 dials 31"),
         ):
             self.assertEqual(headline(rules.decide(facts), facts.caller).english, said)
+
+    def test_action(self) -> None:
+        """What Asterisk runs is told of an allowed call only, if it is known."""
+        decision = rules_of("2X", "3X").decide(Facts("33", "21"))
+        self.assertIsNone(action_of(decision))
+        known = replace(decision, action="Dial(SIP/21)")
+        said = action_of(known)
+        assert said is not None
+        self.assertEqual(said.english, "Asterisk runs Dial(SIP/21)")
+        self.assertIsNone(action_of(replace(known, problem=sentence("no"))))
+        self.assertIsNone(action_of(replace(rules_of("2X", "3X").decide(Facts("33", "31")), action="Dial(SIP/31)")))
+
+    def test_cannot_work(self) -> None:
+        """Only what is allowed can fail to work; then it is not allowed."""
+        allowed, asks = (rules_of("2X", "3X").decide(Facts("33", number)) for number in ("21", "31"))
+        self.assertEqual((allowed.is_allowed, allowed.cannot_work), (True, False))
+        broken = replace(allowed, problem=sentence("no"))
+        self.assertEqual((broken.is_allowed, broken.cannot_work), (False, True))
+        self.assertFalse(replace(asks, problem=sentence("no")).cannot_work)
 
     def test_headline_of_a_forwarded_call(self) -> None:
         """The headline of a forwarded call names who forwarded it."""

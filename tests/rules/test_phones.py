@@ -7,7 +7,13 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.errors import EditRefused
-from pbxrouter.rules.phones import is_context, read_endpoint, read_phone
+from pbxrouter.rules.phones import (
+    extension_number,
+    extension_problem,
+    is_context,
+    read_endpoint,
+    read_phone,
+)
 
 TECHNOLOGIES = {"SIP": "PJSIP", "Zap": "DAHDI", "desk": "IAX2/loop"}
 
@@ -71,6 +77,41 @@ class PhoneTests(SynchronousTestCase):
         found = read_phone(text, TECHNOLOGIES)
         if found:
             self.assertRegex("/".join(found), r"\A[A-Za-z0-9]+/[A-Za-z0-9_.-]+\Z")
+
+
+class ExtensionTests(SynchronousTestCase):
+    """The number of an extension, and which numbers a call can show."""
+
+    def test_numbers(self) -> None:
+        """Blanks, unseen characters and digits of another script make no other extension; other spellings do."""
+        for text, number in (
+            (" 33 ", "33"),
+            ("3 3", "33"),
+            ("\u00a033\t", "33"),
+            ("\uff13\uff13", "33"),
+            ("\u0663\u0663", "33"),
+            ("3\u200b3", "33"),
+            ("033", "033"),
+            ("+34 600", "+34600"),
+            (" ana maria ", "ana maria"),
+            ("Ana", "Ana"),
+        ):
+            self.assertEqual(extension_number(text), number, text)
+
+    def test_problems(self) -> None:
+        """A number that no call can show is refused with what is accepted; a phone, with the number that it meant."""
+        for number in ("33", "+34600", "ana", "33-a", "*72"):
+            self.assertIsNone(extension_problem(number), number)
+        for number, why in (
+            ("PJSIP/33", "PJSIP/33 is a phone, not the number that its calls show; accepted is a number such as 33"),
+            ("ana maria", "'ana maria' is not a number that a call can show; accepted are digits"),
+            ("/33", "'/33' is not a number"),
+            ("PJ-SIP/33", "'PJ-SIP/33' is not a number"),
+            ("PJSIP/3 3", "'PJSIP/3 3' is not a number"),
+        ):
+            problem = extension_problem(number)
+            assert problem is not None, number
+            self.assertTrue(problem.english.startswith(why), problem.english)
 
 
 class EndpointTests(SynchronousTestCase):

@@ -64,7 +64,9 @@ class Surveying(SynchronousTestCase):
         before = surveyor.warnings
         self.assertIs(surveyor.warnings, before)
         applications.generation += 1
-        self.assertIsNot(surveyor.warnings, before)
+        after = surveyor.warnings
+        self.assertIsNot(after, before)
+        self.assertIs(surveyor.warnings, after)
 
     def test_changed(self) -> None:
         """Other rules are surveyed anew; those who asked before get the result for the earlier rules."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from pbxrouter.rules.applications import Applications
 from pbxrouter.rules.model import Mapping
 from pbxrouter.rules.ruleset import RuleSet
 from pbxrouter.rules.warnings import (
@@ -15,8 +16,9 @@ from pbxrouter.rules.warnings import (
     SLICE,
     RuleWarning,
     RuleWarnings,
+    Survey,
 )
-from pbxrouter.text.sentences import sentence
+from pbxrouter.text import Sentence, sentence
 from tests.fakes import hash_pin, workshop_rules
 from tests.work import calls
 
@@ -32,6 +34,14 @@ def warnings_of(*mappings: Mapping, granted: bool = True) -> RuleWarnings:
 def rule(map_id: int, pattern: str, application: str = "dial", enabled: bool = True) -> Mapping:
     """A mapping; its data does not matter."""
     return Mapping(map_id, pattern, application, "SIP", enabled)
+
+
+class Refusing(Applications):
+    """Applications that accept no data."""
+
+    def data_problem(self, application: str, data: str) -> Sentence:
+        """Refuse what it is given."""
+        return sentence("{data} is no data of {name}", data=data, name=application)
 
 
 def told(warnings: Iterable[RuleWarning]) -> list[tuple[str, str]]:
@@ -168,6 +178,20 @@ class OfMappings(SynchronousTestCase):
         """The warning about a missing driver has the words of a decision."""
         self.assertEqual(self.words(rule(1, "2X", "fax")), [("no-driver", "no driver provides the application fax")])
 
+    def test_cannot_work(self) -> None:
+        """What a driver says against a mapping's data, or its pattern, is a warning that names the pattern."""
+        grants = [("33", frozenset({1, 2}))]
+        rules = RuleSet.build([rule(1, "2X"), rule(2, "3X", "fax")], grants, [], hash_pin)
+        found = RuleWarnings(rules, Refusing(["dial"])).of_mappings([1, 2])
+        self.assertEqual(
+            [told(warnings) for warnings in found.values()],
+            [
+                [("cannot-work", "2X cannot work: SIP is no data of dial")],
+                [("no-driver", "no driver provides the application fax")],
+            ],
+        )
+        self.assertEqual([warning.map_id for warning in found[1]], [1])
+
     def test_several(self) -> None:
         """Several warnings have the most severe first."""
         found = self.words(rule(1, "2X"), rule(2, "2X", "fax"), granted=False)
@@ -204,6 +228,15 @@ class OfHolders(SynchronousTestCase):
         self.assertTrue(warnings.of_extension("33")[0].is_note)
         self.assertEqual(warnings.of_extension("34"), ())
         self.assertEqual(warnings_of(rule(1, "2X")).of_extension("33"), ())
+
+    def test_numbers_that_no_call_shows(self) -> None:
+        """An extension whose number no call can show has a warning, before that about its grants."""
+        rules = RuleSet.build([], [("PJSIP/33", frozenset())], [], hash_pin)
+        found = RuleWarnings(rules, DRIVERS).of_extension("PJSIP/33")
+        self.assertEqual(
+            [(row.code, row.extension) for row in found], [("not-a-number", "PJSIP/33"), ("no-grant", "PJSIP/33")]
+        )
+        self.assertFalse(found[0].is_note)
 
     def test_repeated(self) -> None:
         """A row of the extensions that is ignored has a warning, by its number in the table; others have none."""
@@ -305,6 +338,43 @@ class OfAll(SynchronousTestCase):
                 slices += 1
             # Extensions and users with a PIN for their grants, users without one; then each of them for warnings.
             self.assertEqual(slices, 3 + (15 + 5) + (10 + 10))
+
+    def test_some(self) -> None:
+        """A page of one kind is made of any place, beyond the first that are kept, for every kind of subject."""
+        rules = RuleSet.build(
+            [*(rule(index, f"2{index}") for index in range(10, 40)), rule(50, "3X", "fax")],
+            [(f"9{index}", frozenset({50} - {index})) for index in (1, 50)],
+            [("pepe", None, frozenset({50})), ("ana", "h", frozenset()), ("eva", "i", frozenset({50}))],
+            hash_pin,
+            ["first", "second", "third"],
+        )
+        warnings = RuleWarnings(rules, DRIVERS)
+        survey = warnings.survey()
+        self.assertEqual([row.map_id for row in survey.some("not-granted", 18, 5)], [28, 29, 30, 31, 32])
+        self.assertEqual(told(survey.some("problem", 1, 1)), [("problem", "second")])
+        self.assertEqual([row.extension for row in survey.some("no-grant", 0, 1)], ["950"])
+        self.assertEqual([row.user for row in survey.some("no-grant", 1, 9)], ["ana"])
+        self.assertEqual([row.user for row in survey.some("no-pin", 0, 9)], ["pepe"])
+        self.assertEqual(
+            told(survey.some("no-driver", 0, 9)), [("no-driver", "no driver provides the application fax")]
+        )
+        self.assertEqual(survey.some("no-driver", 1, 9), ())
+        self.assertEqual(survey.some("shadowed", 0, 9), ())
+        for code in survey.counts:
+            self.assertEqual(survey.some(code, 0, KEPT), survey.first[code], code)
+
+    def test_some_without_the_rules(self) -> None:
+        """A survey that does not know its rules pages the first warnings only."""
+        first = tuple(RuleWarning("problem", sentence(word)) for word in ("first", "second", "third"))
+        survey = Survey({"problem": 9}, {"problem": first}, {}, 0)
+        self.assertEqual(survey.some("problem", 1, 5), first[1:])
+        self.assertEqual(survey.some("problem", 0, 1), first[:1])
+        self.assertEqual(survey.some("shadowed", 0, 5), ())
+
+    def test_about_one(self) -> None:
+        """Before a survey, too, the warnings of one kind about a mapping are those of its page."""
+        warnings = warnings_of(rule(1, "2X"), rule(2, "3X"), granted=False)
+        self.assertEqual([row.map_id for row in warnings.about("not-granted", [2, 1])], [2, 1])
 
     def test_bounded(self) -> None:
         """Of each kind the first warnings are kept, and all are counted."""

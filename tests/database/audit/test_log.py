@@ -290,6 +290,27 @@ class UndoTests(AuditCase):
             self.conflict(1)
             self.assertLessEqual(entry(self.connection, 1).rows, 1)
 
+    def test_rows_by_hand(self) -> None:
+        """An entry with a row that cannot be read is refused as a whole, and shown without rows."""
+        self.insert()
+        self.insert(**{**NEW, "pattern": "3X"})
+        ((audit_id,),) = self.rows("SELECT max(audit_id) FROM audit_log")
+        before = self.rows("SELECT * FROM applications_mappings")
+        for values in (
+            "before = NULL, after = NULL",
+            "table_name = 'sqlite_master'",
+            "after = '['",
+            "after = '[1]'",
+        ):
+            self.connection.execute("SAVEPOINT kept")
+            self.connection.execute(f"UPDATE audit_rows SET {values} WHERE audit_id = {audit_id}")
+            self.connection.execute("RELEASE kept")
+            said = self.conflict(audit_id)
+            self.assertEqual(said, self.conflict(audit_id))
+            shown = entry(self.connection, audit_id)
+            self.assertEqual((shown.changes, shown.rows), ((), 0), values)
+            self.assertEqual(self.rows("SELECT * FROM applications_mappings"), before)
+
     def test_an_entry_without_a_change(self) -> None:
         """An entry by hand whose row is the same before and after is refused: there is nothing to undo."""
         self.insert()

@@ -11,11 +11,13 @@ from twisted.trial.unittest import SynchronousTestCase
 from pbxrouter.database.audit import changing, find_entries
 from pbxrouter.database.audit.entries import MAX_ENTRIES, entries_about
 from pbxrouter.database.audit.rows import (
+    HIDDEN,
     RawText,
     Recorded,
     explain_conflict,
     from_text,
     is_as_left,
+    recorded,
     unreadable,
 )
 from pbxrouter.database.audit_triggers import TABLES
@@ -85,6 +87,31 @@ class TextTests(SynchronousTestCase):
         for text in (None, 7, b"[", "", "[7]", '[{"table": "extensions"}]'):
             self.assertIsNone(from_text(text), text)
         self.assertEqual(from_text("[]"), [])
+
+
+class RecordedTests(SynchronousTestCase):
+    """Rows that the triggers wrote."""
+
+    def test_read(self) -> None:
+        """A row is read with its key, of what it was or of what it is."""
+        row = '{"extension_id": 1, "extension_number": "33"}'
+        values = {"extension_id": 1, "extension_number": "33"}
+        self.assertEqual(
+            [recorded("extensions", *texts) for texts in ((None, row), (row, None))],
+            [
+                Recorded(TABLES["extensions"], {"extension_id": 1}, None, values),
+                Recorded(TABLES["extensions"], {"extension_id": 1}, values, None),
+            ],
+        )
+
+    def test_neither(self) -> None:
+        """A row that was not there before nor after is none of the triggers'."""
+        self.assertRaises(ValueError, recorded, "extensions", None, None)
+        self.assertRaises(KeyError, recorded, "sqlite_master", None, "{}")
+
+    def test_hidden(self) -> None:
+        """A secret that is not kept tells so where it is printed."""
+        self.assertEqual(f"{HIDDEN!r}", "HIDDEN")
 
 
 class UnchangedTests(SynchronousTestCase):

@@ -22,7 +22,7 @@ from pbxrouter.database.audit import (
     undo,
 )
 from pbxrouter.database.audit.entries import KINDS, MAX_LISTED
-from pbxrouter.database.audit_triggers import TABLES, ensure_triggers
+from pbxrouter.database.audit_triggers import TABLES, ensure_triggers, triggers
 from pbxrouter.database.rules.sample import add_sample
 from pbxrouter.errors import EditConflict, EditRefused
 from tests.database.test_connection import WORKSHOP, hash_pin
@@ -163,6 +163,38 @@ class StatementTests(SqlCase):
             + "UPDATE extensions SET extension_number = extension_number; DELETE FROM extensions WHERE 0; COMMIT;"
         )
         self.assertEqual([row.action for row in made], ["create"] * 21 + ["delete", "update"])
+        self.undo_all(made)
+        self.assertEqual(self.state(), before)
+
+    def test_ignored_rows(self) -> None:
+        """What an INSERT or UPDATE ignores holds no entry open for the statement behind it, in the same millisecond."""
+        self.shell.execute("PRAGMA foreign_keys = ON")
+        before = self.state()
+        known = "INSERT OR IGNORE INTO extensions(extension_number) VALUES ('33')"
+        made = self.new(
+            "BEGIN;"
+            + "INSERT OR IGNORE INTO extensions(extension_number) VALUES ('71'), ('33');"
+            + "".join(
+                f"{known}; INSERT INTO extensions_mappings(extension_id, map_id) VALUES (2, {n});" for n in (3, 4, 5)
+            )
+            + "UPDATE OR IGNORE extensions SET extension_number = '33';"
+            + "DELETE FROM extensions_mappings WHERE map_id = 3;"
+            + "INSERT INTO users(user_id, user_name) VALUES (1, 'x') ON CONFLICT DO NOTHING;"
+            + "INSERT INTO mappings_disabled(map_id) VALUES (1);"
+            + f"{known}; UPDATE extensions_endpoints SET endpoint = 'SIP/1';"
+            + f"{known}; DELETE FROM users; COMMIT"
+        )
+        self.assertEqual(
+            [(row.action, row.kind) for row in made],
+            [
+                ("create", "extension"),
+                *[("grant", "grant")] * 3,
+                ("revoke", "grant"),
+                ("disable", "mapping"),
+                ("endpoint", "extension"),
+                ("delete", "user"),
+            ],
+        )
         self.undo_all(made)
         self.assertEqual(self.state(), before)
 
@@ -380,6 +412,59 @@ class TriggerTests(SqlCase):
         changes = self.connection.total_changes
         ensure_triggers(self.connection)
         self.assertEqual(self.connection.total_changes, changes)
+
+    def test_all_or_none(self) -> None:
+        """Triggers that cannot be made anew leave those that were there, and the transaction of another as it was."""
+        one = sorted(dict(triggers(self.connection)))[-1]
+
+        def refuse(action: int, name: str | None, *_: str | None) -> int:
+            is_one = action == sqlite3.SQLITE_CREATE_TRIGGER and name == one
+            return sqlite3.SQLITE_DENY if is_one else sqlite3.SQLITE_OK
+
+        query = "SELECT name, sql FROM sqlite_master WHERE type IN ('trigger', 'view') ORDER BY name"
+        self.connection.execute(f"DROP TRIGGER {one}")
+        before = self.connection.execute(query).fetchall()
+        self.connection.set_authorizer(refuse)
+        self.addCleanup(self.connection.set_authorizer, None)
+        self.assertRaises(sqlite3.DatabaseError, ensure_triggers, self.connection)
+        self.assertFalse(self.connection.in_transaction)
+        self.assertEqual(self.connection.execute(query).fetchall(), before)
+        self.connection.execute("BEGIN IMMEDIATE")
+        self.assertRaises(sqlite3.DatabaseError, ensure_triggers, self.connection)
+        self.assertTrue(self.connection.in_transaction)
+        self.connection.rollback()
+        self.assertEqual(self.connection.execute(query).fetchall(), before)
+        self.connection.set_authorizer(None)
+        self.connection.execute("BEGIN IMMEDIATE")
+        ensure_triggers(self.connection)
+        self.assertTrue(self.connection.in_transaction)
+        self.connection.rollback()
+        self.assertEqual(self.connection.execute(query).fetchall(), before)
+        ensure_triggers(self.connection)
+        self.assertFalse(self.connection.in_transaction)
+        self.assertEqual(len(self.connection.execute(query).fetchall()), len(before) + 1)
+
+    def test_a_table_that_is_not_there(self) -> None:
+        """A table that an owner dropped has no triggers; those of the others stay."""
+        self.shell.executescript("PRAGMA foreign_keys = OFF; DROP TABLE users_limits")
+        ensure_triggers(self.connection)
+        names = [name for name, _ in triggers(self.connection)]
+        self.assertEqual([name for name in names if "users_limits" in name], [])
+        self.assertEqual([row.action for row in self.new("INSERT INTO extensions VALUES (99, '99')")], ["create"])
+
+    def test_rebuilt_while_the_gateway_runs(self) -> None:
+        """A change by the program is recorded, though the triggers went with a table after the database was opened."""
+        self.shell.executescript(
+            "CREATE TABLE other AS SELECT * FROM users_limits; DROP TABLE users_limits;"
+            "CREATE TABLE users_limits (user_id INTEGER PRIMARY KEY REFERENCES users ON DELETE CASCADE, max_calls);"
+            "INSERT INTO users_limits SELECT * FROM other"
+        )
+        before = self.state()
+        with changing(self.connection, EVA, 8.0, "limit", "user", "moises silva") as change:
+            change.connection.execute("UPDATE users_limits SET max_calls = 9")
+        self.assertIsNotNone(change.audit_id)
+        self.undo_all(find_entries(self.connection, limit=1))
+        self.assertEqual(self.state(), before)
 
     def test_restored_from_a_dump(self) -> None:
         """A dump restored is the same database: neither the audit log nor the triggers take it for changes."""

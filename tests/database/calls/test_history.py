@@ -16,6 +16,7 @@ from pbxrouter import database
 from pbxrouter.counter.outcome_figures import busiest, per_minute, totals
 from pbxrouter.database.calls import history
 from pbxrouter.database.calls.history import (
+    MAX_STEPS,
     CallRow,
     KeptCall,
     Search,
@@ -324,6 +325,20 @@ class Traces(HistoryCase):
         """The English text of a trace is that of its sentences, however it was written."""
         trace = json.dumps(steps)
         self.assertEqual(english_of(trace), "; ".join(step.english for step in steps_of(trace)))
+
+    def test_english_of_odd_text(self) -> None:
+        """Text that cannot be printed is shown with its signs written out, as in the steps."""
+        for trace in (
+            '[["it said a\\nb", {}]]',
+            '[["it said {a}", {"a": "\\u001b[2J"}]]',
+            '[["it said {a}", {"a": 5}]]',
+            '[["it said {a}", {}]]',
+            "[" * 2000,
+            json.dumps([["much", {}]] * (MAX_STEPS + 5)),
+        ):
+            text = english_of(trace)
+            self.assertEqual(text, "; ".join(step.english for step in steps_of(trace)), trace[:40])
+            self.assertTrue(text.isprintable(), trace[:40])
 
     def test_completed(self) -> None:
         """What is learnt later is kept; of a call that the next run has served to its end it says no more."""

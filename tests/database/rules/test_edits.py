@@ -27,8 +27,9 @@ from pbxrouter.database.rules.grant_edits import GrantsSet
 from pbxrouter.database.rules.holders import Grant
 from pbxrouter.database.rules.loader import read_rules
 from pbxrouter.errors import EditConflict, EditRefused, NotThere, PinError
+from pbxrouter.rules.applications import Applications
 from pbxrouter.rules.model import Facts
-from pbxrouter.text import Sentence
+from pbxrouter.text import Sentence, sentence
 
 ANA = Actor("ana", "console")
 TABLES = (
@@ -56,6 +57,14 @@ def state(connection: sqlite3.Connection) -> dict[str, list[Any]]:
         exact = ", ".join(f"typeof({column}), hex({column})" for column in columns)
         found[table] = connection.execute(f"SELECT {exact} FROM {table} ORDER BY 2, 4").fetchall()
     return found
+
+
+class Strict(Applications):
+    """Applications that do not accept bad data."""
+
+    def data_problem(self, application: str, data: str) -> Sentence | None:
+        """Refuse bad data."""
+        return sentence("{data} is not accepted of {name}", data=data, name=application) if data == "bad" else None
 
 
 class EditCase(SynchronousTestCase):
@@ -188,6 +197,26 @@ class MappingTests(EditCase):
                 error = self.refused(EditRefused, *arguments, values)
                 self.assertEqual(error.field, field, error)
                 self.assertIn(words, str(error))
+
+    def test_unworkable(self) -> None:
+        """With the applications known, what no call could use is refused, and names what is accepted."""
+        applications = Strict(["dial", "voicemail"])
+        map_id = self.do(edits.add_mapping, MappingValues("2X", "DIAL", "good"), applications)
+        for values, field, words in (
+            (
+                MappingValues("3X", "Fax"),
+                "application",
+                "no driver provides the application Fax; accepted are dial, voicemail",
+            ),
+            (MappingValues("2[5-1]", "dial"), "pattern", "2[5-1] matches no number that can be dialled"),
+            (MappingValues("3X", "dial", "bad"), "data", "bad is not accepted of dial"),
+        ):
+            for error in (
+                self.refused(EditRefused, edits.add_mapping, values, applications),
+                self.refused(EditRefused, edits.update_mapping, map_id, values, applications=applications),
+            ):
+                self.assertEqual((error.field, str(error)), (field, words))
+            self.do(edits.delete_mapping, self.do(edits.add_mapping, values))
 
     def test_bounds(self) -> None:
         """80 characters of a pattern and an application, 255 of data; surrounding blanks are left out."""
