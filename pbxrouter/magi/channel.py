@@ -218,7 +218,7 @@ class MagiChannel:
         return (self._talk_until or 0.0) - self._clock.seconds()
 
     def _limit(self, seconds: float) -> None:
-        self._queue(format_command("SET VARIABLE", _LIMIT, str(round(seconds))))
+        self._queue(format_command("SET VARIABLE", _LIMIT, round(seconds)))
 
     def _queue(self, line: str) -> None:
         """Queue a command whose reply is not waited for."""

@@ -101,11 +101,13 @@ class FigureTests(ReadingCase):
 
     def test_written_by_hand(self) -> None:
         """A name or a minute of another type than the gateway writes is read as text, or as a minute."""
-        self.write("x", minutes={(NOW, *ALL): Counts(started=1)}, seen=NOW)
+        counts = Counts(started=1, failed={"busy": 1})
+        self.write("x", minutes={(NOW, *ALL): counts}, seen=NOW)
         self.connection.execute("UPDATE counter_asterisks SET asterisk = CAST('x' AS BLOB)")
-        self.connection.execute("UPDATE counter_minutes SET minute = minute + 0.5")
+        for table in ("counter_minutes", "counter_failures"):
+            self.connection.execute(f"UPDATE {table} SET minute = minute + 0.5")
         self.assertEqual(report.asterisks(self.connection), ["x"])
-        self.assertEqual(list(self.read().minutes), [NOW])
+        self.assertEqual(self.read().minutes, {NOW: counts})
 
     def test_unreadable(self) -> None:
         """A database that cannot be read is a StoreError."""

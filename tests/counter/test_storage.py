@@ -40,6 +40,11 @@ class ColumnTests(DatabaseCase):
             [(NOW, "x", "all", "", "busy", 3), (NOW, "x", "user", "pepe", "busy", 2)],
         )
 
+    def test_no_wait_for_the_disk(self) -> None:
+        """Counts are written each second, so a commit does not wait until they would outlast a power cut."""
+        self.write(seen=float(NOW))
+        self.assertEqual(self.rows("PRAGMA synchronous"), [(1,)])  # NORMAL
+
     def test_live_columns(self) -> None:
         """Each column of a call in progress."""
         call = LiveCall("a", 1.0, 2.0, {"c", "b"}, "33", "22", "BUSY", "17", "ANSWER", {("user", "pepe")}, certain=True)

@@ -101,7 +101,8 @@ class AnswerTests(MagiChannelTest):
     """Commands and their replies."""
 
     def test_addressed(self) -> None:
-        """Commands go to the Uniqueid, since names change, each with an id of its own."""
+        """Commands go to the Uniqueid, since names change, each with an id of its own; the channel is proven so."""
+        self.assertIs(self.call.is_proven, True)
         for _ in range(2):
             waiting = self.call.execute("ANSWER")
             self.result("200 result=0\n")
@@ -693,6 +694,14 @@ class TimeLimitTests(MagiChannelTest):
         self.begin()
         self.call.keep_time_limit()
         self.call.execute(BREAK)
+        self.sent()
+        self.clock.pump([RENEW_S] * 3)
+        self.assertEqual(self.sent(), [])
+        self.begin()
+        self.call.keep_time_limit()
+        given_back = self.call.execute(BREAK)
+        self.result("200 result=0\n")
+        self.successResultOf(given_back)
         self.sent()
         self.clock.pump([RENEW_S] * 3)
         self.assertEqual(self.sent(), [])
