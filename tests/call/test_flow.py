@@ -23,7 +23,7 @@ from pbxrouter.call.active_calls import ActiveCalls
 from pbxrouter.call.flow import CallFlow, cdr_text
 from pbxrouter.call.journal import CallJournal
 from pbxrouter.call.journal_file import Begun, journal_files, read_journal
-from pbxrouter.call.pin_guard import PinGuard
+from pbxrouter.call.pin_guard import PinAttempt, PinGuard
 from pbxrouter.config import schema
 from pbxrouter.drivers import Call, Driver, Outcome
 from pbxrouter.drivers.conference import Conference
@@ -251,6 +251,21 @@ class WorkshopTable(FlowCase):
         assert decision is not None
         self.assertIn("that was the last of 3 PIN prompts", decision.trace_lines())
         self.assertNotIn("000000", repr(decision) + " ".join(decision.trace_lines()))
+
+    def test_whose_pin_it_was(self) -> None:
+        """The guard is told whose right PIN it was, since each user may make so many callers known a day."""
+        users, right = [], self.guard.right
+
+        async def note(attempt: PinAttempt, user: str) -> None:
+            users.append(user)
+            await right(attempt, user)
+
+        self.guard.right = note  # type: ignore[method-assign]
+        self.run_call("34", answers={"GET DATA": ["200 result=000000", "200 result=123456"]})
+        decision = self.reports.records[-1].decision
+        assert decision is not None
+        self.assertTrue(decision.user)
+        self.assertEqual(users, [decision.user])
 
     def test_locked_out(self) -> None:
         """A right PIN that is not checked sounds as a wrong one; the history alone says that it was a lock-out."""
