@@ -480,6 +480,18 @@ class TheNumber(FlowCase):
         self.assertEqual(commands, ["CHANNEL STATUS", "GET VARIABLE DIALEDPEERNUMBER"])
         self.ended("NOCALL")
 
+    def test_transferred_phone(self) -> None:
+        """A phone that was called and then transferred to s is a caller, who is asked for a number."""
+        answers: Answers = {
+            ORIGIN: "200 result=1 (PJSIP/33-0000001b,,,,)",
+            "GET VARIABLE DIALEDPEERNUMBER": "200 result=1 (21)",
+            "GET DATA vm-enter": "200 result=21",
+        }
+        commands = self.run_call("s", dnid="unknown", answers=answers)
+        self.assertNotIn("GET VARIABLE DIALEDPEERNUMBER", commands)
+        self.assertIn("GET DATA vm-enter-num-to-call 5000 20", commands)
+        self.assertNotEqual(self.reports.statuses[-1:], ["NOCALL"])
+
     def test_dead(self) -> None:
         """A run in the extension h gets no command, and the outcome DEAD."""
         with capturedLogs() as logs:
