@@ -16,7 +16,7 @@ from pbxrouter.agi.commands import (
     reply_timeout_s,
     takes_time,
 )
-from pbxrouter.agi.dial_options import option_letters, options_problem
+from pbxrouter.agi.dial_options import option_arguments, option_letters, options_problem
 from pbxrouter.agi.messages import (
     GATEWAY_VARIABLE,
     NOT_SHOWN,
@@ -61,6 +61,7 @@ __all__ = [
     "masked_reply",
     "masked_secret",
     "may_mean_hangup",
+    "option_arguments",
     "option_letters",
     "options_problem",
     "outlives_caller",

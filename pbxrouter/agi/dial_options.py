@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Final
 
 LETTERS: Final = frozenset("AabBCcdDeEfFgGhHiIjkKLmMnNoOpPQrRsStTuUwWxXz")
@@ -19,6 +20,17 @@ def option_letters(options: str) -> str:
     while (shorter := _SPENT.sub("", options)) != options:
         options = shorter
     return options.partition("(")[0]
+
+
+def option_arguments(options: str) -> Iterator[tuple[str, str]]:
+    """The options that have an argument, each with it."""
+    depth, begins = 0, 0
+    for place, sign in enumerate(options):
+        depth += (sign == "(") - (sign == ")")
+        if sign == "(" and depth == 1:
+            begins = place
+        elif sign == ")" and depth == 0:
+            yield options[begins - 1 : begins], options[begins + 1 : place]
 
 
 def options_problem(options: str) -> str:

@@ -87,7 +87,8 @@ class ChannelTalk:
         heir: Uniqueid of the channel for which this half of a Local channel stood in, once Asterisk joins both ends
             without it; ``""`` otherwise.
         heir_since: when that was, epoch seconds.
-        person_answered: when a person last answered a Dial() of its call, epoch seconds; 0 if none did.
+        person_answered: when a person last answered a Dial() of its call, epoch seconds; 0 if none did, or if both were
+            connected then, so that the talk tells.
     """
 
     name: str = ""
@@ -163,7 +164,7 @@ class LiveCall:
         outcome: the gateway's outcome (CallRecord); ``""`` if it had no part in the call.
         labels: further counts that it belongs to, as (kind, name).
         connected: whether two of its channels were in one bridge, of people or not.
-        person_answered: whether a person has answered a Dial(), if only to hang up at once.
+        person_answered: whether a person has answered a Dial() and was not yet connected with anybody.
         certain: False if its times are uncertain because events were missed.
         silent_s: seconds since the answer in which no two people were connected, without the present silence.
         silent_since: when the present silence began; None while two people talk, and before the answer.
@@ -318,6 +319,7 @@ class CallTable:
     def clock_set(self, by_s: float) -> None:
         """Move all times that are kept, since the gateway's clock was set forward by so many seconds."""
         for call in self._calls.values():
+            call.changed = True
             call.started += by_s
             if call.answered is not None:
                 call.answered += by_s
@@ -433,7 +435,7 @@ class CallTable:
                 self._bridges.setdefault(item.bridge, set()).add(item.uniqueid)
         talking: set[str] = set()
         for bridge in self._bridges:
-            members = self._connected([bridge])
+            members = self._connected(bridge)
             if self._is_talk(members):
                 talking |= members
         for uniqueid in self._linkedids.keys() - talking:
@@ -485,7 +487,7 @@ class CallTable:
         self._set_name(uniqueid, name)
         bridge = self._bridge_of.get(uniqueid)
         if bridge is not None:
-            self._update_talk(self._connected([bridge]), now)
+            self._update_talk(self._connected(bridge), now)
 
     def _optimized(self, one: str, two: str, now: float) -> None:
         """Asterisk joins both ends of a Local channel, whose halves leave."""
@@ -548,9 +550,11 @@ class CallTable:
         if len(inside) > 1:
             for member in inside:
                 call = self._calls[self._linkedids[member]]
-                if not call.connected:
+                if not call.connected or call.person_answered:
                     call.connected = call.changed = True
-        self._update_talk(self._connected([bridge]), now)
+                call.person_answered = False
+                self._talks[member].person_answered = 0.0
+        self._update_talk(self._connected(bridge), now)
 
     def _leave(self, uniqueid: str, now: float) -> None:
         bridge = self._bridge_of.pop(uniqueid, None)
@@ -561,28 +565,25 @@ class CallTable:
         if not inside:
             del self._bridges[bridge]
         self._update_talk({uniqueid}, now)
-        self._update_talk(self._connected([bridge]), now)
+        self._update_talk(self._connected(bridge), now)
         other = self._other_half(uniqueid)
         beyond = self._bridge_of.get(other) if other else None
         if beyond is not None:
-            self._update_talk(self._connected([beyond]), now)
+            self._update_talk(self._connected(beyond), now)
 
     # --- talk ---
 
-    def _connected(self, bridges: Iterable[str]) -> set[str]:
-        """All channels in bridges that Local channels join to these."""
-        waiting, seen = [bridge for bridge in bridges if bridge in self._bridges], set()
+    def _connected(self, bridge: str) -> set[str]:
+        """All channels in a bridge, and in those that Local channels join to it."""
+        waiting, seen = [bridge], {bridge}
         members: set[str] = set()
         while waiting:
-            bridge = waiting.pop()
-            if bridge in seen:
-                continue
-            seen.add(bridge)
-            for uniqueid in self._bridges[bridge]:
+            for uniqueid in self._bridges.get(waiting.pop(), ()):
                 members.add(uniqueid)
                 other = self._other_half(uniqueid)
                 beyond = self._bridge_of.get(other) if other else None
                 if beyond is not None and beyond not in seen:
+                    seen.add(beyond)
                     waiting.append(beyond)
         return members
 

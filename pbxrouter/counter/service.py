@@ -124,7 +124,7 @@ class CallCounter(MultiService):
         self._connections_lost = 0
         self._unknown_s = 0.0
         self._resynced: float | None = None  # monotonic
-        self._synced: float | None = None  # monotonic; since when it is in sync without a break
+        self._synced = 0.0  # monotonic; since when it is in sync, if it is
         self._withheld = EventWatch()
         self._asked = clock.seconds()  # for Asterisk's count of calls
         self._gone: dict[str, float] = {}  # channels that a list lacked, monotonic
@@ -270,7 +270,7 @@ class CallCounter(MultiService):
             if now - since >= SURE_S:
                 del self._gone[uniqueid]
                 self._withheld.listed("Hangup")
-        if self.in_sync and self._synced is not None:
+        if self.in_sync:
             for channel in listed:
                 known = self._table.call_of(channel.uniqueid) is not None or self._table.has_hung_up(channel.uniqueid)
                 is_new = SURE_S <= channel.duration_s < now - self._synced - SURE_S
@@ -301,8 +301,8 @@ class CallCounter(MultiService):
         if self.in_sync:
             self.in_sync = False
             self.changes += 1
-            if self._synced is not None and self._writer.seen is not None:
-                self._writer.seen -= min(self._clock.seconds() - self._synced, MAX_TAKEN_BACK_S)
+            assert self._writer.seen is not None  # it was, by the list that brought it into sync
+            self._writer.seen -= min(self._clock.seconds() - self._synced, MAX_TAKEN_BACK_S)
         self._complain(self._withheld.sentence)
         return True
 
@@ -354,7 +354,7 @@ class CallCounter(MultiService):
     def _up(self) -> None:
         self._withheld.connected()
         self._gone.clear()
-        self._synced = self._processed = None
+        self._processed = None
         self._listening = self._restored
         if self.running:
             Deferred.fromCoroutine(self.poll())
@@ -465,7 +465,7 @@ class CallCounter(MultiService):
             self.log.info("counter {name}: Asterisk was restarted at {when}", name=self.asterisk, when=started_up)
         self._writer.started_up = started_up
         self._writer.seen, self._resynced = now, self._clock.seconds()
-        if not self.in_sync or self._synced is None:
+        if not self.in_sync:
             self._synced = self._clock.seconds()
         self.in_sync = self._writer.rewrite = True
         self.trouble = None

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -34,11 +35,13 @@ class FileTurn:
     Args:
         database: the database's file.
         asterisk: the Asterisk's name in the configuration.
+        lock: locks a descriptor, as fcntl.flock.
     """
 
-    def __init__(self, database: Path, asterisk: str) -> None:
+    def __init__(self, database: Path, asterisk: str, lock: Callable[[int, int], object] = fcntl.flock) -> None:
         number = zlib.crc32(asterisk.encode("utf-8", "surrogateescape"))
         self.path = database.with_name(f"{database.name}{LOCK_SUFFIX}{number:08x}")
+        self._lock = lock
         self._descriptor: int | None = None
 
     def take(self) -> bool:
@@ -51,7 +54,7 @@ class FileTurn:
         except OSError:
             return True
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._lock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(descriptor)
             return False

@@ -14,7 +14,6 @@ from pbxrouter.text import Sentence, sentence
 
 ENOUGH: Final = 2
 """Channels that must mention an event that never came: one alone may be an accident or forged."""
-MAX_SUSPECTS: Final = 100
 MAX_DIALLED: Final = 10_000
 SURE_S: Final = 5.0
 """Seconds after which an event that comes late has come."""
@@ -55,11 +54,10 @@ class EventWatch:
 
     def came(self, name: str) -> None:
         """An event came: it is withheld no more, unless the list has shown that it is for some channels only."""
-        if name in self._came and name not in self._mentions:
+        if name in self._came:
             return
-        if name not in self._came:
-            self._proven.discard(name)
-            self._came.add(name)
+        self._came.add(name)
+        self._proven.discard(name)
         self._mentions.pop(name, None)
         self._update()
 
@@ -72,7 +70,7 @@ class EventWatch:
         if missing in self._came:
             return
         suspects = self._mentions.setdefault(missing, set())
-        if len(suspects) < MAX_SUSPECTS:
+        if len(suspects) < ENOUGH:
             suspects.add(uniqueid)
         self._update()
 

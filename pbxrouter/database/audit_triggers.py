@@ -185,6 +185,8 @@ TABLES: Final = {
 """The audited tables, by name."""
 
 _CHILDREN: Final = frozenset(child for table in TABLES.values() for child, _ in table.children)
+_PER_TABLE: Final = 6
+"""The triggers of a table: before and after each INSERT, UPDATE and DELETE."""
 
 
 def ensure_triggers(connection: sqlite3.Connection) -> None:
@@ -212,6 +214,20 @@ def ensure_triggers(connection: sqlite3.Connection) -> None:
         if mine:
             connection.rollback()
         raise
+
+
+def ensure_any_missing(connection: sqlite3.Connection) -> None:
+    """As ensure_triggers, in little time if none is missing: before a change that must be recorded.
+
+    Raises:
+        sqlite3.Error: the database cannot be written.
+    """
+    (found,) = connection.execute(
+        "SELECT count(*) FROM sqlite_master WHERE type = 'trigger' AND substr(name, 1, :n) = :it",
+        {"n": len(_PREFIX), "it": _PREFIX},
+    ).fetchone()
+    if found != 1 + _PER_TABLE * len(TABLES):
+        ensure_triggers(connection)
 
 
 def drop_triggers(connection: sqlite3.Connection) -> None:
@@ -307,7 +323,7 @@ def _of_table(table: AuditedTable, columns: Sequence[str]) -> Iterator[tuple[str
         "delete_begins",
         f"BEFORE DELETE ON {name}",
         [
-            _join(table),
+            _join(table, _orphaned(table)),
             f"{_forget(table)} AND {old}",
             copy(old),
             *(_hold("1") if table.children else []),
@@ -351,10 +367,29 @@ _BEGIN: Final = (
 )
 
 
-def _join(table: AuditedTable) -> str:
-    """Leave the entry of the row before, unless this row belongs to the same statement."""
-    stays = f"counter = total_changes() - 1{'' if table.children else ' OR held'}"
+def _join(table: AuditedTable, held: str = "0") -> str:
+    """Leave the entry of the row before, unless this row belongs to the same statement.
+
+    An entry is still held after a statement whose last row was ignored, such as by INSERT OR IGNORE: then this row
+    belongs to another one, unless a foreign key deletes it.
+
+    Args:
+        held: the condition under which a foreign key deletes this row.
+    """
+    counted = f"counter = total_changes() - 1{'' if table.children else ' AND NOT held'}"
+    stays = counted if table.children else f"({counted}) OR (held AND {held})"
     return f"DELETE FROM audit_writing WHERE {_BY_SQL} AND NOT (changed_at = {_NOW} AND ({stays}))"
+
+
+def _orphaned(table: AuditedTable) -> str:
+    """Whether what a row refers to is gone, as it is when a foreign key deletes the row."""
+    gone = [
+        f"NOT EXISTS (SELECT 1 FROM {parent.name} AS p WHERE p.{parent.row_id} = OLD.{column})"
+        for parent in TABLES.values()
+        for child, column in parent.children
+        if child == table.name
+    ]
+    return f"({' OR '.join(gone)})" if gone else "0"
 
 
 def _hold(condition: str) -> list[str]:

@@ -16,8 +16,9 @@ from pbxrouter.errors import ApplicationFailed, ChannelHungUp, ConnectionClosed
 from pbxrouter.rules import Action
 from pbxrouter.text import Sentence, sentence
 
-_PROFILES: Final = re.compile(r"(?:[\w .-]*(?:,[\w .-]*){0,2})")
-"""A bridge profile, a user profile and a menu, each of which may be left out."""
+_PROFILES: Final = re.compile(r"(?:{0}(?:,{0}){{0,2}})".format(r"(?:[\w.-]+(?: +[\w.-]+)*)?"))
+"""A bridge profile, a user profile and a menu, each of which may be left out. ConfBridge() takes blanks around one for
+a part of its name, which no profile has."""
 
 KICKED: Final = "KICKED"
 """The outcome if the caller was put out of the conference; ConfBridge() has the same word for it."""

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from pbxrouter.agi import option_letters, options_problem
+from pbxrouter.agi import option_arguments, option_letters, options_problem
 from pbxrouter.errors import ApplicationFailed
 from pbxrouter.rules import MAX_NUMBER, normalise_number
 from pbxrouter.text import Sentence, sentence
@@ -166,7 +166,7 @@ def _check_options(value: str) -> Sentence | None:
         )
     unknown = options_problem(value)
     if not unknown:
-        return None
+        return _check_limit(value)
     if unknown.strip("()") == "":
         return sentence("{setting} has parentheses that do not match", setting=f"options={value}")
     return sentence(
@@ -175,6 +175,21 @@ def _check_options(value: str) -> Sentence | None:
         letters=" ".join(unknown.replace("(", "").replace(")", "")),
         example="tT",
     )
+
+
+def _check_limit(options: str) -> Sentence | None:
+    """Why Dial() would hang up at once, as it does for a limit of the call's length that is none."""
+    for option, argument in option_arguments(options):
+        if option in ("S", "L") and argument and not re.match(r"\+?0*[1-9]", argument):
+            return sentence(
+                "{setting}: {option} is no limit of a call's length; accepted are seconds such as {example} and "
+                "milliseconds such as {other}",
+                setting=f"options={options}",
+                option=f"{option}({argument})",
+                example="S(3600)",
+                other="L(3600000)",
+            )
+    return None
 
 
 def _check_caller_id(value: str) -> Sentence | None:
@@ -292,10 +307,8 @@ def _check_target(
 def _check_parts(text: str) -> Sentence | None:
     """Why a part of the number in a template, such as ``{number:30}``, is empty for every number; None if none is."""
     for found in _PLACE.finditer(text):
-        offset, length = int(found[2] or 0), found[3]
-        if offset >= MAX_NUMBER or (length is not None and int(length) == 0):
-            return sentence("nothing is left of any number by {cut}", cut=found[0])
-        if length is not None and offset < 0 and int(length) < 0 and offset - int(length) >= 0:
+        offset, length = int(found[2] or 0), None if found[3] is None else int(found[3])
+        if not any(substring("0" * size, offset, length) for size in range(1, MAX_NUMBER + 1)):
             return sentence("nothing is left of any number by {cut}", cut=found[0])
     return None
 

@@ -58,6 +58,7 @@ SLOW_SETTLE_S: Final = 1.5
 ANSWER_S: Final = 1.0
 """Seconds after which an answer says nothing of the present."""
 TIMEOUT_S: Final = 4.0
+PROC: Final = Path("/proc")
 
 
 def claim_variable(context: str, prefix: str = CLAIM_VARIABLE) -> str:
@@ -73,7 +74,7 @@ def uptime_s() -> float:
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
-def is_gone(process: int) -> bool:
+def is_gone(process: int, proc: Path = PROC) -> bool:
     """Whether a process of this machine has ended."""
     try:
         os.kill(process, 0)
@@ -82,15 +83,15 @@ def is_gone(process: int) -> bool:
     except (OSError, OverflowError):
         return False
     with contextlib.suppress(OSError, IndexError):
-        return Path(f"/proc/{process}/stat").read_bytes().rpartition(b")")[2].split()[0] in (b"Z", b"X")
+        return (proc / f"{process}/stat").read_bytes().rpartition(b")")[2].split()[0] in (b"Z", b"X")
     return False
 
 
-def place_of_processes() -> str:
+def place_of_processes(proc: Path = PROC) -> str:
     """What two processes have in common that see each other by their number; ``""`` if that cannot be told."""
     try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_bytes()
-        return sha256(boot + os.readlink("/proc/self/ns/pid").encode()).hexdigest()[:8]
+        boot = (proc / "sys/kernel/random/boot_id").read_bytes()
+        return sha256(boot + os.readlink(proc / "self/ns/pid").encode()).hexdigest()[:8]
     except OSError:
         return ""
 

@@ -66,8 +66,13 @@ def read_written(text: str, country: str = "") -> WrittenNumber:
     has_zero = _OPTIONAL_ZERO.search(visible) is not None
     if not digits:
         return _lettered(visible, country)
+    if "+" in digits[1:] or digits == "+":  # such as two numbers with a blank between
+        return WrittenNumber("")
     if not re.fullmatch(r"\+?[0-9]+", digits):
         return WrittenNumber(digits)  # a service, such as *72
+    before, slash, _ = visible.rpartition("/")
+    if slash and _parsed(before, country) is not None:  # no area code: another number, or another ending, follows
+        return WrittenNumber(digits, True)
     if digits[0] == "+":
         return _abroad(visible, digits, "", country)
     if country:
@@ -79,7 +84,8 @@ def read_written(text: str, country: str = "") -> WrittenNumber:
             return _abroad(visible, digits, _INTERNATIONAL, country)
         found = _parsed(f"+{visible}", "")
         return WrittenNumber(digits, True, "" if found is None else _shown(found))
-    return WrittenNumber(digits)
+    # Longer than any number, with what may stand before it: probably two numbers with a blank between.
+    return WrittenNumber(digits, bare != visible and len(digits) >= LONGEST + len(_INTERNATIONAL))
 
 
 def _parsed(text: str, country: str) -> PhoneNumber | None:

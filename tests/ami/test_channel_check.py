@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import cast
 
 from twisted.internet.defer import Deferred, succeed
@@ -27,6 +28,11 @@ def item(uniqueid: str) -> AMIMessage:
     """An item of CoreShowChannels."""
     headers = [*(f"{name}: x" for name in SNAPSHOT), f"Uniqueid: {uniqueid}", f"Linkedid: {uniqueid}"]
     return AMIMessage("\r\n".join(["Event: CoreShowChannel", *headers]).encode())
+
+
+def says(answer: bool) -> Callable[[AMIMessage], bool]:
+    """What a caller thinks of every status."""
+    return lambda status: answer
 
 
 class ChannelCheckTests(SynchronousTestCase):
@@ -66,6 +72,22 @@ class ChannelCheckTests(SynchronousTestCase):
         self.ask()
         self.clock.pump(ASK_AGAIN_S)
         self.assertEqual((len(self.warnings()), self.manager.forged_events), (2, 3))
+
+    def test_start_that_was_true(self) -> None:
+        """A start that the channel has left behind is not believed, and not called forged; another one is."""
+        self.manager.alive["1.1"] = item("1.1")
+        for agrees, is_past, believed, forged in (
+            (True, True, True, 0),
+            (False, True, False, 0),
+            (True, False, True, 0),
+            (False, False, False, 1),
+        ):
+            asked = Deferred.fromCoroutine(self.check.is_true(HANGUP, "1.1", says(agrees), says(is_past)))
+            self.assertIs(self.successResultOf(asked), believed)
+            self.assertEqual(self.manager.forged_events, forged)
+        self.manager.alive.clear()
+        gone = Deferred.fromCoroutine(self.check.is_true(HANGUP, "1.1", says(True), says(True)))
+        self.assertEqual((self.successResultOf(gone), self.manager.forged_events), (False, 1))
 
     def test_cannot_be_asked(self) -> None:
         """While Asterisk does not answer it is asked again, ever less often; a missing permission is logged once."""

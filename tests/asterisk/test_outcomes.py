@@ -250,8 +250,8 @@ secret_file = "ami.secret"
 
     def test_nobody_to_talk_to(self) -> None:
         """A prompt behind a Local channel answers, and a conference has one: both served, without talk."""
-        for number in ("72", "73"):
-            self.call(number, "-t", "1500")
+        for number, stays_ms in (("72", "30000"), ("73", "1500")):  # the prompt hangs up before its caller does
+            self.call(number, "-t", stays_ms)
             self.assertEqual(self._talk(), ("DONE", 0), number)
 
     def test_who_ended_it(self) -> None:

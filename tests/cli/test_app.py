@@ -627,7 +627,7 @@ class PinTests(CommandTestCase):
         self.assertNotIn("047108", printed)
         self.assertTrue(self.opens("047108"))
         sample, entry = self.rows("SELECT who, via, action, kind, name FROM audit_log")
-        self.assertEqual(sample[2:], ("import", "import", "the workshop's rules"))
+        self.assertEqual(sample[2:], ("import", "import", "pbxrouter init --sample"))
         self.assertEqual(entry, (pwd.getpwuid(os.getuid()).pw_name, "command", "pin", "user", "moises silva"))
 
     def test_generate(self) -> None:

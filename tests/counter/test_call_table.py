@@ -284,6 +284,14 @@ class RuleTests(TableCase):
         self.enter("c", "c", "b")
         self.assertEqual(self.told.count("answered"), 2)
 
+    def test_bridges_with_long_ids(self) -> None:
+        """The first 200 characters of a bridge's id count."""
+        for uniqueid, linkedid, bridge in (("a", "a", "1"), ("c", "c", "2"), ("d", "d", "2x")):
+            self.event("Newchannel", uniqueid, linkedid)
+            self.enter(uniqueid, linkedid, "x" * 199 + bridge)
+        self.assertEqual(sorted(self.told.words[-2:]), ["c answered", "d answered"])
+        self.assertEqual(self.told.count("answered"), 2)
+
     def test_holding_bridge(self) -> None:
         """Calls that wait in one holding bridge (Park, BridgeWait) are not answered, nor by a list of channels."""
         for uniqueid in ("a", "c"):
@@ -671,6 +679,35 @@ class TalkTests(TableCase):
         for uniqueid in ("a", "l1", "l2", "b"):
             self.assertEqual(self.talk_s(uniqueid), 6.0, uniqueid)
 
+    def test_told_twice_of_a_bridge(self) -> None:
+        """A second BridgeEnter into the same bridge does not break the talk in two."""
+        self.new("a", "PJSIP/33-1")
+        self.new("b", "PJSIP/21-1")
+        for uniqueid in ("a", "b", "a"):
+            self.enter(uniqueid)
+        self.leave("b")
+        talk = self.table.talk_of("a")
+        assert talk is not None
+        self.assertEqual([ended - began for began, ended in talk.talks], [2.0])
+
+    def test_bridges_joined_twice(self) -> None:
+        """Two bridges that are joined by two Local channels are one conversation, which ends once."""
+        self.new("a", "PJSIP/33-1")
+        self.new("b", "PJSIP/21-1")
+        self.enter("a", bridge="near")
+        self.enter("b", bridge="far")
+        for name in ("x-1", "x-2"):
+            for half, bridge in (("1", "near"), ("2", "far")):
+                self.new(f"{name}-{half}", f"Local/21@{name};{half}")
+                self.enter(f"{name}-{half}", bridge=bridge)
+        began = self.now - 4
+        self.leave("x-1-1")
+        talk = self.table.talk_of("a")
+        assert talk is not None
+        self.assertEqual((talk.talks, talk.since), ([], began))
+        self.leave("x-2-1")
+        self.assertEqual((talk.talks, talk.since), ([(began, self.now)], None))
+
     def test_hung_up_before_the_bridge(self) -> None:
         """A phone that answers and hangs up at once has answered; what a Local channel answers is no person's word."""
         for channel, outcome, count in (
@@ -688,6 +725,17 @@ class TalkTests(TableCase):
             self.event("Hangup", "a")
             self.assertEqual((self.told.count("answered"), call.talk_s(self.now)), (count, 0.0), channel)
             self.now += 2 * REMEMBER_HUNG_UP_S
+
+    def test_answered_for_nobody(self) -> None:
+        """A phone that answers a Local half behind which nobody is does not make the call an answered one."""
+        self.new("a", "Local/60@pbxrouter-1;2")
+        self.new("b", "IAX2/loop-1")
+        self.dial_end("ANSWER", "a", "b", "IAX2/loop-1")
+        self.enter("a")
+        self.enter("b")
+        self.event("Hangup", "b")
+        self.event("Hangup", "a")
+        self.assertEqual(self.told.count("answered"), 0)
 
     def _behind_a_local_channel(self) -> None:
         """a is connected with b through the halves l1 and l2, as Asterisk tells it of a forward."""
@@ -749,6 +797,27 @@ class TalkTests(TableCase):
         self.assertEqual(talk.heir, "")
         talk.heir, self.table.talk_of("l2").heir = "l2", "l1"  # type: ignore[union-attr]
         self.assertEqual(self._end_of("l1")[1:], (True, False))
+
+    def test_heir_is_a_phone(self) -> None:
+        """Of several channels at the far end the halves' talk goes on with a phone, not with Asterisk's own channel."""
+        self._behind_a_local_channel()
+        self.new("announcer", "Announcer/ARI-1")
+        self.enter("announcer", bridge="far")
+        self.event("LocalOptimizationBegin", "", "", LocalOneUniqueid="l1", LocalTwoUniqueid="l2")
+        self.assertEqual(self.table._talks["l1"].heir, "b")
+
+    def test_more_headers_than_expected(self) -> None:
+        """A header that a caller has put into an event of another kind moves no channel to another call."""
+        self._behind_a_local_channel()
+        for name in ("LocalOptimizationBegin", "Rename", "DialBegin", "DialEnd"):
+            self.event(name, "a", "z", LocalOneUniqueid="l1", LocalTwoUniqueid="l2", Newname="PJSIP/33-9")
+        self.assertEqual(sorted(self.table.live), ["a"])
+
+    def test_uncertain_heir(self) -> None:
+        """Talk that goes on with another channel is certain if both are."""
+        for own, later in ((True, False), (False, True), (True, True)):
+            talk = ChannelTalk(certain=own).followed_by(ChannelTalk(certain=later))
+            self.assertEqual(talk.certain, own and later)
 
     def test_half_that_stays(self) -> None:
         """A half that comes into a bridge again has no heir."""
@@ -831,6 +900,34 @@ class TalkTests(TableCase):
         self.assertEqual({x for x, talk in found.items() if talk.certain}, {"a", "b"})
         self.assertEqual([round(seconds(found[x])) for x in "abcd"], [203, 204, 10, 10])
 
+    def test_ended_unseen(self) -> None:
+        """Talk that a list shows to be over has an uncertain length if it ended unseen; who did not talk is certain."""
+        for ended, certain in ((None, True), (1020.0, False)):
+            self.setUp()
+            for uniqueid in "cab":
+                self.new(uniqueid, f"PJSIP/{uniqueid}-1")
+            for uniqueid in "ab":
+                self.enter(uniqueid)
+            began, self.now = self.now, 1100.0
+            seen = [ChannelSeen(x, "a", 90.0, name=f"PJSIP/{x}-1") for x in "abc"]
+            self.table.resync(self.table.channels, seen, self.now, ended)
+            talk = self.table.talk_of("a")
+            assert talk is not None
+            self.assertEqual((talk.talks, talk.certain), ([(began, ended or self.now)], certain))
+            silent = self.table.talk_of("c")
+            assert silent is not None
+            self.assertEqual((silent.talks, silent.certain), ([], True))
+
+    def test_forgotten_halves(self) -> None:
+        """A minute after their Hangups nothing is kept of the halves of a Local channel."""
+        for half in "12":
+            self.new(half, f"Local/9@prompts-1;{half}")
+        for half in "12":
+            self.event("Hangup", half)
+        self.now += REMEMBER_HUNG_UP_S
+        self.new("z", "PJSIP/33-2", "z")
+        self.assertEqual((self.table._halves, sorted(self.table._talks)), ({}, ["z"]))
+
     def test_ends(self) -> None:
         """Which side hung up, and where; the first to do so counts. A minute later it is forgotten."""
         self.new("a", "PJSIP/33-1")
@@ -867,3 +964,9 @@ class TalkTests(TableCase):
         self.table.clock_set(-3600.0)
         self.now -= 3600
         self.assertEqual((self.talk_s("a"), call.talk_s(self.now)), (5.0, 5.0))
+        self.event("Hangup", "b")
+        ended = self.now
+        self.table.clock_set(3600.0)
+        talk = self.table.talk_of("b")
+        assert talk is not None
+        self.assertEqual(talk.ended, ended + 3600)

@@ -360,6 +360,7 @@ class ReasonTests(SynchronousTestCase):
             ("REFUSED", "refused"),
             ("FAILED", "gateway"),
             ("NODRIVER", "gateway"),
+            ("STOPPED", "gateway"),
             ("CHANUNAVAIL", "unavailable"),
         ):
             self.assertEqual(self.why(outcome=outcome, dial_status="NOANSWER"), reason)

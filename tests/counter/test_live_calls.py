@@ -108,6 +108,14 @@ class ViewTests(ActiveCallsCase):
         for text, letter in ((call.caller, "4"), (call.number, "6"), (call.pattern, "X")):
             self.assertEqual(text, "\\x07" + letter * (MAX_TEXT - 1) + "…")
 
+    def test_beyond_the_last(self) -> None:
+        """Of a place beyond the last call the last page is shown."""
+        for number in range(5):
+            self.counter.call(f"1.{number}", number)
+        for start, shown in ((0, [4, 3]), (2, [2, 1]), (4, [0]), (5, [0]), (90, [0])):
+            found = live_calls(self.active_calls, (self.counter,), 2, start)
+            self.assertEqual(([call.since for call in found.calls], found.start), (shown, min(start, 4)), start)
+
     def test_several_mappings(self) -> None:
         """Of several mappings of one call always the same is shown; users and extensions are none."""
         self.counter.call("1.1", 9)

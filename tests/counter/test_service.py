@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import Any
 
-from twisted.internet.defer import succeed
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
@@ -390,6 +390,17 @@ class ServiceTests(ServiceCase):
         self.wait(4)
         (seen,) = self.rows("SELECT last_seen FROM counter_asterisks")[0]
         self.assertEqual(seen, NOW + 6 - 3600)
+
+    def test_clock_set_just_before_a_write(self) -> None:
+        """What is written right after the clock was set has the new time already."""
+        self.manager.up()
+        self.call()
+        self.wait(3)
+        (before,) = self.rows("SELECT started, last_seen FROM counter_live, counter_asterisks")
+        self.set_by_s = 3600.0
+        self.successResultOf(Deferred.fromCoroutine(self.counter.write()))
+        (after,) = self.rows("SELECT started, last_seen FROM counter_live, counter_asterisks")
+        self.assertEqual(after, tuple(value + 3600 for value in before))
 
     def test_gap(self) -> None:
         """A lost connection is a gap; calls are reconciled."""

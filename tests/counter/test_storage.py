@@ -55,6 +55,15 @@ class ColumnTests(DatabaseCase):
         self.write(live={"a": storage.live_row(call)})
         self.assertEqual(self.rows("SELECT labels, certain FROM counter_live"), [("[]", 0)])
 
+    def test_talk_that_is_kept(self) -> None:
+        """Of a call without talk nothing of it is kept; of an answered one its silence, in whatever bridge it was."""
+        self.write(live={"a": storage.live_row(LiveCall("a", 1.0, channels={"a"}))})
+        self.assertEqual(self.rows("SELECT talks FROM counter_live"), [("{}",)])
+        call = LiveCall("a", 1.0, answered=2.0, channels={"a"}, silent_s=3.0, silent_since=9.0)
+        self.write(live={"a": storage.live_row(call)})
+        (kept,) = storage.load(self.connection, "x").live
+        self.assertEqual((kept.silent_s, kept.silent_since, kept.connected), (3.0, 9.0, False))
+
     def test_row_of_a_call_stays_the_same(self) -> None:
         """A call that has not changed has the same row, also if its channels and labels came in another order."""
         labels = {("user", "pepe"), ("mapping", "2X"), ("extension", "33")}

@@ -255,6 +255,34 @@ class TalkTests(SynchronousTestCase):
             self.history.added.clear()
             self.history.completed.clear()
 
+    def test_left_in_silence(self) -> None:
+        """A call that was left to Asterisk and in which nobody talks now, as in a queue, is not over."""
+        talk = self.talk(ended=None)
+        self.report("LEFT")
+        self.wait(SETTLE_S + TICK_S)
+        self.assertEqual((self.written(), self.calls.watched), ([], 1))
+        talk.begin(130.0)
+        talk.end(134.0)
+        talk.ended = 134.0
+        self.wait(TICK_S)
+        self.assertEqual((self.written(), self.calls.watched), ([("LEFT", 4)], 0))
+
+    def test_several_calls_of_a_channel(self) -> None:
+        """Of two calls that were left on one channel each has its own talk; another channel's calls are apart."""
+        talk = self.talk((101.0, 103.0), ended=None)
+        self.report("LEFT")
+        self.assertEqual(self.calls.talks_so_far(REQUEST.uniqueid), 1)
+        talk.talks.append((104.0, 107.0))
+        self.report("LEFT", talks_before=1)
+        self.assertEqual(self.calls.talks_so_far(REQUEST.uniqueid), 2)
+        self.report("LEFT", talks_before=2)
+        self.counter.talks["another"] = ChannelTalk("PJSIP/44-1")
+        self.assertEqual(self.calls.talks_so_far("another"), 0)
+        talk.talks.append((120.0, 125.0))
+        talk.ended = 126.0
+        self.wait(TICK_S)
+        self.assertEqual(self.written(), [("LEFT", 2), ("LEFT", 3), ("LEFT", 5)])
+
     def test_left_by_an_earlier_run(self) -> None:
         """Calls of an earlier run are taken up: the talk since they began counts."""
         record = CallRecord(REQUEST, None, Outcome("LEFT"), 100.0, 110.0)
@@ -274,8 +302,10 @@ class TalkTests(SynchronousTestCase):
         self.talk(ended=None).begin(101.0)
         self.report("LEFT")
         self.wait(HOLD_S)
-        self.clock.advance(WATCH_S)
-        self.wait(TICK_S + 1)
+        self.clock.advance(WATCH_S - 2 * HOLD_S)
+        self.wait(HOLD_S - TICK_S)
+        self.assertEqual((self.written(), self.calls.watched), ([("LEFT", None)], 1))
+        self.wait(TICK_S)
         self.assertEqual((self.written(), self.calls.watched), ([("LEFT", None)], 0))
         for _ in range(MAX_WATCHED + 2):
             self.report("LEFT")
@@ -289,6 +319,16 @@ class TalkTests(SynchronousTestCase):
         self.calls.stopService()
         self.assertEqual((self.written(), self.calls.watched), ([("LEFT", None)], 0))
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_stop_when_the_end_is_known(self) -> None:
+        """A call whose end has come since the last look is written once, with its talk."""
+        talk = self.talk(ended=None)
+        talk.begin(101.0)
+        self.report("ANSWER")
+        talk.end(104.0)
+        talk.ended = 104.0
+        self.calls.stopService()
+        self.assertEqual(self.written(), [("ANSWER", 3)])
 
     def test_no_call(self) -> None:
         """AGI beside a call becomes none in the history."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import os
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -41,6 +44,32 @@ class FileTurnTests(SynchronousTestCase):
         turn = self.turn()
         turn.path.symlink_to(self.folder / "db.counter-real")
         self.assertEqual((turn.take(), self.turn("pbx", "missing/db").take()), (True, True))
+
+    def test_no_locks(self) -> None:
+        """Where the file system has no locks the counts are written, and no file is kept open."""
+        tried: list[int] = []
+
+        def lock(descriptor: int, _: int) -> None:
+            tried.append(descriptor)
+            raise OSError(errno.ENOLCK, "No locks available")
+
+        turn = FileTurn(self.folder / "db", "pbx", lock)
+        self.assertEqual((turn.take(), turn.take(), len(tried)), (True, True, 2))
+        for descriptor in tried:
+            self.assertRaises(OSError, os.fstat, descriptor)
+
+    def test_files_that_stay_open(self) -> None:
+        """A gateway whose turn it is not keeps no file open, however often it asks."""
+        tried: list[int] = []
+
+        def lock(descriptor: int, how: int) -> None:
+            tried.append(descriptor)
+            fcntl.flock(descriptor, how)
+
+        first, second = self.turn(), FileTurn(self.folder / "db", "pbx", lock)
+        self.assertTrue(first.take())
+        self.assertFalse(second.take())
+        self.assertRaises(OSError, os.fstat, tried[0])
 
     def test_left_twice(self) -> None:
         """Leaving what one does not have does nothing."""

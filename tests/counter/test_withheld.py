@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter.counter.withheld import EventWatch
+from pbxrouter.counter.call_table import DOCTOR_PREFIX
+from pbxrouter.counter.service import POLL_S
+from pbxrouter.counter.withheld import SURE_S, EventWatch
 from tests.counter.test_service import ServiceCase
 from tests.counter_fakes import NOW
 
@@ -18,8 +20,9 @@ class WatchTests(SynchronousTestCase):
         watch.mentioned("Newchannel", "a")
         watch.mentioned("Newchannel", "a")
         self.assertEqual(watch.withheld, ())
-        watch.mentioned("Newchannel", "b")
-        self.assertEqual(watch.withheld, ("Newchannel",))
+        for uniqueid in "bcd":
+            watch.mentioned("Newchannel", uniqueid)
+            self.assertEqual(watch.withheld, ("Newchannel",))
         self.assertIn("Asterisk withholds Newchannel: see eventfilter", watch.sentence.english)
         watch.came("Newchannel")
         self.assertEqual(watch.withheld, ())
@@ -59,6 +62,7 @@ class WithheldTests(ServiceCase):
     def assert_unknown(self, name: str, unknown_s: float) -> None:
         """Check that nothing is known since so many seconds, and why."""
         self.assertEqual((self.counter.active, self.counter.in_sync, self.counter.sees_talk), (None, False, False))
+        self.assertEqual(self.counter.withheld, (name,))
         assert self.counter.trouble is not None
         self.assertIn(f"withholds {name}", self.counter.trouble.english)
         self.assertGreaterEqual(self.counter.unknown_s, unknown_s)
@@ -117,6 +121,39 @@ class WithheldTests(ServiceCase):
         self.call("a")
         self.wait(400)
         self.assert_unknown("Hangup", 300)
+
+    def test_end_that_comes_late(self) -> None:
+        """A Hangup that comes within seconds of a list that lacks its channel is not withheld."""
+        self.manager.up()
+        self.call("a")
+        for _ in range(2):
+            self.manager.says("Shutdown")
+            self.wait(POLL_S)
+            self.assertEqual((self.counter.active, self.counter.trouble), (0, None))
+        self.manager.says("Hangup", "a", "a")
+        self.wait(SURE_S)
+        self.manager.says("Shutdown")
+        self.wait(POLL_S)
+        self.assertEqual((self.counter.active, self.counter.trouble), (0, None))
+
+    def test_late_events_of_calls_of_before(self) -> None:
+        """Calls that began before the connection and have ended show nothing by an event that comes behind."""
+        self.manager.channels = [self.listed("a"), self.listed("b")]
+        self.manager.up()
+        self.manager.channels = []
+        for name in ("Hangup", "SoftHangupRequest"):
+            for uniqueid in "ab":
+                self.manager.says(name, uniqueid, uniqueid)
+            self.wait(3)
+            self.assertEqual((self.counter.active, self.counter.trouble), (0, None), name)
+
+    def test_of_the_doctor(self) -> None:
+        """Channels that the doctor makes have no Newchannel that is counted, and show nothing."""
+        self.manager.up()
+        for number in range(3):
+            self.manager.says("Hangup", f"{DOCTOR_PREFIX}{number}", f"{DOCTOR_PREFIX}{number}")
+        self.wait(3)
+        self.assertEqual((self.counter.active, self.counter.trouble), (0, None))
 
     def test_bridges(self) -> None:
         """Channels that leave a bridge and had not entered it; leaving a holding bridge shows nothing."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter.agi.dial_options import option_letters, options_problem
 from pbxrouter.config import Config, schema
 from pbxrouter.drivers.dial import Dial, dial_options
 from pbxrouter.drivers.dial_data import substring
@@ -149,6 +148,8 @@ class Problems(SynchronousTestCase):
             ("PJSIP/{number:1:0}", "nothing is left of any number"),
             ("PJSIP/{number:80}", "nothing is left of any number"),
             ("PJSIP/{number:-2:-2}", "nothing is left of any number"),
+            ("PJSIP/9{number:0:-80}@trunk", "nothing is left of any number"),
+            ("PJSIP/{number:41:-40}", "nothing is left of any number"),
             ("PJSIP/21 timeout=0", "whole seconds from 1 to 86400"),
             ("PJSIP/21 timeout=", "whole seconds from 1 to 86400"),
             ("PJSIP/21 timeout=-5", "whole seconds from 1 to 86400"),
@@ -160,6 +161,9 @@ class Problems(SynchronousTestCase):
             ("PJSIP/21 options=tq", "no option q; accepted are the options of Asterisk's Dial(), such as tT"),
             ("PJSIP/21 options=m(x", "parentheses"),
             ("PJSIP/21 options=m)", "parentheses"),
+            ("PJSIP/21 options=tS(x)", "S(x) is no limit of a call's length"),
+            ("PJSIP/21 options=S(0)", "accepted are seconds such as S(3600)"),
+            ("PJSIP/21 options=gL(:60000)", "L(:60000) is no limit"),
             ("PJSIP/21 options=t,g", "a sign that options cannot have"),
             ("PJSIP/21 callerid=", "not a number to show"),
             ("PJSIP/21 callerid=33)g(", "not a number to show"),
@@ -170,6 +174,11 @@ class Problems(SynchronousTestCase):
             ("PJSIP/21 color=red", "is not a setting"),
         ):
             self.assertIn(words, self.problem(data), data)
+
+    def test_limits_of_length(self) -> None:
+        """A limit of the call's length that Dial() takes is accepted, and no other option's argument taken for one."""
+        for options in ("S(30)", "L(60000:30000:10000)", "tS(+5)g", "S", "U(SL(x))", "b(L^S(x))g"):
+            self.assertIsNone(DIAL.data_problem(f"PJSIP/21 options={options}"), options)
 
     def test_hostile(self) -> None:
         """Any text is either refused, or makes one Dial() whose targets and options are those of the data."""
@@ -189,16 +198,7 @@ class Problems(SynchronousTestCase):
 class Options(SynchronousTestCase):
     """The options of Dial()."""
 
-    def test_letters(self) -> None:
-        """Arguments, in parentheses that may nest, are no options."""
-        for options, letters in (("tT", "tT"), ("m(lift)t", "mt"), ("b(x^y^1(i))g", "bg"), ("m(i", "m"), ("", "")):
-            self.assertEqual(option_letters(options), letters)
-
     def test_ignored_forwards(self) -> None:
         """Option i is not taken for given when it is the argument of another option, nor made one."""
         self.assertEqual(dial_options("b(x(i)i)", False), "b(x(i)i)i")
         self.assertEqual(dial_options("m(x", False), "im(x")
-
-    def test_unknown(self) -> None:
-        """Letters that Dial() does not have are named."""
-        self.assertEqual((options_problem("tT"), options_problem("tqy"), options_problem("t(")), ("", "qy", "("))

@@ -225,6 +225,18 @@ class Others(DriverCase):
             call = Call(FakeChannel(answers=failing), "33", "21", "")
             self.failureResultOf(Deferred.fromCoroutine(Conference(SETTINGS).run(call)), failure)
 
+    def test_data_that_cannot_work(self) -> None:
+        """The ending of a sound's file, and blanks around a profile, are refused when the data is saved."""
+        for data, name in (("hello-world.gsm", "hello-world"), ("custom/x.WAV", "custom/x"), ("a.sln16", "a")):
+            found = str(Playback(SETTINGS).data_problem(data))
+            self.assertIn(f"without the ending of its file, {name!r}", found)
+        for data in ("hello-world", "digits/1", "v1.2", "{language}/hi"):
+            self.assertIsNone(Playback(SETTINGS).data_problem(data), data)
+        for data in (" ", "big ,loud", "big, loud", "big,loud,menu "):
+            self.assertIn("quiet_bridge,guest", str(Conference(SETTINGS).data_problem(data)))
+        for data in ("", "big", ",loud", "my room,,menu"):
+            self.assertIsNone(Conference(SETTINGS).data_problem(data), data)
+
     def test_playback(self) -> None:
         """playback plays a sound, which answers the call; other data is refused."""
         outcome, commands = self.run_driver(Playback(SETTINGS), "hello-world")

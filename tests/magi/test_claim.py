@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
@@ -17,7 +18,7 @@ from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.ami.messages import AMIMessage
-from pbxrouter.errors import ActionFailed, ManagerUnavailable
+from pbxrouter.errors import ActionFailed, ActionTimeout, ManagerUnavailable
 from pbxrouter.magi.claim import (
     ANSWER_S,
     DEAD_S,
@@ -45,7 +46,9 @@ class Connection(FakeAMIConnection):
 
     Attributes:
         delay: seconds that an action takes to reach Asterisk, and its answer to come back.
+        delays: the same for actions of a name, where they differ.
         refused: actions that Asterisk refuses.
+        unanswered: actions that Asterisk does not answer in time.
         unread: answers that have come while the gateway's process stood still; None while it runs.
     """
 
@@ -53,7 +56,9 @@ class Connection(FakeAMIConnection):
         super().__init__()
         self.test = test
         self.delay = 0.0
+        self.delays: dict[str, float] = {}
         self.refused: set[str] = set()
+        self.unanswered: set[str] = set()
         self.unread: list[tuple[Deferred[AMIMessage], AMIMessage]] | None = None
 
     def action(self, name: str, headers: Iterable[tuple[str, str]] = (), timeout_s: float = 10) -> Deferred[AMIMessage]:
@@ -63,15 +68,18 @@ class Connection(FakeAMIConnection):
         if name in self.refused:
             return fail(ActionFailed(f"{name}: Permission denied"))
         self.sent.append((name, dict(headers)))
-        if not self.delay:
+        if name in self.unanswered:
+            return fail(ActionTimeout(f"{name}: no answer"))
+        delay = self.delays.get(name, self.delay)
+        if not delay:
             return succeed(self.done(name, dict(headers)))
         self.waiting.append(Deferred())
-        self.test.asterisk.callLater(self.delay, self.arrive, self.waiting[-1], name, dict(headers))
+        self.test.asterisk.callLater(delay, self.arrive, self.waiting[-1], name, dict(headers), delay)
         return self.waiting[-1]
 
-    def arrive(self, answer: Deferred[AMIMessage], name: str, headers: dict[str, str]) -> None:
+    def arrive(self, answer: Deferred[AMIMessage], name: str, headers: dict[str, str], delay: float) -> None:
         """Let Asterisk do what an action says, and answer it."""
-        self.test.asterisk.callLater(self.delay, self.answered, answer, self.done(name, headers))
+        self.test.asterisk.callLater(delay, self.answered, answer, self.done(name, headers))
 
     def answered(self, answer: Deferred[AMIMessage], message: AMIMessage) -> None:
         """Receive an answer, unless the connection it was for is lost."""
@@ -248,6 +256,52 @@ class OneGatewayTests(ClaimTest):
         self.successResultOf(stopped)
         self.assertEqual((self.variables, one.taken), ({}, []))
 
+    def test_stopped_at_any_moment(self) -> None:
+        """Stopped at any moment of its claim, it leaves the variable without its name, and asks and takes no more."""
+        for steps in range(48):
+            self.begin()
+            one = self.gateway("a", delay=0.1)
+            self.passes(steps * STEP_S)
+            taken = list(one.taken)
+            stopped = one.claims.stopService()
+            while not stopped.called:
+                self.passes(STEP_S)
+            asked = len(one.connection.sent)
+            self.passes(2)
+            self.assertEqual((one.taken, len(one.connection.sent)), (taken, asked), steps)
+            self.assertEqual(self.variables.get(VARIABLE, FREE)[:1], FREE, steps)
+
+    def test_stopped_while_it_writes(self) -> None:
+        """Stopped while its claim is on its way to an Asterisk that does not say who has it, it takes no calls."""
+        one = self.gateway("a")
+        self.passes(1)
+        one.connection.goes_down()
+        self.variables.clear()
+        self.passes(LEASE_S)
+        one.taken.clear()
+        one.connection.delays["Setvar"] = 0.1
+        one.connection.comes_up()
+        self.assertEqual((one.connection.sent[-1][0], self.variables), ("Setvar", {}))
+        one.connection.unanswered.add("Getvar")
+        self.successResultOf(one.claims.stopService())
+        one.connection.unanswered.clear()
+        self.passes(3)
+        self.assertEqual((one.taken, self.serving()), ([], []))
+
+    def test_variable_deleted(self) -> None:
+        """A variable that was deleted is written again; an answer that does not come then is asked for again."""
+        one = self.gateway("a")
+        self.passes(1)
+        self.variables.clear()
+        self.passes(LOOK_S)
+        self.assertIn(VARIABLE, self.variables)
+        one.connection.unanswered.add("Getvar")
+        self.passes(SETTLE_S)
+        one.connection.unanswered.clear()
+        self.assertEqual((self.serving(), one.claims.is_settled), ([], False))
+        self.passes(LOOK_S)
+        self.assertEqual((self.serving(), one.claims.is_settled), ([one], True))
+
     def test_restarted_asterisk(self) -> None:
         """An Asterisk that was restarted has no variables: its calls are claimed anew, and looked for."""
         one = self.gateway("a")
@@ -361,6 +415,19 @@ class OneGatewayTests(ClaimTest):
         for _ in range(4):
             self.assertFalse(one.is_sure)
             self.passes(LOOK_S)
+
+    def test_late_writing(self) -> None:
+        """A writing that Asterisk confirms later than ANSWER_S says nothing, either."""
+        one = self.gateway("a")
+        self.passes(1)
+        one.connection.delays["Setvar"] = ANSWER_S / 2 + STEP_S
+        self.passes(LEASE_S)
+        for _ in range(round(4 / STEP_S)):
+            self.assertFalse(one.is_sure)
+            self.passes(STEP_S)
+        one.connection.delays.clear()
+        self.passes(4)
+        self.assertTrue(one.is_sure)
 
     def test_value_of_others_making(self) -> None:
         """A value that names no gateway counts as none."""
@@ -597,11 +664,26 @@ class HolderTests(SynchronousTestCase):
         began = time.monotonic()
         self.assertGreaterEqual(uptime_s(), began)
 
+    def test_other_places(self) -> None:
+        """Another start of the machine, or another namespace of processes, is another place; "" where none is told."""
+        places = []
+        for boot, namespace in (("1", "pid:[1]"), ("1", "pid:[2]"), ("2", "pid:[1]"), ("1", "pid:[1]")):
+            proc = Path(self.mktemp())
+            for folder in ("sys/kernel/random", "self/ns"):
+                (proc / folder).mkdir(parents=True)
+            (proc / "sys/kernel/random/boot_id").write_text(boot)
+            (proc / "self/ns/pid").symlink_to(namespace)
+            places.append(place_of_processes(proc))
+        self.assertEqual((len(set(places)), places[0]), (3, places[3]))
+        (proc / "self/ns/pid").unlink()
+        self.assertEqual((place_of_processes(proc), place_of_processes(proc / "none")), ("", ""))
+
     def test_processes(self) -> None:
         """A process that runs is there; one that has ended is gone, waited for or not."""
         self.assertFalse(is_gone(os.getpid()))
         self.assertFalse(is_gone(1))
         self.assertFalse(is_gone(1 << 40))  # no number of a process: nothing is known of it
+        self.assertIs(is_gone(os.getpid(), Path(self.mktemp())), False)  # as where /proc is not there
         process = subprocess.Popen([sys.executable, "-S", "-c", ""], stdout=subprocess.PIPE)
         assert process.stdout is not None
         process.stdout.read()

@@ -1073,6 +1073,12 @@ class TwoGatewaysTests(WaitingTest):
         self.claims.take(Taken.SHARED)
         self.assertEqual([headers["Channel"] for headers in self.manager.heard("AGI")], ["0"])
 
+    def test_taken_when_stopped(self) -> None:
+        """Calls that come to a gateway which takes no more are not looked for."""
+        self.magi.refuse_new()
+        self.claims.take(Taken.WAS_FREE)
+        self.assertEqual(self.manager.sent, [])
+
     def test_leaves(self) -> None:
         """It leaves the calls to another gateway once it takes no more; other contexts are claimed."""
         self.magi.set_contexts(["another"])
@@ -1170,6 +1176,20 @@ class LossTests(MagiServiceTest):
         self.assertEqual(self.manager.heard("AbsoluteTimeout"), [])
         self.clock.pump([RENEW_S] * 2)
         self.assertEqual(self.manager.heard("AbsoluteTimeout"), [{"Channel": UNIQUEID, "Timeout": "3"}] * 2)
+
+    def test_whose_call(self) -> None:
+        """A call whose time limit is the gateway's is told by which gateway it is served; another is not."""
+        manager: Any = self.manager
+        magi = MagiService(manager, ["c"], self.serve, self.clock, self.watch, gateway="1a2b3c4d")
+        magi.startService()
+        for uniqueid, arguments, told in (
+            ("1.1", ("bounded=180",), ["SET VARIABLE PBXROUTER_ID 1a2b3c4d"]),
+            ("1.2", (), []),
+        ):
+            env = block(uniqueid, "c", arguments)
+            self.start(env, uniqueid=uniqueid, context="c")
+            self.assertEqual([line for line in self.queued() if "PBXROUTER_ID" in line], told)
+        self.successResultOf(magi.stopService())
 
     def test_no_new_calls(self) -> None:
         """Before a stop no new call is taken, whichever way it comes; those in progress go on."""

@@ -75,6 +75,18 @@ class Preferred(LimitsCase):
         self.come("a")
         self.assertEqual([slot.network for slot in self.closed], ["0"])
 
+    def test_how_many_are_remembered(self) -> None:
+        """That a network has made a request is remembered while 1023 others do so, and no longer."""
+        self.make(9, 9, 1, 9)
+        self.limits.prove("a")
+        for number in range(1023):
+            self.limits.prove(f"n{number}")
+        self.come("a")
+        self.assertIsNone(self.limits.acquire("b"))
+        self.limits.prove("one more")
+        self.come("b")
+        self.assertEqual([slot.network for slot in self.closed], ["a"])
+
     def test_trusted(self) -> None:
         """A trusted network goes before those that have made a request."""
         self.make(9, 9, 3, 9)

@@ -32,6 +32,15 @@ class ListenerTests(SynchronousTestCase):
         ((port, _, backlog, interface),) = self.reactor.tcpServers
         self.assertEqual((port, backlog, interface), (8080, 4096, "127.0.0.1"))
 
+    def test_told(self) -> None:
+        """The function that is given is told of the port when it is open, and not before."""
+        ports: list[Any] = []
+        reactor = MemoryReactorClock()
+        listener = Listener("web.listen", "tcp:8080:interface=127.0.0.1", "tcp:8080", Factory(), reactor, ports.append)
+        self.assertEqual(ports, [])
+        listener.privilegedStartService()
+        self.assertEqual([port.getHost().port for port in ports], [8080])
+
     def test_no_endpoint(self) -> None:
         """The error names the setting and gives an example."""
         error = self.assertRaises(ConfigError, self.listener, "nonsense:1")

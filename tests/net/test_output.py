@@ -74,7 +74,7 @@ class Piped(SynchronousTestCase):
         self.fill()
         line = "x" * 999 + "\n"
         for _ in range(500):
-            output.write(line)
+            self.assertEqual(output.write(line), len(line))  # also of a line that is dropped
         self.assertEqual(output.dropped, 490)
         found = self.read_until(lambda text: text.count(b"x\n") == 10)
         self.assertTrue(found.endswith(line.encode() * 10))
@@ -121,6 +121,9 @@ class Piped(SynchronousTestCase):
             output.write("x" * 999 + "\n")
         found = self.read_until(lambda text: text.count(b"\n") == 200)
         self.assertEqual(found, (b"x" * 999 + b"\n") * 200)
+        long = "0123456789" * 20_000 + "\n"  # more than a pipe takes at once: it is written in parts
+        output.write(long)
+        self.assertEqual(self.read_until(lambda text: text.endswith(b"\n")).decode(), long)
 
 
 class Installing(SynchronousTestCase):

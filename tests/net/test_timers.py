@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -293,18 +296,29 @@ class SliceTests(SynchronousTestCase):
 
     def test_slices(self) -> None:
         """Each item comes once and in order; after each slice, and only then, the reactor goes on."""
-        clock = Clock()
         seen: list[int] = []
+        paused_after: list[int] = []
+
+        class Pauses(Clock):
+            """Notes how many items came before each pause."""
+
+            def callLater(self, *when_and_what: Any, **named: Any) -> IDelayedCall:
+                """Note it, and pause."""
+                paused_after.append(len(seen))
+                return super().callLater(*when_and_what, **named)
+
+        clock = Pauses()
 
         async def look(count: int) -> None:
             async for item in in_slices(range(count), 3, clock):
                 seen.append(item)
 
-        for count, pauses in ((0, 0), (3, 0), (4, 1), (7, 2)):
+        for count, pauses in ((0, []), (3, []), (4, [3]), (7, [3, 6]), (10, [3, 6, 9])):
             seen.clear()
+            paused_after.clear()
             looking = Deferred.fromCoroutine(look(count))
             self.assertEqual(len(seen), min(count, 3))
-            self.assertEqual(len(clock.getDelayedCalls()), min(pauses, 1))
+            self.assertEqual(len(clock.getDelayedCalls()), min(len(pauses), 1))
             clock.advance(0)
             self.successResultOf(looking)
-            self.assertEqual(seen, list(range(count)))
+            self.assertEqual((seen, paused_after), (list(range(count)), pauses))

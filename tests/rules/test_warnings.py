@@ -40,7 +40,7 @@ class Refusing(Applications):
     """Applications that accept no data."""
 
     def data_problem(self, application: str, data: str) -> Sentence:
-        """Refuse it."""
+        """Refuse what it is given."""
         return sentence("{data} is no data of {name}", data=data, name=application)
 
 

@@ -31,6 +31,9 @@ class WrittenNumberTests(SynchronousTestCase):
             ("tel:+34-600-112-233", "", "+34600112233"),
             ("030 1234567", "DE", "0301234567"),
             ("030/1234567", "DE", "0301234567"),
+            ("+49 30/1234567", "", "+49301234567"),
+            ("0512/59 30 12", "AT", "0512593012"),
+            ("00 1 2125 551 234 567", "", "0012125551234567"),
             ("(030) 123 45-67", "DE", "0301234567"),
             ("(0)30 1234567", "", "0301234567"),
             ("(0)30 1234567", "DE", "0301234567"),
@@ -50,6 +53,10 @@ class WrittenNumberTests(SynchronousTestCase):
         """What is probably not what was meant is doubtful; the number meant is told where it is known."""
         for text, country, meant in (
             ("+49 030 1234567", "", "+49 30 1234567"),
+            ("030 1234567/68", "DE", ""),
+            ("030/1234567/68", "DE", ""),
+            ("+49 30 1234567/68", "", ""),
+            ("600 112 233 600 112 244", "", ""),
             ("+49 030 1234567", "DE", "+49 30 1234567"),
             ("0049 030 1234567", "DE", "+49 30 1234567"),
             ("49 30 1234567", "DE", "+49 30 1234567"),
@@ -76,6 +83,10 @@ class WrittenNumberTests(SynchronousTestCase):
                 written = read_written(text, country)
                 self.assertEqual((written.digits, written.is_doubtful), ("", False), (text, country))
         self.assertEqual(read_written("030/1234567").digits, "")
+        for text in ("+34 600 112 233 +34 600 112 244", "++34600112233", "34600112233+", "+", "( + )"):
+            for country in ("", "DE", "ES"):
+                written = read_written(text, country)
+                self.assertEqual((written.digits, written.is_doubtful), ("", False), (text, country))
 
     @settings(max_examples=150, deadline=None)
     @given(st.text(alphabet="0123456789+()-/ .*#ax&,;\u202a", max_size=24), st.sampled_from(["", "DE", "US", "IT"]))

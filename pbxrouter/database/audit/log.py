@@ -32,7 +32,7 @@ from pbxrouter.database.audit.rows import (
     unreadable,
     update_row,
 )
-from pbxrouter.database.audit_triggers import TABLES
+from pbxrouter.database.audit_triggers import TABLES, ensure_any_missing
 from pbxrouter.database.connection import transaction
 from pbxrouter.database.values import bounded
 from pbxrouter.errors import EditConflict, EditRefused, NotThere
@@ -90,6 +90,7 @@ class Change:
         self.kind = kind
         self.name = name
         self.audit_id: int | None = None
+        ensure_any_missing(connection)  # a table may have been rebuilt with SQL meanwhile
         # What was there is of a statement that is over.
         connection.execute("DELETE FROM audit_writing")
         connection.execute(

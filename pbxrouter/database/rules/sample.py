@@ -34,7 +34,7 @@ def add_sample(
     Raises:
         StoreError: there are rules already, or the database cannot be written.
     """
-    with changing(connection, actor, now, "import", "import", "the workshop's rules"):
+    with changing(connection, actor, now, "import", "import", "pbxrouter init --sample"):
         if connection.execute("SELECT count(*) FROM applications_mappings").fetchone()[0]:
             raise StoreError(f"database {path_of(connection)} has rules already; the sample is for a new one")
         connection.executemany(

@@ -65,7 +65,7 @@ def add_console(app: Klein, web: WebContext, visitors: Visitors, in_thread: InTh
     router = Router(app, auth, Pages(translator, statics), web.reactor.seconds)
     LoginPages(router, auth, web, in_thread)
     AccountPage(router, auth, web, in_thread)
-    ConsoleUserPages(router, web, in_thread)
+    ConsoleUserPages(router, auth, web, in_thread)
     for page in PAGES:
         page(router, web)
     add_statics(app, statics)

@@ -21,7 +21,7 @@ from pbxrouter.security import Role
 from pbxrouter.text import Sentence, sentence
 from pbxrouter.web.console.request import PageRequest
 from pbxrouter.web.console.router import Redirect, Router
-from pbxrouter.web.console.session_auth import InThread
+from pbxrouter.web.console.session_auth import InThread, SessionAuth
 from pbxrouter.web.context import WebContext
 
 ROLES: Final = (
@@ -57,8 +57,9 @@ def read_role(text: str) -> Role:
 class ConsoleUserPages:
     """Serves the pages ``/settings/console-users``."""
 
-    def __init__(self, router: Router, web: WebContext, in_thread: InThread) -> None:
+    def __init__(self, router: Router, auth: SessionAuth, web: WebContext, in_thread: InThread) -> None:
         self._router = router
+        self._auth = auth
         self._web = web
         self._in_thread = in_thread
         router.add("/settings/console-users", self.show, Role.ADMIN)
@@ -162,13 +163,18 @@ class ConsoleUserPages:
         raise Redirect("/settings/console-users", sentence("{name} was changed", name=user.login))
 
     async def reset(self, page_request: PageRequest, number: int) -> bytes:
-        """Generate a new password, and redirect to the page that shows it; the user's sessions end."""
+        """Generate a new password, and redirect to the page that shows it; the user's sessions end.
+
+        An admin's own goes on in a new one: only there is the password shown.
+        """
         user = await self._web.read(functools.partial(console_user, console_user_id=number))
         password = new_password()
         hashed = await self._in_thread(self._web.passwords.hash, password)
         await self._web.write(
             lambda connection: set_console_password(connection, page_request.actor, self._web.now(), number, hashed)
         )
+        if page_request.user is not None and page_request.user.console_user_id == number:
+            await self._auth.open(page_request, number)
         raise self._router.show_once(page_request, f"/settings/console-users/{number}/password", (user.login, password))
 
     async def delete(self, page_request: PageRequest, number: int) -> bytes:

@@ -10,7 +10,14 @@ from pbxrouter.database.audit import Actor
 from pbxrouter.errors import EditRefused, NotThere
 from pbxrouter.security import MIN_PASSWORD_LENGTH, Role, check_new_password, hash_token
 from pbxrouter.text import sentence
-from pbxrouter.web.console.request import PageRequest, TooManyTries, local_path, set_refused_status
+from pbxrouter.web.console.request import (
+    MAX_ONWARD,
+    Form,
+    PageRequest,
+    TooManyTries,
+    local_path,
+    set_refused_status,
+)
 from pbxrouter.web.console.router import Redirect, Router
 from pbxrouter.web.console.session_auth import InThread, SessionAuth
 from pbxrouter.web.context import WebContext
@@ -37,7 +44,7 @@ class LoginPages:
 
     async def login(self, page_request: PageRequest) -> bytes:
         """Show the login form."""
-        onward = local_path(page_request.query.get("next", "/"))
+        onward = _onward(page_request.query)
         if page_request.user is not None:
             raise Redirect(onward)
         return await self._login_page(page_request, onward)
@@ -55,7 +62,7 @@ class LoginPages:
 
     async def log_in(self, page_request: PageRequest) -> bytes:
         """Log in with the form's login and password."""
-        onward = local_path(page_request.form.get("next", "/"))
+        onward, before = _onward(page_request.form), page_request.session
         try:
             await self._auth.log_in(
                 page_request, page_request.form.get("login", ""), page_request.form.get("password", "")
@@ -66,10 +73,12 @@ class LoginPages:
         except EditRefused as error:
             page_request.request.setResponseCode(403)
             return await self._login_page(page_request, onward, error)
+        self._router.once.forget(before)
         raise Redirect(onward)
 
     async def log_out(self, page_request: PageRequest) -> bytes:
         """End the session, and show the login page."""
+        self._router.once.forget(page_request.session)
         await self._auth.log_out(page_request)
         raise Redirect("/login")
 
@@ -140,6 +149,12 @@ class LoginPages:
         request: Any = page_request.request
         set_cookie(request, SETUP_COOKIE, "", path="/setup", max_age_s=0)
         raise Redirect("/")
+
+
+def _onward(form: Form) -> str:
+    """The page to show after the login, as the router asked for it."""
+    onward = local_path(form.get("next", "/"))
+    return onward if len(onward) <= MAX_ONWARD else "/"
 
 
 def _setup_cookie(page_request: PageRequest) -> str:

@@ -166,6 +166,38 @@ class StatementTests(SqlCase):
         self.undo_all(made)
         self.assertEqual(self.state(), before)
 
+    def test_ignored_rows(self) -> None:
+        """What an INSERT or UPDATE ignores holds no entry open for the statement behind it, in the same millisecond."""
+        self.shell.execute("PRAGMA foreign_keys = ON")
+        before = self.state()
+        known = "INSERT OR IGNORE INTO extensions(extension_number) VALUES ('33')"
+        made = self.new(
+            "BEGIN;"
+            + "INSERT OR IGNORE INTO extensions(extension_number) VALUES ('71'), ('33');"
+            + "".join(
+                f"{known}; INSERT INTO extensions_mappings(extension_id, map_id) VALUES (2, {n});" for n in (3, 4, 5)
+            )
+            + "UPDATE OR IGNORE extensions SET extension_number = '33';"
+            + "DELETE FROM extensions_mappings WHERE map_id = 3;"
+            + "INSERT INTO users(user_id, user_name) VALUES (1, 'x') ON CONFLICT DO NOTHING;"
+            + "INSERT INTO mappings_disabled(map_id) VALUES (1);"
+            + f"{known}; UPDATE extensions_endpoints SET endpoint = 'SIP/1';"
+            + f"{known}; DELETE FROM users; COMMIT"
+        )
+        self.assertEqual(
+            [(row.action, row.kind) for row in made],
+            [
+                ("create", "extension"),
+                *[("grant", "grant")] * 3,
+                ("revoke", "grant"),
+                ("disable", "mapping"),
+                ("endpoint", "extension"),
+                ("delete", "user"),
+            ],
+        )
+        self.undo_all(made)
+        self.assertEqual(self.state(), before)
+
     def test_thousand_rows(self) -> None:
         """A statement on a thousand rows is one entry whose name is short; a list shows its first rows."""
         self.new(
@@ -419,6 +451,20 @@ class TriggerTests(SqlCase):
         names = [name for name, _ in triggers(self.connection)]
         self.assertEqual([name for name in names if "users_limits" in name], [])
         self.assertEqual([row.action for row in self.new("INSERT INTO extensions VALUES (99, '99')")], ["create"])
+
+    def test_rebuilt_while_the_gateway_runs(self) -> None:
+        """A change by the program is recorded, though the triggers went with a table after the database was opened."""
+        self.shell.executescript(
+            "CREATE TABLE other AS SELECT * FROM users_limits; DROP TABLE users_limits;"
+            "CREATE TABLE users_limits (user_id INTEGER PRIMARY KEY REFERENCES users ON DELETE CASCADE, max_calls);"
+            "INSERT INTO users_limits SELECT * FROM other"
+        )
+        before = self.state()
+        with changing(self.connection, EVA, 8.0, "limit", "user", "moises silva") as change:
+            change.connection.execute("UPDATE users_limits SET max_calls = 9")
+        self.assertIsNotNone(change.audit_id)
+        self.undo_all(find_entries(self.connection, limit=1))
+        self.assertEqual(self.state(), before)
 
     def test_restored_from_a_dump(self) -> None:
         """A dump restored is the same database: neither the audit log nor the triggers take it for changes."""

@@ -120,6 +120,14 @@ class LogInTests(ConsoleCase):
             self.assertEqual((answer.status, answer.location), (303, "/"), address)
             self.assertIsNone(answer.headers.getRawHeaders("a"))
 
+    async def test_endless_next(self) -> None:
+        """A ``next`` that no browser could be sent to is not followed."""
+        for length, leads_to in ((2000, "/" + "a" * 1999), (2001, "/")):
+            address = "/" + "a" * (length - 1)
+            self.assertEqual(
+                (await self.post("/login", login="ana", password=PASSWORD, next=address)).location, leads_to
+            )
+
     async def _update(self, **values: object) -> None:
         await self.web.write(
             lambda c: update_console_user(c, ACTOR, self.web.now(), self.ana, **values)  # type: ignore[arg-type]

@@ -110,6 +110,18 @@ class ConsoleUserTests(ConsoleCase):
         entries = await self.web.read(lambda connection: find_entries(connection, AuditSearch(), 20))
         self.assertTrue({"create", "update", "password", "delete"} <= {entry.action for entry in entries})
 
+    async def test_own_password_made(self) -> None:
+        """An admin who generates a password for themselves sees it, in a session of its own; the others end."""
+        other = self.new_client()
+        me = await self.web.read(lambda connection: list_console_users(connection)[0])
+        self.assertEqual((await other.log_in(me.login)).status, 303)
+        page = await self.me.send(f"/settings/console-users/{me.console_user_id}/password")
+        password = re.search(r'class="secret"[^>]*>([^<]+)<', page.html)
+        assert password
+        self.assertEqual((await self.me.get("/settings/account")).status, 200)
+        self.assertEqual((await other.get("/settings/account")).status, 303)
+        self.assertEqual((await other.log_in(me.login, password[1])).status, 303)
+
     async def test_what_cannot_be(self) -> None:
         """A login in use, an unknown role, and the last admin's role are refused."""
         await self.add_person("ana", Role.VIEWER)
