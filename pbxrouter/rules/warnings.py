@@ -241,8 +241,8 @@ class RuleWarnings:
                 return self._of_mapping(subject, self._granted or self._granted_among((subject,)))
             case str():
                 return self.of_extension(subject)
-            case (user, has_pin):
-                return self.of_user(user.name, has_pin, bool(user.grants))
+        user, has_pin = subject
+        return self.of_user(user.name, has_pin, bool(user.grants))
 
     def _users(self) -> Iterator[tuple[User, bool]]:
         """Each user, and whether they have a PIN."""

@@ -23,7 +23,7 @@ from pbxrouter.call.active_calls import ActiveCalls
 from pbxrouter.call.flow import CallFlow, cdr_text
 from pbxrouter.call.journal import CallJournal
 from pbxrouter.call.journal_file import Begun, journal_files, read_journal
-from pbxrouter.call.pin_guard import PinGuard
+from pbxrouter.call.pin_guard import PinAttempt, PinGuard
 from pbxrouter.config import schema
 from pbxrouter.drivers import Call, Driver, Outcome
 from pbxrouter.drivers.conference import Conference
@@ -252,6 +252,21 @@ class WorkshopTable(FlowCase):
         self.assertIn("that was the last of 3 PIN prompts", decision.trace_lines())
         self.assertNotIn("000000", repr(decision) + " ".join(decision.trace_lines()))
 
+    def test_whose_pin_it_was(self) -> None:
+        """The guard is told whose right PIN it was, since each user may make so many callers known a day."""
+        users, right = [], self.guard.right
+
+        async def note(attempt: PinAttempt, user: str) -> None:
+            users.append(user)
+            await right(attempt, user)
+
+        self.guard.right = note  # type: ignore[method-assign]
+        self.run_call("34", answers={"GET DATA": ["200 result=000000", "200 result=123456"]})
+        decision = self.reports.records[-1].decision
+        assert decision is not None
+        self.assertTrue(decision.user)
+        self.assertEqual(users, [decision.user])
+
     def test_locked_out(self) -> None:
         """A right PIN that is not checked sounds as a wrong one; the history alone says that it was a lock-out."""
         self.now = 1_000_000.0
@@ -464,6 +479,18 @@ class TheNumber(FlowCase):
         commands = self.run_call("s", dnid="unknown", answers=answers)
         self.assertEqual(commands, ["CHANNEL STATUS", "GET VARIABLE DIALEDPEERNUMBER"])
         self.ended("NOCALL")
+
+    def test_transferred_phone(self) -> None:
+        """A phone that was called and then transferred to s is a caller, who is asked for a number."""
+        answers: Answers = {
+            ORIGIN: "200 result=1 (PJSIP/33-0000001b,,,,)",
+            "GET VARIABLE DIALEDPEERNUMBER": "200 result=1 (21)",
+            "GET DATA vm-enter": "200 result=21",
+        }
+        commands = self.run_call("s", dnid="unknown", answers=answers)
+        self.assertNotIn("GET VARIABLE DIALEDPEERNUMBER", commands)
+        self.assertIn("GET DATA vm-enter-num-to-call 5000 20", commands)
+        self.assertNotEqual(self.reports.statuses[-1:], ["NOCALL"])
 
     def test_dead(self) -> None:
         """A run in the extension h gets no command, and the outcome DEAD."""

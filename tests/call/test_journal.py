@@ -863,6 +863,13 @@ class ContentTests(JournalCase):
         self.addCleanup(segment.close)
         self.assertEqual(read_journal(Path(f"{self.path}.new")).size, len(HEADER))
 
+    def test_room_of_a_new_file(self) -> None:
+        """A new file has room for what it begins with and CHUNK more."""
+        path = Path(f"{self.path}.new")
+        segment = Segment(path, HEADER)
+        self.addCleanup(segment.close)
+        self.assertEqual(path.stat().st_size, len(HEADER) + CHUNK)
+
 
 class HistoryTests(JournalCase):
     """The history with a journal."""

@@ -397,6 +397,14 @@ class InMemoryTests(GuardCase):
             ],
         )
 
+    def test_lock_outs_that_are_over(self) -> None:
+        """Of lock-outs that were logged only those that last are remembered, however many there were."""
+        for number in range(5):
+            for _ in range(FREE_GUESSES + 1):
+                self.key(self.request(f"PJSIP/{number}", str(number)))
+            self.assertEqual([key.name for key in self.memory._locked], [f"PJSIP/{number}"])
+            self.now += 3600.0
+
     def test_what_callers_write(self) -> None:
         """Log lines have no line end that a caller sent, and a question mark for an unknown peer."""
         request = AGIRequest({"channel": "a\nb", "callerid": "1\n2"})

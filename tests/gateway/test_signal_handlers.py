@@ -305,6 +305,20 @@ class ReloadTests(SignalsCase):
         self.assertIn(f"reload: the log file {path}/log cannot be opened again: ", line)
         self.assertEqual(self.gateway.reloads, 0)
 
+    def test_log_file_that_cannot_be_opened(self) -> None:
+        """A reload tells that the log file cannot be opened again; the settings are reloaded."""
+
+        def refuse() -> str:
+            raise ConfigError("log file x.log cannot be opened")
+
+        self.log_file = SimpleNamespace(reopen=refuse)
+        self.signals.startService()
+        self.addCleanup(self.signals.stopService)
+        with capturedLogs() as logs:
+            lines = self.signals.reload()
+        self.assertEqual(lines, ["log file x.log cannot be opened", "trunks: reloaded"])
+        self.assertEqual(formatEvent(logs[0]), "reload: log file x.log cannot be opened")
+
     def test_before_the_reactor_runs(self) -> None:
         """A reload by command that comes before the handlers are installed opens no log file."""
         early = Signals(self.gateway, FakeReactor())  # type: ignore[arg-type]

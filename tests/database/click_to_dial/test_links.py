@@ -165,7 +165,9 @@ class ValuesTests(ValuesCase):
 
     def test_link(self) -> None:
         """A link has its destinations, hours, consent and sites."""
-        values = dataclasses.replace(SALES, consent_en="yes?", sites="https://a.org evil;x https://b.org")
+        values = dataclasses.replace(
+            SALES, consent_en="yes?", sites="https://a.org evil;x https://c.org;x https://b.org"
+        )
         link = DialLink(1, values, 1, None)
         self.assertEqual(link.origins, "https://a.org https://b.org")
         for number, allowed in (
