@@ -183,7 +183,9 @@ def _is_free(base: int) -> bool:
 
 @functools.cache
 def the_lab() -> Lab:
-    """The lab of this run; started when first asked for."""
+    """The lab of this run; started when first asked for. Skips the test where it cannot run."""
+    if reason := why_not():
+        needs.missing(reason)
     return Lab()
 
 
@@ -368,8 +370,6 @@ class AsteriskTest(unittest.TestCase):
 
     def setUp(self) -> None:
         """Find or start the lab and the right gateway; note the ends of their logs."""
-        if reason := why_not():
-            needs.missing(reason)
         self.lab = the_lab()
         for config, gateway in _gateways.items():
             if config != self.config and gateway.running():

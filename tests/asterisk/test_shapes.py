@@ -671,7 +671,7 @@ secret_file = "ami.secret"
         super().setUp()
 
     def _until_told(self, line: str) -> None:
-        wait_for(line, lambda: line in self.gateway.log(self._gateway_mark), 60)
+        wait_for(line, lambda: line in self.gateway.log(self._gateway_mark))
 
     def test_named(self) -> None:
         """The counter is unknown, the log names the events, and the doctor the settings; history asks Dial instead."""
