@@ -177,7 +177,7 @@ class ShapeCase(AsteriskTest):
     def await_history(self, *expected: Row) -> None:
         """Wait until the history has what is expected, and nothing else."""
         with contextlib.suppress(AssertionError):
-            wait_for("the history", lambda: not self.wrong(expected), 60)
+            wait_for("the history", lambda: not self.wrong(expected))
         self.assertEqual(self.wrong(expected), [])
 
 
