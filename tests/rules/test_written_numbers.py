@@ -70,6 +70,7 @@ class WrittenNumberTests(SynchronousTestCase):
             ("+34 600 112 233 / 600 112 234", "", ""),
             ("600 112 233 / 600 112 234", "ES", ""),
             ("9 2125551234", "US", ""),
+            ("030 12345678901234567", "DE", ""),
         ):
             written = read_written(text, country)
             self.assertEqual((written.is_doubtful, written.meant), (True, meant), (text, country))
