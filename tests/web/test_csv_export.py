@@ -62,7 +62,7 @@ class ExportTests(TestCase):
         self.assertEqual(exports.running, [])
 
     async def test_it_breaks_off(self) -> None:
-        """What ends by an error or a signal is not complete, whatever was read before."""
+        """An export that ends by an error or a signal is not complete, even if rows were read before."""
         for end, why in (
             ("sys.exit('disk gone')", "disk gone"),
             (f"os.kill(os.getpid(), {int(signal.SIGKILL)})", "signal 9"),

@@ -2,7 +2,7 @@
 
 Making a million lines takes 20 seconds of a processor, of which the gateway's calls must not notice anything: in a
 thread of the gateway it would hold Python's lock. The process is started by the file's name; what it writes is on its
-standard input, as JSON, since the list of processes must not show whom somebody has searched for. The lines go to its
+standard input, as JSON, since the list of processes must not show which numbers were searched for. The lines go to its
 standard output as fast as they are read there. Its exit status is 0 only if all of them are written; otherwise one line
 on its standard error says why.
 """
@@ -104,7 +104,7 @@ def main() -> int:  # pragma: no cover - in a process of its own, without the pa
     gc.disable()  # nothing here refers to itself
     try:
         write_calls(read_order(sys.stdin.buffer.read()), sys.stdout.buffer)
-    except BrokenPipeError:  # nobody reads it any more
+    except BrokenPipeError:  # the reader has gone
         os._exit(FAILED)
     except Exception as error:
         sys.stderr.write(f"{type(error).__name__}: {error}".replace("\n", " ") + "\n")

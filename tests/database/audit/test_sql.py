@@ -467,7 +467,7 @@ class TriggerTests(SqlCase):
         self.assertEqual(self.state(), before)
 
     def test_an_owners_triggers(self) -> None:
-        """Triggers and views of the owner's stay, whatever they are called, while ours are created again."""
+        """Triggers and views of the owner's stay, under any name, while ours are created again."""
         self.shell.executescript(
             "CREATE TABLE noted(pattern); CREATE VIEW audit_of_mine AS SELECT * FROM noted;"
             "CREATE TRIGGER audit_mine AFTER INSERT ON applications_mappings BEGIN"
