@@ -192,7 +192,7 @@ def check(config: Config, reactor: object) -> RuleSet | None:
         return None
     except PbxrouterError:
         raise
-    except database.SQLITE_ERRORS as error:
+    except database.DATABASE_ERRORS as error:
         raise database.store_error(error, pathlib.Path(config.database)) from error
     except Exception as error:  # of values that no edit of ours writes
         why = f"{type(error).__name__}: {error}"
@@ -219,7 +219,7 @@ def check_database(path: pathlib.Path) -> None:
                 why = database.store_error(error, path)
                 if not isinstance(why, DatabaseLocked | DatabaseFull):
                     raise why from error
-    except database.SQLITE_ERRORS as error:
+    except database.DATABASE_ERRORS as error:
         raise database.store_error(error, path) from error
 
 

@@ -14,6 +14,7 @@ from pbxrouter.errors import KeyFileError, NotADatabase
 
 if TYPE_CHECKING:
     from pbxrouter.config import Config
+    from pbxrouter.database import Connection
 
 
 @click.command()
@@ -53,7 +54,7 @@ def init(sample: bool, config_file: str | None, database: str | None) -> None:
                 else:
                     add_sample(connection, pin_hasher(config), system_actor(), time.time())
                     click.echo("added the sample rules: try `pbxrouter explain 21 --from 33`")
-        except databases.SQLITE_ERRORS as error:
+        except databases.DATABASE_ERRORS as error:
             raise databases.store_error(error, path) from error
 
 
@@ -66,7 +67,7 @@ def _is_empty(path: pathlib.Path) -> bool:
         return False
 
 
-def _ensure_key(config: "Config", connection: sqlite3.Connection) -> None:
+def _ensure_key(config: "Config", connection: "Connection") -> None:
     """Create the PIN key if there is none and no PIN was hashed with one.
 
     Raises:
@@ -91,7 +92,7 @@ def _ensure_key(config: "Config", connection: sqlite3.Connection) -> None:
     click.echo(f"created the PIN key {path}: keep a copy of it, apart from the database")
 
 
-def _has_rules(connection: sqlite3.Connection) -> bool:
+def _has_rules(connection: "Connection") -> bool:
     from pbxrouter.database import WORKSHOP_TABLES
 
     return any(connection.execute(f"SELECT EXISTS (SELECT 1 FROM {table})").fetchone()[0] for table in WORKSHOP_TABLES)

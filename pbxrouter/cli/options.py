@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import pathlib
-import sqlite3
 import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ from pbxrouter.errors import PinError
 
 if TYPE_CHECKING:
     from pbxrouter.config import Config
+    from pbxrouter.database import Connection
 
 STDIN = "-"
 
@@ -55,7 +55,7 @@ def read_config(config_file: str | None = None, database: str | None = None) -> 
 
 
 @contextlib.contextmanager
-def open_database(config: "Config") -> Iterator[sqlite3.Connection]:
+def open_database(config: "Config") -> Iterator["Connection"]:
     """Open the database of the settings, and close it at the end of the block.
 
     One of an older version is backed up and upgraded, with one line on standard error.
@@ -69,7 +69,7 @@ def open_database(config: "Config") -> Iterator[sqlite3.Connection]:
     with contextlib.closing(database.connect(path, notify=lambda line: click.echo(line, err=True))) as connection:
         try:
             yield connection
-        except database.SQLITE_ERRORS as error:
+        except database.DATABASE_ERRORS as error:
             raise database.store_error(error, path) from error
 
 

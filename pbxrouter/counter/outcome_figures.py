@@ -7,12 +7,11 @@ connection of the web server.
 from __future__ import annotations
 
 import heapq
-import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pbxrouter.counter.counts import MINUTE_S
-from pbxrouter.database import reading
+from pbxrouter.database import Connection, reading
 from pbxrouter.database.calls import outcomes
 
 
@@ -36,7 +35,7 @@ class OutcomeTotals:
         return sum(self.by_outcome.get(name, 0) for name in names)
 
 
-def totals(connection: sqlite3.Connection, since: float, until: float) -> OutcomeTotals:
+def totals(connection: Connection, since: float, until: float) -> OutcomeTotals:
     """Count the calls that began in a span by outcome. Epoch seconds, the end excluded.
 
     Raises:
@@ -55,7 +54,7 @@ def totals(connection: sqlite3.Connection, since: float, until: float) -> Outcom
     return OutcomeTotals(found)
 
 
-def per_minute(connection: sqlite3.Connection, since: float, until: float) -> dict[int, int]:
+def per_minute(connection: Connection, since: float, until: float) -> dict[int, int]:
     """Count calls by the first second of the minute in which they began; minutes without calls are left out.
 
     Raises:

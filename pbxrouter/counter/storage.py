@@ -8,7 +8,6 @@ twice.
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -16,6 +15,7 @@ from typing import Any, Final
 from pbxrouter.counter.call_table import MAX_TALKS, ChannelTalk, LiveCall
 from pbxrouter.counter.counts import Minutes
 from pbxrouter.database import (
+    Connection,
     FailedRow,
     SetAside,
     keep_aside,
@@ -93,7 +93,7 @@ _GAPS: Final = "INSERT OR REPLACE INTO counter_gaps (asterisk, began, ended) VAL
 _COUNTS: Final = ("started", "answered", "finished", "talked", "served", "talk_s", "peak")
 
 
-def write(connection: sqlite3.Connection, batch: Batch) -> list[SetAside]:
+def write(connection: Connection, batch: Batch) -> list[SetAside]:
     """Write a batch, wholly or not at all, but for rows that cannot be written whichever the database; returns those.
 
     Raises:
@@ -127,7 +127,7 @@ def write(connection: sqlite3.Connection, batch: Batch) -> list[SetAside]:
     return [row for table, rows in failed.items() for row in keep_aside(connection, table, rows)]
 
 
-def _write_live(connection: sqlite3.Connection, batch: Batch) -> list[FailedRow]:
+def _write_live(connection: Connection, batch: Batch) -> list[FailedRow]:
     if batch.all_live:
         connection.execute("DELETE FROM counter_live WHERE asterisk = :asterisk", {"asterisk": batch.asterisk})
     else:
@@ -138,7 +138,7 @@ def _write_live(connection: sqlite3.Connection, batch: Batch) -> list[FailedRow]
     return write_rows(connection, _LIVE, [(batch.asterisk, linkedid, *row) for linkedid, row in batch.live.items()])
 
 
-def _write_seen(connection: sqlite3.Connection, batch: Batch) -> None:
+def _write_seen(connection: Connection, batch: Batch) -> None:
     if batch.seen is not None:
         connection.execute(
             "INSERT INTO counter_asterisks (asterisk, first_seen, last_seen) VALUES (:asterisk, :seen, :seen)"
@@ -152,7 +152,7 @@ def _write_seen(connection: sqlite3.Connection, batch: Batch) -> None:
         )
 
 
-def load(connection: sqlite3.Connection, asterisk: str) -> Kept:
+def load(connection: Connection, asterisk: str) -> Kept:
     """Load the stored state of one Asterisk.
 
     Raises:
@@ -256,7 +256,7 @@ def _labels(text: str) -> set[tuple[str, str]]:
         return set()
 
 
-def forget(connection: sqlite3.Connection, before: float) -> None:
+def forget(connection: Connection, before: float) -> None:
     """Delete what is older than an epoch second.
 
     Raises:

@@ -25,6 +25,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from pbxrouter.database.engine import Connection
+
 WHO_SQL: Final = "SQL"
 """The author of changes that no part of this program made."""
 VIA_SQL: Final = "sql"
@@ -193,7 +195,7 @@ _OURS: Final = _TRIGGERS | {f"{_PREFIX}of_{name}" for name in TABLES}
 """The names of all triggers and views; others that begin like them are the owner's."""
 
 
-def ensure_triggers(connection: sqlite3.Connection) -> None:
+def ensure_triggers(connection: Connection) -> None:
     """Create the triggers of all audited tables and the views that they use, if they are missing or are not these.
 
     They are missing after a table was rebuilt with SQL. The transaction that is open is used, else one of its own.
@@ -201,6 +203,8 @@ def ensure_triggers(connection: sqlite3.Connection) -> None:
     Raises:
         sqlite3.Error: the database cannot be written.
     """
+    if not isinstance(connection, sqlite3.Connection):
+        return
     wanted = dict(triggers(connection))
     there = {name: sql for name, _, sql in _existing(connection)}
     if there == wanted:
@@ -220,18 +224,22 @@ def ensure_triggers(connection: sqlite3.Connection) -> None:
         raise
 
 
-def ensure_any_missing(connection: sqlite3.Connection) -> None:
+def ensure_any_missing(connection: Connection) -> None:
     """As ensure_triggers, in little time if none is missing: before a change that must be recorded.
 
     Raises:
         sqlite3.Error: the database cannot be written.
     """
+    if not isinstance(connection, sqlite3.Connection):
+        return
     if _TRIGGERS.difference(name for name, *_ in _existing(connection)):
         ensure_triggers(connection)
 
 
-def drop_triggers(connection: sqlite3.Connection) -> None:
+def drop_triggers(connection: Connection) -> None:
     """Drop the triggers of the audit log, in the transaction that is open: an upgrade is no change to record."""
+    if not isinstance(connection, sqlite3.Connection):
+        return
     for name, kind, _ in _existing(connection):
         connection.execute(f'DROP {kind} "{name}"')
 

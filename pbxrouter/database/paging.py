@@ -7,11 +7,11 @@ meanwhile do not shift it, and every page is read at the same speed.
 from __future__ import annotations
 
 import re
-import sqlite3
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
+from pbxrouter.database.engine import Connection
 from pbxrouter.database.values import bounded
 
 T = TypeVar("T")
@@ -54,7 +54,7 @@ class Listing:
 
     def page(
         self,
-        connection: sqlite3.Connection,
+        connection: Connection,
         make: Callable[..., T],
         where: list[str],
         values: Mapping[str, Any],

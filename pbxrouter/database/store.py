@@ -34,6 +34,8 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from pbxrouter import database
+from pbxrouter.database.engine import Connection
+from pbxrouter.database.failures import SQLITE_ERRORS
 from pbxrouter.database.rules import read_rules
 from pbxrouter.errors import DatabaseFull, DatabaseLocked, StoreError
 from pbxrouter.net import QueueFigures, make_leavable
@@ -75,7 +77,7 @@ class FileState:
 class Database(Protocol):
     """Runs work on the database in another thread; Store, or a fake of it."""
 
-    def run(self, work: Callable[[sqlite3.Connection], T]) -> Deferred[T]:
+    def run(self, work: Callable[[Connection], T]) -> Deferred[T]:
         """Call ``work`` with the open database; see Store.run."""
         ...
 
@@ -227,7 +229,7 @@ class Store:
             except StoreError:
                 self._must_reopen = True
                 raise
-            except database.SQLITE_ERRORS as error:
+            except SQLITE_ERRORS as error:
                 self._must_reopen = True
                 raise database.store_error(error, self._path) from error
 

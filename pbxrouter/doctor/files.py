@@ -21,7 +21,7 @@ from typing import Final
 from pbxrouter import database
 from pbxrouter.call import journal_files, read_journal
 from pbxrouter.config import Asterisk, Config, read_alarm_secret, read_fastagi_secret
-from pbxrouter.database import lockout_figures, version_of
+from pbxrouter.database import Connection, lockout_figures, version_of
 from pbxrouter.database.rules import check_columns, read_rules
 from pbxrouter.doctor.finding import AS_OWNER, Finding, ok, unknown, wrong
 from pbxrouter.doctor.forwarding import forwarding_options
@@ -206,7 +206,7 @@ def _rules_of(path: Path) -> RuleSet | None:
             return None
         with contextlib.closing(database.connect(path)) as connection:
             return read_rules(connection, str)
-    except (StoreError, *database.SQLITE_ERRORS):  # check_database reports it
+    except (StoreError, *database.DATABASE_ERRORS):  # check_database reports it
         return None
 
 
@@ -247,7 +247,7 @@ def check_database(path: Path, key: bytes | None, drivers: Drivers, trunks: Coll
             yield from _set_aside(path)
             yield from _rules(connection, key, applications, trunks)
             yield from _lockouts(connection)
-    except (StoreError, *database.SQLITE_ERRORS) as error:
+    except (StoreError, *database.DATABASE_ERRORS) as error:
         trouble = error if isinstance(error, StoreError) else database.store_error(error, path)
         if isinstance(trouble, DatabaseLocked):
             yield unknown(area, trouble.sentence, _AGAIN)
@@ -286,7 +286,7 @@ def _set_aside(path: Path) -> Iterator[Finding]:
     )
 
 
-def _lockouts(connection: sqlite3.Connection) -> Iterator[Finding]:
+def _lockouts(connection: Connection) -> Iterator[Finding]:
     """Tell of callers who are locked out, and of an attack; nothing if there is none."""
     figures = lockout_figures(connection, time.time())
     todo = Sentence("see who by `pbxrouter lockouts`, and in the log")
@@ -342,12 +342,12 @@ def _version(path: Path) -> int | None:
         return None
 
 
-def _can_be_written(connection: sqlite3.Connection, path: Path) -> None:
+def _can_be_written(connection: Connection, path: Path) -> None:
     try:
         connection.execute("BEGIN IMMEDIATE")
         connection.rollback()
         (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-    except database.SQLITE_ERRORS as error:
+    except database.DATABASE_ERRORS as error:
         raise database.store_error(error, path) from None
     if found != "ok":
         raise StoreError(
@@ -360,7 +360,7 @@ def _can_be_written(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _rules(
-    connection: sqlite3.Connection, key: bytes | None, applications: Applications, trunks: Collection[str]
+    connection: Connection, key: bytes | None, applications: Applications, trunks: Collection[str]
 ) -> Iterator[Finding]:
     rules = read_rules(connection, functools.partial(pins.hash_pin, key or bytes(32)))
     if key is not None:
@@ -466,7 +466,7 @@ def _options_of_mappings(rules: RuleSet) -> Iterator[Finding]:
         )
 
 
-def _weak_pins(connection: sqlite3.Connection, key: bytes) -> Iterator[Finding]:
+def _weak_pins(connection: Connection, key: bytes) -> Iterator[Finding]:
     """Users whose PIN is short or obvious: found by hashing all such PINs, which takes a quarter of a second."""
     stored = {str(row[1]): str(row[0]) for row in connection.execute("SELECT user_name, user_pin FROM users")}
     found = sorted(stored[hashed] for pin in weak_pins() if (hashed := hash_pin(key, pin)) in stored)

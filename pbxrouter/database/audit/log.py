@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,6 +33,7 @@ from pbxrouter.database.audit.rows import (
 )
 from pbxrouter.database.audit_triggers import TABLES, ensure_any_missing
 from pbxrouter.database.connection import transaction
+from pbxrouter.database.engine import CONSTRAINT_ERRORS, Connection
 from pbxrouter.database.values import bounded
 from pbxrouter.errors import EditConflict, EditRefused, NotThere
 from pbxrouter.text import printable, sentence
@@ -82,9 +82,7 @@ class Change:
         audit_id: the entry's number, set when the block ends; None if nothing was changed.
     """
 
-    def __init__(
-        self, connection: sqlite3.Connection, actor: Actor, now: float, action: str, kind: str, name: str
-    ) -> None:
+    def __init__(self, connection: Connection, actor: Actor, now: float, action: str, kind: str, name: str) -> None:
         self.connection = connection
         self.action = action
         self.kind = kind
@@ -200,7 +198,7 @@ class Change:
 
 @contextmanager
 def changing(
-    connection: sqlite3.Connection, actor: Actor, now: float, action: str, kind: str, name: str = ""
+    connection: Connection, actor: Actor, now: float, action: str, kind: str, name: str = ""
 ) -> Iterator[Change]:
     """A transaction that is one entry of the audit log.
 
@@ -219,22 +217,21 @@ def changing(
             change = Change(connection, actor, now, action, kind, name)
             yield change
             change.finish()
-    except sqlite3.IntegrityError as error:
+    except CONSTRAINT_ERRORS as error:
         raise explain_conflict(error) from None
 
 
-def note(connection: sqlite3.Connection, actor: Actor, now: float, action: str, kind: str, name: str) -> int:
+def note(connection: Connection, actor: Actor, now: float, action: str, kind: str, name: str) -> int:
     """Write an entry without rows, in the open transaction, and return its audit_id; it cannot be undone."""
-    audit_id = connection.execute(
+    (audit_id,) = connection.execute(
         "INSERT INTO audit_log (changed_at, who, via, action, kind, name, changes)"
-        " VALUES (:now, :who, :via, :action, :kind, :name, '[]')",
+        " VALUES (:now, :who, :via, :action, :kind, :name, '[]') RETURNING audit_id",
         {"now": now, "who": _who(actor), "via": actor.via, "action": action, "kind": kind, "name": _name(name)},
-    ).lastrowid
-    assert audit_id is not None
-    return audit_id
+    ).fetchone()
+    return int(audit_id)
 
 
-def undo(connection: sqlite3.Connection, actor: Actor, now: float, audit_id: int) -> int:
+def undo(connection: Connection, actor: Actor, now: float, audit_id: int) -> int:
     """Undo a change: restore its rows. Returns the audit_id of the undo.
 
     An undo is a change, too, and can be undone.
@@ -249,7 +246,7 @@ def undo(connection: sqlite3.Connection, actor: Actor, now: float, audit_id: int
     return undo_together(connection, actor, now, [audit_id])[0]
 
 
-def undo_together(connection: sqlite3.Connection, actor: Actor, now: float, audit_ids: Collection[int]) -> list[int]:
+def undo_together(connection: Connection, actor: Actor, now: float, audit_ids: Collection[int]) -> list[int]:
     """Undo several changes in one transaction, the last one first; each undo is an entry of its own.
 
     What one of them needs another may restore, such as the mappings of grants whose numbers were changed with SQL.
@@ -261,11 +258,11 @@ def undo_together(connection: sqlite3.Connection, actor: Actor, now: float, audi
         with transaction(connection):
             connection.execute("PRAGMA defer_foreign_keys = ON")  # until the commit; rows may need each other
             return [_undo(connection, actor, now, audit_id) for audit_id in sorted(set(audit_ids), reverse=True)]
-    except sqlite3.IntegrityError as error:
+    except CONSTRAINT_ERRORS as error:
         raise explain_conflict(error) from None
 
 
-def _undo(connection: sqlite3.Connection, actor: Actor, now: float, audit_id: int) -> int:
+def _undo(connection: Connection, actor: Actor, now: float, audit_id: int) -> int:
     row = connection.execute(
         "SELECT kind, name, undone_by, changes FROM audit_log WHERE audit_id = :id", {"id": bounded(audit_id)}
     ).fetchone()

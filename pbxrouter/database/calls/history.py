@@ -6,7 +6,6 @@ Each search uses the index that leaves the fewest rows, so that it is fast with 
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
@@ -15,6 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from pbxrouter.database.connection import read_row, reading, transaction
+from pbxrouter.database.engine import CONSTRAINT_ERRORS, Connection
 from pbxrouter.database.set_aside import FailedRow, SetAside, keep_aside, write_rows
 from pbxrouter.database.values import bounded, count_of, shown_texts, sortable, text_of
 from pbxrouter.errors import NotThere
@@ -193,7 +193,7 @@ _INDEXES: Final = {
 _NUMBERS: Final = ("caller", "number")
 
 
-def add_calls(connection: sqlite3.Connection, rows: Iterable[CallRow]) -> list[SetAside]:
+def add_calls(connection: Connection, rows: Iterable[CallRow]) -> list[SetAside]:
     """Insert calls in one transaction; returns those that cannot be written, which are set aside.
 
     A call that is there already, by its key, is left as it is, unless its outcome is UNKNOWN: it is replaced.
@@ -205,18 +205,18 @@ def add_calls(connection: sqlite3.Connection, rows: Iterable[CallRow]) -> list[S
     try:
         with transaction(connection, outlasts_power=False):
             failed = write_rows(connection, _INSERT, values)
-    except sqlite3.IntegrityError:  # a trigger of the owner's rolls the transaction back
+    except CONSTRAINT_ERRORS:  # a trigger of the owner's rolls the transaction back
         failed = []
         for place, row in enumerate(values):
             try:
                 with transaction(connection, outlasts_power=False):
                     failed += [replace(found, place=place) for found in write_rows(connection, _INSERT, [row])]
-            except sqlite3.IntegrityError as error:
+            except CONSTRAINT_ERRORS as error:
                 failed.append(FailedRow(place, row, error))
     return keep_aside(connection, "calls", failed)
 
 
-def complete_calls(connection: sqlite3.Connection, rows: Iterable[CallRow]) -> None:
+def complete_calls(connection: Connection, rows: Iterable[CallRow]) -> None:
     """Set outcome and talk of calls that are in the history already; one that is not there is left out.
 
     Raises:
@@ -231,7 +231,7 @@ def complete_calls(connection: sqlite3.Connection, rows: Iterable[CallRow]) -> N
         )
 
 
-def left_calls(connection: sqlite3.Connection, since: float) -> list[CallRow]:
+def left_calls(connection: Connection, since: float) -> list[CallRow]:
     """Calls that may go on without the gateway and whose talk is not known.
 
     Args:
@@ -268,7 +268,7 @@ def _kept_call(row: Sequence[Any]) -> KeptCall:
     return KeptCall(*values)
 
 
-def call(connection: sqlite3.Connection, call_id: int) -> KeptCall:
+def call(connection: Connection, call_id: int) -> KeptCall:
     """Get a call.
 
     Raises:
@@ -280,7 +280,7 @@ def call(connection: sqlite3.Connection, call_id: int) -> KeptCall:
     return _kept_call(read_row(connection, query, {"id": bounded(call_id)}, missing))
 
 
-def find_calls(connection: sqlite3.Connection, search: Search, limit: int) -> Iterator[CallRow]:
+def find_calls(connection: Connection, search: Search, limit: int) -> Iterator[CallRow]:
     """Find calls, newest first.
 
     Raises:
@@ -297,7 +297,7 @@ def find_calls(connection: sqlite3.Connection, search: Search, limit: int) -> It
 
 
 def find_page(
-    connection: sqlite3.Connection,
+    connection: Connection,
     search: Search,
     limit: int,
     before: ListPosition | None = None,
@@ -382,7 +382,7 @@ def _is_beginning_alone(search: Search) -> bool:
     return len(given) == 1 and given[0] in _NUMBERS and _beginning(given[0], getattr(search, given[0])) is not None
 
 
-def _index(connection: sqlite3.Connection, search: Search, limit: int) -> str:
+def _index(connection: Connection, search: Search, limit: int) -> str:
     """The index that leaves the fewest rows."""
     best, fewest = "calls_by_time", FEW + 1
     exact = ""
@@ -407,7 +407,7 @@ def _index(connection: sqlite3.Connection, search: Search, limit: int) -> str:
     return exact if fewest > FEW and exact else best
 
 
-def outcomes(connection: sqlite3.Connection) -> list[str]:
+def outcomes(connection: Connection) -> list[str]:
     """The outcomes that occur, found by skipping along the index."""
     query = (
         "WITH RECURSIVE found(outcome) AS (SELECT min(outcome) FROM calls UNION ALL"
@@ -420,7 +420,7 @@ def outcomes(connection: sqlite3.Connection) -> list[str]:
     return [outcome for outcome in found if isinstance(outcome, str) and len(outcome) <= MAX_OUTCOME]
 
 
-def forget_calls(connection: sqlite3.Connection, before: float) -> None:
+def forget_calls(connection: Connection, before: float) -> None:
     """Delete the calls that began before an epoch second.
 
     Raises:

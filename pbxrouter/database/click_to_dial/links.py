@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
-import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
@@ -20,6 +19,7 @@ from pbxrouter.database.click_to_dial.link_values import (
     checked,
 )
 from pbxrouter.database.connection import read_row, reading, transaction
+from pbxrouter.database.engine import Connection
 from pbxrouter.database.values import bounded, read_as
 from pbxrouter.errors import NotThere
 from pbxrouter.text import sentence
@@ -43,7 +43,7 @@ def _link(row: tuple[Any, ...]) -> DialLink:
     return read_as(DialLink, (link_id, read_as(LinkValues, values), generation, disabled_at, calls))
 
 
-def list_dial_links(connection: sqlite3.Connection, day: str) -> list[DialLink]:
+def list_dial_links(connection: Connection, day: str) -> list[DialLink]:
     """List all links, by name.
 
     Args:
@@ -54,7 +54,7 @@ def list_dial_links(connection: sqlite3.Connection, day: str) -> list[DialLink]:
         return [_link(row) for row in rows]
 
 
-def dial_link(connection: sqlite3.Connection, link_id: int, day: str = "") -> DialLink:
+def dial_link(connection: Connection, link_id: int, day: str = "") -> DialLink:
     """Get a link.
 
     Raises:
@@ -65,9 +65,7 @@ def dial_link(connection: sqlite3.Connection, link_id: int, day: str = "") -> Di
     return _link(read_row(connection, f"{_SELECT} WHERE l.link_id = :id", values, missing))
 
 
-def add_dial_link(
-    connection: sqlite3.Connection, actor: Actor, now: float, values: LinkValues, places: LinkOptions
-) -> int:
+def add_dial_link(connection: Connection, actor: Actor, now: float, values: LinkValues, places: LinkOptions) -> int:
     """Add a link; returns its link_id.
 
     Args:
@@ -83,7 +81,7 @@ def add_dial_link(
 
 
 def update_dial_link(
-    connection: sqlite3.Connection,
+    connection: Connection,
     actor: Actor,
     now: float,
     link_id: int,
@@ -106,9 +104,7 @@ def update_dial_link(
     return change.audit_id
 
 
-def set_dial_link_enabled(
-    connection: sqlite3.Connection, actor: Actor, now: float, link_id: int, enabled: bool
-) -> int | None:
+def set_dial_link_enabled(connection: Connection, actor: Actor, now: float, link_id: int, enabled: bool) -> int | None:
     """Enable or disable a link; returns the audit_id, None if nothing was changed.
 
     Raises:
@@ -120,7 +116,7 @@ def set_dial_link_enabled(
     return change.audit_id
 
 
-def void_dial_link(connection: sqlite3.Connection, actor: Actor, now: float, link_id: int) -> int | None:
+def void_dial_link(connection: Connection, actor: Actor, now: float, link_id: int) -> int | None:
     """Void all signed links of a link; returns the audit_id.
 
     Raises:
@@ -143,7 +139,7 @@ def _another(generation: int) -> int:
             return drawn
 
 
-def delete_dial_link(connection: sqlite3.Connection, actor: Actor, now: float, link_id: int) -> int | None:
+def delete_dial_link(connection: Connection, actor: Actor, now: float, link_id: int) -> int | None:
     """Delete a link; returns the audit_id.
 
     Raises:
@@ -156,7 +152,7 @@ def delete_dial_link(connection: sqlite3.Connection, actor: Actor, now: float, l
 
 @contextmanager
 def _changing(
-    connection: sqlite3.Connection, actor: Actor, now: float, action: str, link_id: int
+    connection: Connection, actor: Actor, now: float, action: str, link_id: int
 ) -> Iterator[tuple[Change, DialLink]]:
     with changing(connection, actor, now, action, _KIND) as change:
         link = dial_link(connection, link_id)
@@ -167,7 +163,7 @@ def _changing(
 # --- calls --------------------------------------------------------------------
 
 
-def take_call(connection: sqlite3.Connection, link_id: int, day: str, cap: int) -> bool:
+def take_call(connection: Connection, link_id: int, day: str, cap: int) -> bool:
     """Count a call of a link; False if it has reached its limit of the day, or is disabled.
 
     Args:
@@ -185,7 +181,7 @@ def take_call(connection: sqlite3.Connection, link_id: int, day: str, cap: int) 
         return taken.rowcount > 0
 
 
-def give_call_back(connection: sqlite3.Connection, link_id: int, day: str) -> None:
+def give_call_back(connection: Connection, link_id: int, day: str) -> None:
     """Uncount a call that could not be started."""
     with transaction(connection):
         connection.execute(

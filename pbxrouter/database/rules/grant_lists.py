@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import dataclass
 from typing import Any, Final
 
 from pbxrouter.database.connection import reading
+from pbxrouter.database.engine import Connection
 from pbxrouter.database.paging import Page
 from pbxrouter.database.rules.holders import HOLDERS, holders
 from pbxrouter.database.rules.lists import (
@@ -62,7 +62,7 @@ class Totals:
 
 
 def matrix(
-    connection: sqlite3.Connection,
+    connection: Connection,
     kind: str,
     *,
     mapping_search: str = "",
@@ -94,7 +94,7 @@ def matrix(
     return Matrix(kind, shown, who, frozenset(granted))
 
 
-def find_orphans(connection: sqlite3.Connection, limit: int = 50) -> list[OrphanGrant]:
+def find_orphans(connection: Connection, limit: int = 50) -> list[OrphanGrant]:
     """Find grants whose holder or mapping is gone, oldest first; SQL with foreign keys off leaves them behind.
 
     grant_edits.delete_orphans deletes all of them.
@@ -128,7 +128,7 @@ def find_orphans(connection: sqlite3.Connection, limit: int = 50) -> list[Orphan
     return found
 
 
-def totals(connection: sqlite3.Connection) -> Totals:
+def totals(connection: Connection) -> Totals:
     """Count mappings, extensions, users and grants.
 
     Raises:

@@ -5,13 +5,13 @@ Values of unexpected types, which SQL can store, are listed as text.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from pbxrouter.database.connection import read_row, reading
 from pbxrouter.database.edit_text import no_mapping
+from pbxrouter.database.engine import Connection
 from pbxrouter.database.paging import MAX_LIMIT, Listing, Page, searching
 from pbxrouter.database.rules.holders import HOLDERS, HolderTable, holders, no_holder
 from pbxrouter.database.values import bounded, text_of
@@ -88,7 +88,7 @@ _BY_NAME: Final = {
 
 
 def find_mappings(
-    connection: sqlite3.Connection,
+    connection: Connection,
     search: str = "",
     limit: int = 50,
     after: int | None = None,
@@ -114,7 +114,7 @@ def find_mappings(
 
 
 def find_holders(
-    connection: sqlite3.Connection,
+    connection: Connection,
     kind: str,
     search: str = "",
     limit: int = 50,
@@ -137,7 +137,7 @@ def find_holders(
         return _BY_NAME[kind].page(connection, _holder_row, where, values, limit, after, before)
 
 
-def mapping(connection: sqlite3.Connection, map_id: int) -> MappingRow:
+def mapping(connection: Connection, map_id: int) -> MappingRow:
     """Get a mapping.
 
     Raises:
@@ -148,7 +148,7 @@ def mapping(connection: sqlite3.Connection, map_id: int) -> MappingRow:
     return _mapping_row(*read_row(connection, query, {"id": bounded(map_id)}, no_mapping(map_id)))
 
 
-def holder(connection: sqlite3.Connection, kind: str, holder_id: int) -> HolderRow:
+def holder(connection: Connection, kind: str, holder_id: int) -> HolderRow:
     """Get an extension or a user.
 
     Raises:
@@ -160,7 +160,7 @@ def holder(connection: sqlite3.Connection, kind: str, holder_id: int) -> HolderR
     return _holder_row(*read_row(connection, query, {"id": bounded(holder_id)}, no_holder(kind, holder_id)))
 
 
-def find_extensions(connection: sqlite3.Connection) -> Iterator[HolderRow]:
+def find_extensions(connection: Connection) -> Iterator[HolderRow]:
     """Find all extensions, by number.
 
     Raises:
@@ -173,7 +173,7 @@ def find_extensions(connection: sqlite3.Connection) -> Iterator[HolderRow]:
         yield from page.rows
 
 
-def extension_numbered(connection: sqlite3.Connection, number: str) -> HolderRow:
+def extension_numbered(connection: Connection, number: str) -> HolderRow:
     """Get the extension of a number: of several rows the first, which is the one that counts.
 
     Raises:
@@ -197,7 +197,7 @@ def extension_numbered(connection: sqlite3.Connection, number: str) -> HolderRow
 
 
 def holders_of(
-    connection: sqlite3.Connection,
+    connection: Connection,
     map_id: int,
     kind: str,
     search: str = "",
@@ -222,7 +222,7 @@ def holders_of(
 
 
 def mappings_of(
-    connection: sqlite3.Connection,
+    connection: Connection,
     kind: str,
     holder_id: int,
     search: str = "",

@@ -400,7 +400,7 @@ class ShownTests(AuditCase):
 
     def test_away(self) -> None:
         """A locked database is an error of one line."""
-        with closing(database.connect(database.path_of(self.connection), timeout_s=0)) as other:
+        with closing(database.connect(database.place_of(self.connection), timeout_s=0)) as other:
             other.execute("BEGIN IMMEDIATE")
             self.assertRaises(DatabaseLocked, self.insert)
             other.rollback()

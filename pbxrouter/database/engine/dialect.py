@@ -1,0 +1,88 @@
+"""All in which the SQL of the two engines differs, one object for each.
+
+Most SQL needs nothing of this: it is written once, in what both understand. PostgreSQL gets the functions that SQLite
+has and it lacks (``FUNCTIONS``), where they can mean the same.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from pbxrouter.database.engine.protocol import Connection
+
+if TYPE_CHECKING:
+    from pbxrouter.database.engine.postgresql import PostgreSQLConnection
+
+
+class Dialect(Protocol):
+    """What is said differently to an engine.
+
+    Attributes:
+        name: of the engine, for people.
+    """
+
+    name: str
+
+    def begin_writing(self, connection: Any, outlasts_power: bool) -> None:
+        """Open a transaction, and wait until no other writer has one."""
+        ...
+
+    def begin_reading(self, connection: Any) -> None:
+        """Open a transaction in which all statements see the same rows."""
+        ...
+
+
+class _SQLite:
+    name = "SQLite"
+
+    def begin_writing(self, connection: sqlite3.Connection, outlasts_power: bool) -> None:
+        connection.execute(f"PRAGMA synchronous = {'FULL' if outlasts_power else 'NORMAL'}")
+        connection.execute("BEGIN IMMEDIATE")
+
+    def begin_reading(self, connection: sqlite3.Connection) -> None:
+        connection.execute("BEGIN")
+
+
+class _PostgreSQL:
+    name = "PostgreSQL"
+
+    def begin_writing(self, connection: PostgreSQLConnection, outlasts_power: bool) -> None:
+        connection.begin_writing(outlasts_power)
+
+    def begin_reading(self, connection: PostgreSQLConnection) -> None:
+        connection.begin_reading()
+
+
+SQLITE: Final = _SQLite()
+POSTGRESQL: Final = _PostgreSQL()
+
+
+def is_sqlite(connection: Connection) -> bool:
+    """Whether a connection is one of sqlite3."""
+    return isinstance(connection, sqlite3.Connection)
+
+
+def dialect_of(connection: Connection) -> Dialect:
+    """The dialect that a connection understands."""
+    return SQLITE if isinstance(connection, sqlite3.Connection) else POSTGRESQL
+
+
+FUNCTIONS: Final = {
+    "instr": """CREATE OR REPLACE FUNCTION instr(text, text) RETURNS integer
+        LANGUAGE sql IMMUTABLE PARALLEL SAFE AS 'SELECT strpos($1, $2)'""",
+    "max": """CREATE OR REPLACE FUNCTION max(anycompatible, anycompatible) RETURNS anycompatible
+        LANGUAGE sql IMMUTABLE PARALLEL SAFE
+        AS 'SELECT CASE WHEN $1 >= $2 THEN $1 WHEN $2 > $1 THEN $2 END'""",
+    "min": """CREATE OR REPLACE FUNCTION min(anycompatible, anycompatible) RETURNS anycompatible
+        LANGUAGE sql IMMUTABLE PARALLEL SAFE
+        AS 'SELECT CASE WHEN $1 <= $2 THEN $1 WHEN $2 < $1 THEN $2 END'""",
+    "ifnull": """CREATE OR REPLACE FUNCTION ifnull(anycompatible, anycompatible) RETURNS anycompatible
+        LANGUAGE sql IMMUTABLE PARALLEL SAFE AS 'SELECT coalesce($1, $2)'""",
+    # The letters A to Z alone, as SQLite's lower() and NOCASE.
+    "ascii_lower": """CREATE OR REPLACE FUNCTION ascii_lower(text) RETURNS text
+        LANGUAGE sql IMMUTABLE PARALLEL SAFE AS 'SELECT lower($1 COLLATE "C")'""",
+    "utc_now": """CREATE OR REPLACE FUNCTION utc_now() RETURNS text LANGUAGE sql STABLE
+        AS $$SELECT to_char(statement_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')$$""",
+}
+"""The functions that PostgreSQL gets, by name, each with its SQL; ``pbxrouter init`` creates them with the tables."""
