@@ -32,6 +32,22 @@ class Dialect(Protocol):
         """Open a transaction in which all statements see the same rows."""
         ...
 
+    def try_writing(self, connection: Any) -> None:
+        """Find out whether the database can be written, without a change.
+
+        Raises:
+            DATABASE_ERRORS: it cannot.
+        """
+        ...
+
+    def find_damage(self, connection: Any) -> str:
+        """Wait until no other writer has a transaction, and look for damage; ``""`` if none is found.
+
+        Raises:
+            DATABASE_ERRORS: it cannot be written or read.
+        """
+        ...
+
 
 class _SQLite:
     name = "SQLite"
@@ -43,6 +59,18 @@ class _SQLite:
     def begin_reading(self, connection: sqlite3.Connection) -> None:
         connection.execute("BEGIN")
 
+    def try_writing(self, connection: sqlite3.Connection) -> None:
+        connection.execute("BEGIN IMMEDIATE")
+        # The lock alone is given for a file that may only be read, too.
+        connection.execute("CREATE TABLE written (by_this)")
+        connection.execute("ROLLBACK")
+
+    def find_damage(self, connection: sqlite3.Connection) -> str:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.rollback()
+        (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        return "" if found == "ok" else str(found).splitlines()[-1]
+
 
 class _PostgreSQL:
     name = "PostgreSQL"
@@ -52,6 +80,17 @@ class _PostgreSQL:
 
     def begin_reading(self, connection: PostgreSQLConnection) -> None:
         connection.begin_reading()
+
+    def try_writing(self, connection: PostgreSQLConnection) -> None:
+        connection.begin_writing(outlasts_power=False)
+        try:
+            connection.execute("UPDATE schema_version SET version = version WHERE version < 0")
+        finally:
+            connection.rollback()
+
+    def find_damage(self, connection: PostgreSQLConnection) -> str:
+        self.try_writing(connection)  # the server itself looks for damage
+        return ""
 
 
 SQLITE: Final = _SQLite()
