@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sqlite3
-from pathlib import Path
 from typing import Final
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter import database
 from pbxrouter.counter.outcome_figures import busiest, per_minute, totals
 from pbxrouter.database.calls import history
 from pbxrouter.database.calls.history import (
@@ -33,6 +29,7 @@ from pbxrouter.database.calls.history import (
 )
 from pbxrouter.errors import NotThere
 from pbxrouter.text.sentences import Sentence, sentence
+from tests.database.postgresql import OnBothEngines
 
 
 def row(
@@ -61,15 +58,12 @@ STEPS: Final = st.lists(
 )
 
 
-class HistoryCase(SynchronousTestCase):
+class HistoryCase(OnBothEngines):
     """Test case with a new database."""
 
     def setUp(self) -> None:
         """Create the database and connect to it."""
-        path = Path(self.mktemp()).absolute()
-        database.create(path)
-        self.connection: sqlite3.Connection = database.connect(path)
-        self.addCleanup(self.connection.close)
+        self.connection = self.database()
 
 
 CALLS = st.lists(

@@ -30,6 +30,7 @@ from pbxrouter.errors import EditConflict, EditRefused, NotThere, PinError
 from pbxrouter.rules.applications import Applications
 from pbxrouter.rules.model import Facts
 from pbxrouter.text import Sentence, sentence
+from tests.database.postgresql import OnBothEngines
 
 ANA = Actor("ana", "console")
 TABLES = (
@@ -67,15 +68,12 @@ class Strict(Applications):
         return sentence("{data} is not accepted of {name}", data=data, name=application) if data == "bad" else None
 
 
-class EditCase(SynchronousTestCase):
+class EditCase(OnBothEngines):
     """Test case with a new database."""
 
     def setUp(self) -> None:
         """Create the database and connect to it."""
-        path = Path(self.mktemp())
-        database.create(path)
-        self.connection = database.connect(path, timeout_s=0)
-        self.addCleanup(self.connection.close)
+        self.connection = self.open(self.new_place(), timeout_s=0)
 
     def do(self, edit: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
         """The value of one edit, by Ana at second 7.

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
-
-from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter import database
 from pbxrouter.database.paging import MAX_LIMIT, Page
@@ -29,6 +26,7 @@ from pbxrouter.database.rules.lists import (
     mappings_of,
 )
 from pbxrouter.errors import EditRefused, NotThere
+from tests.database.postgresql import OnBothEngines
 from tests.work import sql_steps
 
 MANY = 100_000
@@ -36,15 +34,12 @@ MOST_STEPS = 50 * MANY
 """Of SQLite, for one page of MANY: each row may be passed once, not once for each other row."""
 
 
-class ListCase(SynchronousTestCase):
+class ListCase(OnBothEngines):
     """Test case with a new database."""
 
     def setUp(self) -> None:
         """Create the database and connect to it."""
-        path = Path(self.mktemp())
-        database.create(path)
-        self.connection = database.connect(path, timeout_s=0)
-        self.addCleanup(self.connection.close)
+        self.connection = self.open(self.new_place(), timeout_s=0)
 
     def by_hand(self, script: str) -> None:
         """Change the database with SQL, with foreign keys unchecked."""

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from twisted.trial.unittest import SynchronousTestCase
-
-from pbxrouter import database
 from pbxrouter.database.rules.loader import check_columns, read_rules
 from pbxrouter.database.rules.mapping_edits import MappingValues
 from pbxrouter.errors import StoreError
 from pbxrouter.rules.model import Facts, User
+from tests.database.postgresql import OnBothEngines
 
 HASH = "0123456789abcdef" * 4
 
 
-class LoaderTests(SynchronousTestCase):
+class LoaderTests(OnBothEngines):
     """read_rules makes a RuleSet of the database's rows."""
 
     def setUp(self) -> None:
         """An empty database, whose constraints are not checked."""
-        path = Path(self.mktemp())
-        database.create(path)
-        self.connection = database.connect(path, timeout_s=0)
-        self.addCleanup(self.connection.close)
+        self.connection = self.open(self.new_place(), timeout_s=0)
         self.connection.executescript("PRAGMA ignore_check_constraints = ON; PRAGMA foreign_keys = OFF")
 
     def problems(self) -> list[str]:

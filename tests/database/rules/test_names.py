@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import pathlib
-import sqlite3
-
-from twisted.trial.unittest import SynchronousTestCase
-
-from pbxrouter import database
 from pbxrouter.database.audit import (
     Actor,
     AuditSearch,
@@ -26,20 +20,18 @@ from pbxrouter.database.rules import (
 )
 from pbxrouter.database.rules.holders import Grant
 from pbxrouter.database.rules.names import granted_among, names_of
+from tests.database.postgresql import OnBothEngines
 
 ANA = Actor("ana", "console")
 HUGE = 10**30
 
 
-class RuleNamesTests(SynchronousTestCase):
+class RuleNamesTests(OnBothEngines):
     """Has a database with two mappings, an extension and a user."""
 
     def setUp(self) -> None:
         """Create a database with mappings and an extension."""
-        path = pathlib.Path(self.mktemp())
-        database.create(path)
-        self.connection: sqlite3.Connection = database.connect(path)
-        self.addCleanup(self.connection.close)
+        self.connection = self.database()
         self.first = add_mapping(self.connection, ANA, 1.0, MappingValues("2X", "dial", "SIP")).value
         self.second = add_mapping(self.connection, ANA, 2.0, MappingValues("3X", "dial", "SIP")).value
         self.extension = add_extension(self.connection, ANA, 3.0, "33").value
