@@ -25,7 +25,7 @@ config_option = click.option(
     help="The settings file (TOML).  [default: pbxrouter.toml in the working directory, if it exists]",
 )
 database_option = click.option(
-    "-d", "--database", metavar="FILE", help="The database file, in place of the one in the settings."
+    "-d", "--database", metavar="FILE|URL", help="The database, in place of the one in the settings."
 )
 caller_option = click.option(
     "--from",
@@ -42,7 +42,7 @@ def read_config(config_file: str | None = None, database: str | None = None) -> 
     Args:
         config_file: the TOML file; None is pbxrouter.toml in the working directory if it exists, else the
             defaults.
-        database: a database path that takes precedence, relative to the working directory.
+        database: a database that takes precedence: a path relative to the working directory, or a URL of PostgreSQL.
 
     Raises:
         ConfigError: the file cannot be read, or a setting is not accepted.
@@ -51,7 +51,7 @@ def read_config(config_file: str | None = None, database: str | None = None) -> 
     from pbxrouter.config import file as settings
 
     config = settings.read_config(config_file)
-    return config if database is None else at_database(config, pathlib.Path.cwd() / database)
+    return config if database is None else at_database(config, database, pathlib.Path.cwd())
 
 
 @contextlib.contextmanager
@@ -65,12 +65,12 @@ def open_database(config: "Config") -> Iterator["Connection"]:
     """
     from pbxrouter import database
 
-    path = pathlib.Path(config.database)
-    with contextlib.closing(database.connect(path, notify=lambda line: click.echo(line, err=True))) as connection:
+    place = config.place
+    with contextlib.closing(database.connect(place, notify=lambda line: click.echo(line, err=True))) as connection:
         try:
             yield connection
         except database.DATABASE_ERRORS as error:
-            raise database.store_error(error, path) from error
+            raise database.store_error(error, place) from error
 
 
 def pin_hasher(config: "Config") -> Callable[[str], str]:

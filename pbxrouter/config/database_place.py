@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
+BASE_NAME: Final = "pbxrouter"
+"""What the names of files begin with that belong to a database of PostgreSQL."""
 SCHEMES: Final = ("postgresql://", "postgres://")
 _HIDDEN: Final = frozenset({"password", "sslpassword"})
 _MASK: Final = "***"
@@ -55,6 +57,41 @@ def shown_url(url: str) -> str:
     name, colon, _ = user.partition(":")
     shown = f"{parts.scheme}://{name}{f':{_MASK}' if colon else ''}{at}{hosts}{parts.path}"
     return f"{shown}?{urlencode(query, safe='/:,*', quote_via=quote)}" if query else shown
+
+
+def place_at(database: str, base: Path, password_file: str = "") -> Place:
+    """The place that settings name.
+
+    Args:
+        database: a path, or a URL of PostgreSQL.
+        base: what the names of the files begin with that belong to a database of PostgreSQL.
+        password_file: the file with its password; ``""`` if there is none.
+    """
+    if is_url(database):
+        return PostgreSQLPlace(database, base, Path(password_file) if password_file else None)
+    return Path(database)
+
+
+def has_password(url: str) -> bool:
+    """Whether a password, or what may be one, is in a URL."""
+    return _MASK in shown_url(url)
+
+
+def url_problem(url: str) -> str:
+    """What is wrong with the URL of a database, without any part of it; ``""`` if nothing is."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "it cannot be read"
+    if "@" in parts.path + parts.query + parts.fragment or parts.fragment:
+        return "in a user, a password or a name the characters / ? # @ : and % are written %2F %3F %23 %40 %3A %25"
+    if not url.isprintable() or " " in url:
+        return "it holds blanks or control characters"
+    if not parts.path.strip("/"):
+        return "the name of the database is missing"
+    if "/" in parts.path.removeprefix("/"):
+        return "the name of the database holds a slash"
+    return ""
 
 
 def beside(place: Place, suffix: str) -> Path:

@@ -17,6 +17,8 @@ from pbxrouter.database.connection import (
     connect,
     connect_read_only,
     create,
+    is_empty,
+    peek_version,
     prepare,
     reading,
     transaction,
@@ -57,6 +59,7 @@ from pbxrouter.lazy import lazy_names
 if TYPE_CHECKING:
     from pbxrouter.database.limited import LimitedDatabase
     from pbxrouter.database.store import Database, Store
+    from pbxrouter.database.stores import open_store
 
 __all__ = [
     "CONSTRAINT_ERRORS",
@@ -92,6 +95,7 @@ __all__ = [
     "dialect_of",
     "dump_first",
     "forget_guesses",
+    "is_empty",
     "is_known",
     "is_sqlite",
     "keep_aside",
@@ -100,6 +104,8 @@ __all__ = [
     "list_guesses",
     "lockout_figures",
     "note_known",
+    "open_store",
+    "peek_version",
     "place_of",
     "prepare",
     "reading",
@@ -118,4 +124,6 @@ __all__ = [
     "write_rows",
 ]
 
-__getattr__ = lazy_names(__name__, {"Database": "store", "LimitedDatabase": "limited", "Store": "store"})
+__getattr__ = lazy_names(
+    __name__, {"Database": "store", "LimitedDatabase": "limited", "Store": "store", "open_store": "stores"}
+)

@@ -158,6 +158,29 @@ def _checked_version(connection: sqlite3.Connection, path: Path) -> int:
     return version
 
 
+def peek_version(place: Place) -> int | None:
+    """The schema version of a database, read without an upgrade; None if it cannot be read."""
+    try:
+        if isinstance(place, PostgreSQLPlace):
+            with contextlib.closing(server.connect(place, TIMEOUT_S)) as to_server:
+                return version_of(to_server)
+        refuse_no_file(place)
+        with contextlib.closing(sqlite3.connect(uri_of(place, "ro"), uri=True, timeout=TIMEOUT_S)) as connection:
+            return version_of(connection)
+    except (StoreError, *DATABASE_ERRORS, ValueError):
+        return None
+
+
+def is_empty(place: PostgreSQLPlace) -> bool:
+    """Whether a database of a server has no tables yet.
+
+    Raises:
+        StoreError: there is no connection.
+    """
+    with contextlib.closing(server.connect(place, TIMEOUT_S)) as connection:
+        return server.is_empty(connection)
+
+
 def create(place: Place) -> None:
     """Create an empty database from schema.sql: a file of mode 0600, or the tables in an empty database of a server.
 

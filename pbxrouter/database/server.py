@@ -29,14 +29,20 @@ from pbxrouter.text import sentence
 if TYPE_CHECKING:
     from pbxrouter.database.engine.postgresql import PostgreSQLConnection
 
+OLDEST_SERVER: Final = 14
+"""The oldest version of PostgreSQL that can be used."""
 _TABLES: Final = (
     "SELECT relname FROM pg_class WHERE relnamespace = to_regnamespace(quote_ident(current_schema()))"
     " AND relkind IN ('r', 'p', 'v', 'm', 'f')"
 )
 
 
-def connect(place: PostgreSQLPlace, lock_timeout_s: float) -> PostgreSQLConnection:
+def connect(place: PostgreSQLPlace, lock_timeout_s: float, answer_s: float | None = None) -> PostgreSQLConnection:
     """Connect to a server, without a look at the database's tables.
+
+    Args:
+        lock_timeout_s: how long to wait for what another transaction has locked, in seconds.
+        answer_s: how long to wait for an answer of the server, in seconds; None as usual.
 
     Raises:
         StoreError: psycopg is not installed, or there is no connection.
@@ -53,7 +59,7 @@ def connect(place: PostgreSQLPlace, lock_timeout_s: float) -> PostgreSQLConnecti
             )
         ) from None
     try:
-        return postgresql.connect(place, lock_timeout_s)
+        return postgresql.connect(place, lock_timeout_s, answer_s or postgresql.ANSWER_S)
     except DATABASE_ERRORS as error:
         raise store_error(error, place) from error
 
@@ -100,6 +106,7 @@ def prepare_read_only(connection: PostgreSQLConnection) -> None:
 
 def checked_version(connection: PostgreSQLConnection) -> int:
     """Its schema version, when it is a database of this program that this version can read."""
+    _check_server(connection)
     tables = {name for (name,) in connection.execute(_TABLES)}
     if not tables >= {"schema_version", *WORKSHOP_TABLES}:
         raise _foreign(connection.place, bool(tables))
@@ -107,6 +114,18 @@ def checked_version(connection: PostgreSQLConnection) -> int:
     if version > SCHEMA_VERSION:
         raise too_new(connection.place, version)
     return version
+
+
+def is_empty(connection: PostgreSQLConnection) -> bool:
+    """Whether a database has no tables.
+
+    Raises:
+        StoreError: it cannot be read.
+    """
+    try:
+        return connection.execute(_TABLES).fetchone() is None
+    except DATABASE_ERRORS as error:
+        raise store_error(error, connection.place) from error
 
 
 def create(connection: PostgreSQLConnection) -> None:
@@ -119,7 +138,7 @@ def create(connection: PostgreSQLConnection) -> None:
     try:
         _check_settings(connection)
         POSTGRESQL.begin_writing(connection, outlasts_power=True)
-        if connection.execute(_TABLES).fetchone():
+        if not is_empty(connection):
             raise StoreError(sentence("database {path} exists already: it is left as it is", path=place))
         _create_functions(connection)
         run_each(connection, _translated(schema(), "schema.sql"), "schema.sql")
@@ -186,6 +205,20 @@ def _create_triggers(connection: PostgreSQLConnection) -> None:
     ensure_triggers(connection)
 
 
+def _check_server(connection: PostgreSQLConnection) -> None:
+    """Refuse a server that is too old."""
+    version = connection.raw.info.server_version
+    if version < OLDEST_SERVER * 10_000:
+        raise StoreError(
+            sentence(
+                "database {path}: the server is PostgreSQL {version}; accepted is {oldest} or newer",
+                path=connection.place,
+                version=version // 10_000,
+                oldest=OLDEST_SERVER,
+            )
+        )
+
+
 def _check_settings(connection: PostgreSQLConnection) -> None:
     """Refuse a database that cannot keep what is written.
 
@@ -193,6 +226,7 @@ def _check_settings(connection: PostgreSQLConnection) -> None:
         StoreError: another encoding than UTF8, or no schema to create the tables in.
     """
     place = connection.place
+    _check_server(connection)
     ((encoding, schema_name),) = connection.execute("SELECT current_setting('server_encoding'), current_schema()")
     if encoding != "UTF8":
         raise StoreError(

@@ -32,7 +32,7 @@ async def calls_csv(web: WebContext, search: Search, limit: int = ALL, bom: bool
 
     text = await web.read(first)
     if text is None:
-        return await web.exports.begin(CsvOrder(str(web.reading.path), search, limit, web.zone.name, bom))
+        return await web.exports.begin(CsvOrder.of(web.reading.place, search, limit, web.zone.name, bom))
     return _one_piece(text)
 
 

@@ -30,7 +30,6 @@ _SETTINGS: Final = (
     "listen_addresses=",
     "fsync=off",
     "full_page_writes=off",
-    "synchronous_commit=off",
     "shared_buffers=32MB",
     "max_connections=50",
     "autovacuum=off",
@@ -149,6 +148,12 @@ def cluster() -> Cluster:
     made = Cluster(_programs())
     atexit.register(made.remove)
     return made
+
+
+def own_cluster() -> Cluster:
+    """A cluster that a test may stop; the test removes it. Skips the test where there is no PostgreSQL."""
+    cluster()
+    return Cluster(_programs())
 
 
 class OnBothEngines(SynchronousTestCase):

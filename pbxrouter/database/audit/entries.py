@@ -155,7 +155,8 @@ def find_entries(
     if before_id is not None:
         conditions.append("audit_id < :before_id")
         values["before_id"] = bounded(before_id)
-    query = f"SELECT {_COLUMNS} FROM audit_log WHERE {' AND '.join(conditions) or 'TRUE'} ORDER BY audit_id DESC LIMIT :limit"
+    condition = " AND ".join(conditions) or "true"
+    query = f"SELECT {_COLUMNS} FROM audit_log WHERE {condition} ORDER BY audit_id DESC LIMIT :limit"
     values["limit"] = max(1, min(limit, MAX_ENTRIES))
     with reading(connection):
         return [_entry(row) for row in connection.execute(query, values)]

@@ -33,6 +33,26 @@ class Dialect(Protocol):
         """Open a transaction in which all statements see the same rows."""
         ...
 
+    def try_writing(self, connection: Any) -> None:
+        """Find out whether the database can be written, without a change.
+
+        Raises:
+            DATABASE_ERRORS: it cannot.
+        """
+        ...
+
+    def find_damage(self, connection: Any) -> str:
+        """Wait until no other writer has a transaction, and look for damage; ``""`` if none is found.
+
+        Raises:
+            DATABASE_ERRORS: it cannot be written or read.
+        """
+        ...
+
+    def defer_foreign_keys(self, connection: Any) -> None:
+        """Have references checked when the open transaction is committed."""
+        ...
+
     def using(self, index: str) -> str:
         """What follows a table's name so that rows are found by an index; PostgreSQL chooses by itself."""
         ...
@@ -69,6 +89,21 @@ class _SQLite:
     def begin_reading(self, connection: sqlite3.Connection) -> None:
         connection.execute("BEGIN")
 
+    def try_writing(self, connection: sqlite3.Connection) -> None:
+        connection.execute("BEGIN IMMEDIATE")
+        # The lock alone is given for a file that may only be read, too.
+        connection.execute("CREATE TABLE written (by_this)")
+        connection.execute("ROLLBACK")
+
+    def find_damage(self, connection: sqlite3.Connection) -> str:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.rollback()
+        (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        return "" if found == "ok" else str(found).splitlines()[-1]
+
+    def defer_foreign_keys(self, connection: sqlite3.Connection) -> None:
+        connection.execute("PRAGMA defer_foreign_keys = ON")
+
     def using(self, index: str) -> str:
         return f"INDEXED BY {index}"
 
@@ -99,6 +134,20 @@ class _PostgreSQL:
 
     def begin_reading(self, connection: PostgreSQLConnection) -> None:
         connection.begin_reading()
+
+    def try_writing(self, connection: PostgreSQLConnection) -> None:
+        connection.begin_writing(outlasts_power=False)
+        try:
+            connection.execute("UPDATE schema_version SET version = version WHERE version < 0")
+        finally:
+            connection.rollback()
+
+    def find_damage(self, connection: PostgreSQLConnection) -> str:
+        self.try_writing(connection)  # the server itself looks for damage
+        return ""
+
+    def defer_foreign_keys(self, connection: PostgreSQLConnection) -> None:
+        connection.run_script("SET CONSTRAINTS ALL DEFERRED")
 
     def using(self, index: str) -> str:
         return ""

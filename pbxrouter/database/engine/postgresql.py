@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import select
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any, Final, NoReturn, TypeVar
@@ -68,20 +69,23 @@ class _Psycopg(psycopg.Connection[tuple[Any, ...]]):
 
     def wait(self, gen: Any, *args: Any, **named: Any) -> Any:
         """Wait for the server, but not longer than ``answer_s``."""
-        return super().wait(_until(gen, time.monotonic() + self.answer_s, self._give_up), *args, **named)
+        return super().wait(_until(gen, self.answer_s, self._give_up), *args, **named)
 
     def _give_up(self) -> NoReturn:
         self.pgconn.finish()  # it may still be answered, and that would be taken for the answer to the next one
         raise psycopg.OperationalError(f"the server has not answered for {self.answer_s:g} s")
 
 
-def _until(gen: Generator[Any, Any, R], deadline: float, give_up: Callable[[], NoReturn]) -> Generator[Any, Any, R]:
-    """psycopg's generator, which is resumed ten times a second while it waits, until the deadline."""
+def _until(gen: Generator[Any, Any, R], patience_s: float, give_up: Callable[[], NoReturn]) -> Generator[Any, Any, R]:
+    """psycopg's generator, which is resumed ten times a second while it waits, until nothing has come for so long."""
+    deadline = time.monotonic() + patience_s
     try:
         wanted = next(gen)
         while True:
             ready = yield wanted
-            if not ready and time.monotonic() > deadline:
+            if ready:
+                deadline = time.monotonic() + patience_s
+            elif time.monotonic() > deadline:
                 gen.close()
                 give_up()
             wanted = gen.send(ready)
@@ -134,6 +138,70 @@ class PostgreSQLConnection:
         """Whether the connection has ended."""
         return self._raw.closed
 
+    @property
+    def pid(self) -> int:
+        """The server's process for this connection, which names it in notifications."""
+        return self._raw.info.backend_pid
+
+    @property
+    def answer_s(self) -> float:
+        """How long an answer of the server is waited for, in seconds."""
+        return self._raw.answer_s
+
+    @answer_s.setter
+    def answer_s(self, seconds: float) -> None:
+        self._raw.answer_s = seconds
+
+    def has_ended(self) -> bool:
+        """Whether the server has closed the connection while it was not used; nothing is asked."""
+        for _ in range(3):  # the server may tell why before it closes it
+            if self._raw.closed:
+                return True
+            looking = select.poll()
+            looking.register(self._raw.pgconn.socket, select.POLLIN)
+            if not looking.poll(0):
+                return False
+            try:
+                self._raw.pgconn.consume_input()
+            except psycopg.Error:
+                return True
+        return self._raw.closed
+
+    def set_lock_timeout(self, seconds: float) -> None:
+        """Set how long to wait for what another transaction has locked."""
+        self.run_script(f"SET lock_timeout = {int(seconds * 1000)}")
+
+    # --- for a reactor, which must not wait ---
+
+    def fileno(self) -> int:
+        """The socket; -1 if it is closed."""
+        return -1 if self._raw.closed else self._raw.pgconn.socket
+
+    def send_ping(self) -> None:
+        """Send an empty statement, whose answer comes to ``received``."""
+        with _errors_of_ours():
+            self._raw.pgconn.nonblocking = 1
+            self._raw.pgconn.send_query(b"")
+            self._raw.pgconn.flush()
+
+    def received(self) -> list[int]:
+        """Take what has come: the notifications, each as the pid of the connection that has sent it.
+
+        Raises:
+            EngineError: the connection is lost.
+        """
+        connection = self._raw.pgconn
+        pids: list[int] = []
+        with _errors_of_ours():
+            connection.consume_input()
+            while not connection.is_busy() and connection.get_result() is not None:
+                pass
+            while (notification := connection.notifies()) is not None:
+                pids.append(notification.be_pid)
+            if self._raw.closed:
+                raise psycopg.OperationalError("server closed the connection")
+        return pids
+
     def execute(self, sql: str, parameters: Values = (), /) -> PostgreSQLCursor:
         """Run one statement; see engine.protocol.Connection."""
         statement = translated(sql)
@@ -170,7 +238,11 @@ class PostgreSQLConnection:
             outlasts_power: whether commit waits until it is on the server's disk.
         """
         quick = "" if outlasts_power else "SET LOCAL synchronous_commit = off;"
-        self.run_script(f"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;{quick}{_LOCK}")
+        try:
+            self.run_script(f"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;{quick}{_LOCK}")
+        except EngineError:
+            self.rollback()  # another writer has the lock, and this one waits no longer
+            raise
 
     def begin_reading(self) -> None:
         """Open a transaction in which all statements see the same rows, and none can change any."""
@@ -227,7 +299,7 @@ def connect(place: PostgreSQLPlace, lock_timeout_s: float, answer_s: float = ANS
     connection = PostgreSQLConnection(raw, place)
     try:
         connection.run_script(
-            f"SET lock_timeout = {int(lock_timeout_s * 1000)};"
+            f"SET lock_timeout = {max(1, int(lock_timeout_s * 1000))};"  # 0 is none
             f"SET statement_timeout = {int(min(STATEMENT_S, answer_s) * 1000)};"
             f"SET idle_in_transaction_session_timeout = {IDLE_S * 1000};"
             "SET client_min_messages = warning; SET TimeZone = 'UTC';"
