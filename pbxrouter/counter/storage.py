@@ -18,6 +18,7 @@ from pbxrouter.database import (
     Connection,
     FailedRow,
     SetAside,
+    is_sqlite,
     keep_aside,
     reading,
     seconds_of,
@@ -108,7 +109,8 @@ def write(connection: Connection, batch: Batch) -> list[SetAside]:
     """
     asterisk = batch.asterisk
     failed: dict[str, list[FailedRow]] = {}
-    with transaction(connection, outlasts_power=False):
+    # A restart of PostgreSQL's server must not lose counts that the gateway has forgotten.
+    with transaction(connection, outlasts_power=not is_sqlite(connection)):
         failed["counter_minutes"] = write_rows(
             connection,
             _MINUTES,

@@ -179,7 +179,8 @@ def list_guesses(connection: Connection, now: float) -> list[WrongGuesses]:
         bounds = lock_bounds(_is_attacked(connection, now))
         rows = connection.execute(
             f"SELECT scope, name, {_FORGIVEN_AT}, wrong, unchecked, last_at, {_IS_LOCKED} FROM pin_guesses"
-            f" WHERE {_FORGIVEN_AT} > :now AND scope <> 'queue' ORDER BY {_IS_LOCKED} DESC, last_at DESC LIMIT :limit",
+            f" WHERE {_FORGIVEN_AT} > :now AND scope <> 'queue' ORDER BY {_IS_LOCKED} DESC, last_at DESC, scope, name"
+            " LIMIT :limit",
             {"now": now, "limit": MAX_LISTED, **bounds},
         ).fetchall()
     found = []

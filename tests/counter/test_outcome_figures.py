@@ -5,10 +5,10 @@ from __future__ import annotations
 from pbxrouter.counter import OutcomeTotals, busiest, per_minute, totals
 from pbxrouter.database.calls.history import CallRow, add_calls
 from pbxrouter.errors import StoreError
-from tests.counter_fakes import NOW, DatabaseCase
+from tests.counter_fakes import NOW, EnginesCase
 
 
-class OutcomeTests(DatabaseCase):
+class OutcomeTests(EnginesCase):
     """Figures of calls over a few minutes."""
 
     def began(self, *calls: tuple[float, str]) -> None:

@@ -20,7 +20,7 @@ from pbxrouter.counter.writer import CounterWriter
 from pbxrouter.net import QueueFigures
 from pbxrouter.rules.model import Decision, Verdict
 from pbxrouter.rules.model import Mapping as Rule
-from tests.counter_fakes import NOW, DatabaseCase, FakeStore
+from tests.counter_fakes import NOW, EnginesCase, FakeStore
 
 
 def _header(headers: Mapping[str, str], name: str) -> str:
@@ -28,7 +28,7 @@ def _header(headers: Mapping[str, str], name: str) -> str:
     return headers.get(name, "")
 
 
-class WriterTests(DatabaseCase):
+class WriterTests(EnginesCase):
     """A writer, its table and counts, on a real database."""
 
     def setUp(self) -> None:

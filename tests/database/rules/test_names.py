@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pbxrouter.database import transaction
 from pbxrouter.database.audit import (
     Actor,
     AuditSearch,
@@ -78,7 +79,7 @@ class RuleNamesTests(OnBothEngines):
 
     def test_details(self) -> None:
         """The details of many entries are read at once, without those of more than 20 000 characters."""
-        with self.connection:
+        with transaction(self.connection):
             number = note(self.connection, ANA, 9.0, "import", "import", "much")
             self.connection.execute(
                 "UPDATE audit_log SET changes = :long WHERE audit_id = :id",
@@ -91,7 +92,7 @@ class RuleNamesTests(OnBothEngines):
         assert made.changes[0].after is not None
         self.assertEqual(made.changes[0].after["extension_number"], "33")
         self.assertEqual(details_of(self.connection, []), {})
-        with self.connection:
+        with transaction(self.connection):
             self.connection.execute("UPDATE audit_log SET changes = substr(changes, 2)")
         self.assertIn(number, details_of(self.connection, entries))
 
