@@ -56,10 +56,13 @@ class OutcomeTests(EnginesCase):
             self.assertFalse(self.connection.in_transaction)
 
     def test_without_an_index(self) -> None:
-        """A missing index is a StoreError too, since counting without it would block the console."""
+        """A missing index is a StoreError on SQLite, since counting without it would block the console."""
         for index, read in (("calls_by_outcome", totals), ("calls_by_time", per_minute)):
             self.began((0, "ANSWER"))
             self.connection.execute(f"DROP INDEX {index}")
             self.connection.commit()
-            self.assertRaises(StoreError, read, self.connection, NOW, NOW + 10)
+            if self.is_sqlite:
+                self.assertRaises(StoreError, read, self.connection, NOW, NOW + 10)
+            else:
+                self.assertTrue(read(self.connection, NOW, NOW + 10))
             self.assertFalse(self.connection.in_transaction)

@@ -56,7 +56,7 @@ class SetAsideTests(SetAsideCase):
     def test_refused_by_the_schema(self) -> None:
         """A row that a constraint or its type forbids goes into the file; those around it are written."""
         nothing: Any = None
-        many: Any = ["a list"]
+        many: Any = {"a set"}
         rows = (a_call(0), a_call(1, caller=nothing), a_call(2), a_call(3, caller=many), a_call(4))
         failed = self.add(*rows)
         self.assertEqual([row.place for row in failed], [1, 3])
@@ -66,7 +66,7 @@ class SetAsideTests(SetAsideCase):
         self.assertEqual(os.stat(file).st_mode & 0o777, 0o600)
         first, second = map(json.loads, file.read_text().splitlines())
         self.assertEqual((first["table"], first["why"]), ("calls", "NOT NULL constraint failed: calls.caller"))
-        self.assertEqual((first["row"][5], second["row"][3]), ("21", "['a list']"))
+        self.assertEqual((first["row"][5], second["row"][3]), ("21", "{'a set'}"))
         self.assertIn("it is set aside in", failed[0].where)
 
     def test_all_refused(self) -> None:

@@ -521,11 +521,10 @@ class MergeTests(OnBothEngines):
 
     def test_numbers_of_endpoints_left_behind(self) -> None:
         """An endpoint whose extension is gone ties no imported one."""
-        change_by_hand(
-            self.connection,
-            "INSERT INTO extensions VALUES (1, '77'); INSERT INTO extensions_endpoints VALUES (1, 'PJSIP/other');"
-            "DELETE FROM extensions",
-        )
+        self.connection.execute("INSERT INTO extensions VALUES (1, '77')")
+        self.connection.execute("INSERT INTO extensions_endpoints VALUES (1, 'PJSIP/other')")
+        self.connection.commit()
+        change_by_hand(self.connection, "DELETE FROM extensions")
         self.merge(read_sql(WORKSHOP))
         self.assertEqual(self.verdict("21"), "allow")
 

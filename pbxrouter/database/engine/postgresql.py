@@ -341,6 +341,8 @@ def _errors_of_ours() -> Iterator[None]:
 
 def _error_of_ours(error: psycopg.Error) -> EngineError:
     state = error.sqlstate or ""
+    if not state and isinstance(error, psycopg.ProgrammingError | psycopg.DataError):
+        state = "22000"  # psycopg itself refuses a value, such as one of a type that no column has
     message = error.diag.message_primary or str(error).strip().splitlines()[0] if str(error).strip() else "no answer"
     if state.startswith("23"):
         return _violation(error, state, message)
