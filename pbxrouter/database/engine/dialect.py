@@ -48,6 +48,10 @@ class Dialect(Protocol):
         """
         ...
 
+    def defer_foreign_keys(self, connection: Any) -> None:
+        """Have references checked when the open transaction is committed."""
+        ...
+
 
 class _SQLite:
     name = "SQLite"
@@ -71,6 +75,9 @@ class _SQLite:
         (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
         return "" if found == "ok" else str(found).splitlines()[-1]
 
+    def defer_foreign_keys(self, connection: sqlite3.Connection) -> None:
+        connection.execute("PRAGMA defer_foreign_keys = ON")
+
 
 class _PostgreSQL:
     name = "PostgreSQL"
@@ -91,6 +98,9 @@ class _PostgreSQL:
     def find_damage(self, connection: PostgreSQLConnection) -> str:
         self.try_writing(connection)  # the server itself looks for damage
         return ""
+
+    def defer_foreign_keys(self, connection: PostgreSQLConnection) -> None:
+        connection.run_script("SET CONSTRAINTS ALL DEFERRED")
 
 
 SQLITE: Final = _SQLite()
