@@ -13,6 +13,7 @@ from pbxrouter import database
 from pbxrouter.ami.messages import AMIMessage
 from pbxrouter.database import Connection
 from pbxrouter.errors import ActionFailed, StoreError
+from tests.database.postgresql import OnBothEngines
 
 NOW = 1_800_000_000
 """A whole minute."""
@@ -34,6 +35,18 @@ class DatabaseCase(SynchronousTestCase):
         database.create(self.path)
         self.connection = database.connect(self.path)
         self.addCleanup(self.connection.close)
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """The rows of a query."""
+        return self.connection.execute(query).fetchall()
+
+
+class EnginesCase(OnBothEngines):
+    """Test case with a new database of each engine."""
+
+    def setUp(self) -> None:
+        """Create the database and connect to it."""
+        self.connection = self.database()
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """The rows of a query."""

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pbxrouter.counter.counts import MINUTE_S
-from pbxrouter.database import Connection, reading
+from pbxrouter.database import Connection, dialect_of, reading
 from pbxrouter.database.calls import outcomes
 
 
@@ -45,7 +45,7 @@ def totals(connection: Connection, since: float, until: float) -> OutcomeTotals:
     with reading(connection):
         for outcome in outcomes(connection):
             count = connection.execute(
-                "SELECT count(*) FROM calls INDEXED BY calls_by_outcome"
+                f"SELECT count(*) FROM calls {dialect_of(connection).using('calls_by_outcome')}"
                 " WHERE outcome = :outcome AND began >= :since AND began < :until",
                 {"outcome": outcome, "since": since, "until": until},
             ).fetchone()[0]
@@ -60,9 +60,10 @@ def per_minute(connection: Connection, since: float, until: float) -> dict[int, 
     Raises:
         StoreError: the database cannot be read.
     """
+    dialect = dialect_of(connection)
     query = (
-        f"SELECT CAST(began AS INTEGER) / {MINUTE_S} * {MINUTE_S}, count(*)"
-        " FROM calls INDEXED BY calls_by_time WHERE began >= :since AND began < :until GROUP BY 1"
+        f"SELECT {dialect.whole('began')} / {MINUTE_S} * {MINUTE_S}, count(*)"
+        f" FROM calls {dialect.using('calls_by_time')} WHERE began >= :since AND began < :until GROUP BY 1"
     )
     with reading(connection):
         return dict(connection.execute(query, {"since": since, "until": until}).fetchall())

@@ -102,8 +102,8 @@ def admit_guess(
                 "INSERT INTO pin_guesses (scope, name, forgiven_at, wrong, unchecked, last_at)"
                 " VALUES (:scope, :name, :forgiven_at, :wrong, :unchecked, :now)"
                 " ON CONFLICT (scope, name) DO UPDATE SET forgiven_at = excluded.forgiven_at,"
-                " wrong = wrong + excluded.wrong, unchecked = max(0, unchecked + excluded.unchecked - :again),"
-                " last_at = excluded.last_at",
+                " wrong = pin_guesses.wrong + excluded.wrong,"
+                " unchecked = max(0, pin_guesses.unchecked + excluded.unchecked - :again), last_at = excluded.last_at",
                 {
                     "again": int(again),
                     "scope": key.scope,
@@ -179,7 +179,8 @@ def list_guesses(connection: Connection, now: float) -> list[WrongGuesses]:
         bounds = lock_bounds(_is_attacked(connection, now))
         rows = connection.execute(
             f"SELECT scope, name, {_FORGIVEN_AT}, wrong, unchecked, last_at, {_IS_LOCKED} FROM pin_guesses"
-            f" WHERE {_FORGIVEN_AT} > :now AND scope <> 'queue' ORDER BY {_IS_LOCKED} DESC, last_at DESC LIMIT :limit",
+            f" WHERE {_FORGIVEN_AT} > :now AND scope <> 'queue' ORDER BY {_IS_LOCKED} DESC, last_at DESC, scope, name"
+            " LIMIT :limit",
             {"now": now, "limit": MAX_LISTED, **bounds},
         ).fetchall()
     found = []
@@ -282,9 +283,9 @@ _FORGIVEN_AT: Final = "CASE WHEN last_at > :now THEN :now + forgiven_at - last_a
 _IS_LOCKED: Final = (
     f"{_FORGIVEN_AT} - :now > CASE scope WHEN 'mapping' THEN :mapping WHEN 'gateway' THEN :gateway"
     " WHEN 'peer' THEN :peer WHEN 'endpoint' THEN :endpoint"
-    " ELSE iif(EXISTS (SELECT 1 FROM pin_guesses AS callers WHERE callers.scope = 'known'"
-    f" AND callers.name = pin_guesses.scope || ' ' || pin_guesses.name AND callers.last_at > :now - {KNOWN_S}),"
-    " :known, :number) END"
+    " ELSE CASE WHEN EXISTS (SELECT 1 FROM pin_guesses AS callers WHERE callers.scope = 'known'"
+    f" AND callers.name = pin_guesses.scope || ' ' || pin_guesses.name AND callers.last_at > :now - {KNOWN_S})"
+    " THEN :known ELSE :number END END"
 )
 
 

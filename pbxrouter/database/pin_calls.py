@@ -56,7 +56,7 @@ def write_pin_calls(
     """
     with transaction(connection, outlasts_power=False):
         connection.execute(
-            "DELETE FROM pin_calls WHERE (gateway = :gateway AND (user_name = :only OR :only IS NULL))"
+            "DELETE FROM pin_calls WHERE (gateway = :gateway AND (user_name = :only OR CAST(:only AS TEXT) IS NULL))"
             " OR abs(:now - written_at) >= :stale",
             {"gateway": gateway, "only": only, "now": now, "stale": STALE_S},
         )

@@ -14,10 +14,12 @@ import itertools
 import os
 import pwd
 import shutil
+import sqlite3
 import subprocess
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 from urllib.parse import quote
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -25,6 +27,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from pbxrouter import database
 from pbxrouter.database import Connection, Place, PostgreSQLPlace
 from tests import needs
+
+if TYPE_CHECKING:
+    from pbxrouter.database.engine.postgresql import PostgreSQLConnection
 
 _SETTINGS: Final = (
     "listen_addresses=",
@@ -35,6 +40,16 @@ _SETTINGS: Final = (
     "autovacuum=off",
     "log_min_messages=fatal",
 )
+_DROP_CHECKS: Final = """DO $$
+DECLARE
+    checked record;
+BEGIN
+    FOR checked IN SELECT conrelid::regclass AS name, conname FROM pg_constraint
+        WHERE contype IN ('c', 'f') AND connamespace = 'public'::regnamespace
+    LOOP
+        EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', checked.name, checked.conname);
+    END LOOP;
+END $$"""
 TEMPLATE: Final = "pbxrouter_new"
 """The database that those of tests are copied from."""
 
@@ -205,6 +220,52 @@ class OnBothEngines(SynchronousTestCase):
     def database(self) -> Connection:
         """A connection to a new database."""
         return self.open(self.new_place())
+
+
+def change_by_hand(connection: Connection, script: str) -> None:
+    """Run statements with references unchecked, as another program may."""
+    if isinstance(connection, sqlite3.Connection):
+        connection.executescript(f"PRAGMA foreign_keys = OFF; {script}; PRAGMA foreign_keys = ON")
+    else:
+        cast("PostgreSQLConnection", connection).run_script(
+            f"SET session_replication_role = replica; {script}; SET session_replication_role = DEFAULT"
+        )
+
+
+def uncheck(connection: Connection) -> None:
+    """Let a connection, on PostgreSQL all of them, write what the constraints of tables refuse."""
+    if isinstance(connection, sqlite3.Connection):
+        connection.executescript("PRAGMA ignore_check_constraints = ON; PRAGMA foreign_keys = OFF")
+    else:
+        cast("PostgreSQLConnection", connection).run_script(_DROP_CHECKS)
+
+
+def listen(connection: Connection, heard: Callable[[str], object] | None) -> None:
+    """Have ``heard`` called with the text of each statement before it is run; None ends that."""
+    if isinstance(connection, sqlite3.Connection):
+        connection.set_trace_callback(heard)
+        return
+    for name in ("execute", "run_script"):
+        method = getattr(type(connection), name)
+
+        def run(sql: str, *values: Any, method: Any = method) -> Any:
+            if heard is not None:
+                heard(sql)
+            return method(connection, sql, *values)
+
+        vars(connection)[name] = run
+
+
+def dump(connection: Connection) -> dict[str, list[Any]]:
+    """All rows of all tables, by table, in order."""
+    if isinstance(connection, sqlite3.Connection):
+        query = "SELECT name FROM sqlite_master WHERE type = 'table'"
+    else:
+        query = "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'"
+    return {
+        name: sorted(map(repr, connection.execute(f"SELECT * FROM {name}").fetchall()))
+        for (name,) in connection.execute(query).fetchall()
+    }
 
 
 def _memory() -> str | None:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from pbxrouter.database.audit import Actor, Change, changing
 from pbxrouter.database.connection import read_row, reading
-from pbxrouter.database.engine import Connection
+from pbxrouter.database.engine import Connection, dialect_of
 from pbxrouter.database.values import bounded, read_as
 from pbxrouter.errors import EditConflict, EditRefused, NotThere
 from pbxrouter.security import Role
@@ -48,7 +48,9 @@ def user_of_row(row: tuple[Any, ...]) -> ConsoleUser:
 def list_console_users(connection: Connection) -> list[ConsoleUser]:
     """List all users, by login."""
     with reading(connection):
-        return [user_of_row(row) for row in connection.execute(f"SELECT {_COLUMNS} FROM console_users ORDER BY login")]
+        by_login = dialect_of(connection).without_case("login")
+        rows = connection.execute(f"SELECT {_COLUMNS} FROM console_users ORDER BY {by_login}")
+        return [user_of_row(row) for row in rows]
 
 
 def console_user(connection: Connection, console_user_id: int) -> ConsoleUser:
@@ -70,10 +72,12 @@ def any_console_user(connection: Connection) -> bool:
 
 def credentials(connection: Connection, login: str) -> tuple[ConsoleUser, str] | None:
     """The user of a login, and the password's hash; None if there is no such login."""
+    without_case = dialect_of(connection).without_case
+    query = (
+        f"SELECT {_COLUMNS}, password_hash FROM console_users WHERE {without_case('login')} = {without_case(':login')}"
+    )
     with reading(connection):
-        row = connection.execute(
-            f"SELECT {_COLUMNS}, password_hash FROM console_users WHERE login = :login", {"login": login}
-        ).fetchone()
+        row = connection.execute(query, {"login": login}).fetchone()
     return None if row is None else (user_of_row(row[:-1]), row[-1])
 
 

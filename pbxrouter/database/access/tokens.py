@@ -5,6 +5,7 @@ Additions and revocations are in the audit log.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection
 from typing import Any, Final
 
@@ -85,14 +86,12 @@ def revoke_token(connection: Connection, actor: Actor, now: float, token_id: int
     """
     with changing(connection, actor, now, "revoke", "token") as change:
         row = connection.execute(
-            "SELECT name, strftime('%Y-%m-%dT%H:%M:%SZ', :now, 'unixepoch') FROM api_tokens"
-            " WHERE token_id = :id AND revoked_at IS NULL",
-            {"id": bounded(token_id), "now": now},
+            "SELECT name FROM api_tokens WHERE token_id = :id AND revoked_at IS NULL", {"id": bounded(token_id)}
         ).fetchone()
         if row is None:
             raise NotThere(sentence("there is no valid token {id}", id=token_id))
         change.name = row[0]
-        change.update(_TABLE, token_id, {"revoked_at": row[1]})
+        change.update(_TABLE, token_id, {"revoked_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))})
 
 
 def valid_token(connection: Connection, name: str) -> int:
@@ -122,9 +121,9 @@ def note_use(connection: Connection, token_id: int) -> None:
     """Record the use of a token, by the minute."""
     with transaction(connection, outlasts_power=False):
         connection.execute(
-            "UPDATE api_tokens SET last_used_at = strftime('%Y-%m-%dT%H:%M:00Z', 'now')"
-            " WHERE token_id = :id AND last_used_at IS NOT strftime('%Y-%m-%dT%H:%M:00Z', 'now')",
-            {"id": token_id},
+            "UPDATE api_tokens SET last_used_at = :minute"
+            " WHERE token_id = :id AND (last_used_at IS NULL OR last_used_at <> :minute)",
+            {"id": token_id, "minute": time.strftime("%Y-%m-%dT%H:%M:00Z", time.gmtime())},
         )
 
 

@@ -155,9 +155,8 @@ def find_entries(
     if before_id is not None:
         conditions.append("audit_id < :before_id")
         values["before_id"] = bounded(before_id)
-    query = (
-        f"SELECT {_COLUMNS} FROM audit_log WHERE {' AND '.join(conditions) or '1'} ORDER BY audit_id DESC LIMIT :limit"
-    )
+    condition = " AND ".join(conditions) or "true"
+    query = f"SELECT {_COLUMNS} FROM audit_log WHERE {condition} ORDER BY audit_id DESC LIMIT :limit"
     values["limit"] = max(1, min(limit, MAX_ENTRIES))
     with reading(connection):
         return [_entry(row) for row in connection.execute(query, values)]
@@ -209,7 +208,7 @@ def entries_about(connection: Connection, column: str, number: int, limit: int =
             f"SELECT {_COLUMNS} FROM audit_log"
             f" WHERE audit_id IN (SELECT audit_id FROM audit_rows WHERE {column} = :number)"
             " OR (audit_id > (SELECT max(audit_id) FROM audit_log) - :back"
-            " AND changes <> '' AND (instr(changes, :inside) OR instr(changes, :last)))"
+            " AND changes <> '' AND (instr(changes, :inside) > 0 OR instr(changes, :last) > 0))"
             " ORDER BY audit_id DESC LIMIT :limit",
             {
                 "number": bounded(number),

@@ -31,9 +31,9 @@ from pbxrouter.database.audit.rows import (
     unreadable,
     update_row,
 )
-from pbxrouter.database.audit_triggers import TABLES, ensure_any_missing
+from pbxrouter.database.audit_triggers import TABLES, begin_entry, end_entry, ensure_any_missing
 from pbxrouter.database.connection import transaction
-from pbxrouter.database.engine import CONSTRAINT_ERRORS, Connection
+from pbxrouter.database.engine import CONSTRAINT_ERRORS, Connection, dialect_of
 from pbxrouter.database.values import bounded
 from pbxrouter.errors import EditConflict, EditRefused, NotThere
 from pbxrouter.text import printable, sentence
@@ -89,12 +89,7 @@ class Change:
         self.name = name
         self.audit_id: int | None = None
         ensure_any_missing(connection)  # a table may have been rebuilt with SQL meanwhile
-        # What was there is of a statement that is over.
-        connection.execute("DELETE FROM audit_writing")
-        connection.execute(
-            "INSERT INTO audit_writing (writing_id, changed_at, who, via) VALUES (1, :now, :who, :via)",
-            {"now": now, "who": _who(actor), "via": actor.via},
-        )
+        begin_entry(connection, _who(actor), actor.via, now)
 
     def insert(self, table: str, values: Mapping[str, Any]) -> int:
         """Insert a row, and return its number."""
@@ -180,9 +175,7 @@ class Change:
 
     def finish(self, undoes: int | None = None) -> None:
         """Name the entry and close it; called once, at the end of the block."""
-        (self.audit_id,) = self.connection.execute("SELECT audit_id FROM audit_writing").fetchone()
-        self.connection.execute("DELETE FROM audit_writing")
-        self.connection.execute("DELETE FROM audit_before")
+        self.audit_id = end_entry(self.connection)
         if self.audit_id is None:
             return
         values = {"id": self.audit_id, "action": self.action, "kind": self.kind, "name": _name(self.name)}
@@ -256,7 +249,7 @@ def undo_together(connection: Connection, actor: Actor, now: float, audit_ids: C
     """
     try:
         with transaction(connection):
-            connection.execute("PRAGMA defer_foreign_keys = ON")  # until the commit; rows may need each other
+            dialect_of(connection).defer_foreign_keys(connection)  # rows may need each other
             return [_undo(connection, actor, now, audit_id) for audit_id in sorted(set(audit_ids), reverse=True)]
     except CONSTRAINT_ERRORS as error:
         raise explain_conflict(error) from None

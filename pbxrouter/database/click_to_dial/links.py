@@ -19,7 +19,7 @@ from pbxrouter.database.click_to_dial.link_values import (
     checked,
 )
 from pbxrouter.database.connection import read_row, reading, transaction
-from pbxrouter.database.engine import Connection
+from pbxrouter.database.engine import Connection, dialect_of
 from pbxrouter.database.values import bounded, read_as
 from pbxrouter.errors import NotThere
 from pbxrouter.text import sentence
@@ -50,7 +50,8 @@ def list_dial_links(connection: Connection, day: str) -> list[DialLink]:
         day: the day whose calls are counted, such as 2026-11-23.
     """
     with reading(connection):
-        rows = connection.execute(f"{_SELECT} ORDER BY name COLLATE NOCASE, l.link_id", {"day": day})
+        by_name = dialect_of(connection).without_case("name")
+        rows = connection.execute(f"{_SELECT} ORDER BY {by_name}, l.link_id", {"day": day})
         return [_link(row) for row in rows]
 
 
@@ -175,7 +176,8 @@ def take_call(connection: Connection, link_id: int, day: str, cap: int) -> bool:
             "INSERT INTO dial_link_calls (link_id, day, calls)"
             " SELECT link_id, :day, 1 FROM dial_links"
             " WHERE link_id = :id AND disabled_at IS NULL AND :cap > 0"
-            " ON CONFLICT (link_id, day) DO UPDATE SET calls = calls + 1 WHERE calls < :cap",
+            " ON CONFLICT (link_id, day) DO UPDATE SET calls = dial_link_calls.calls + 1"
+            " WHERE dial_link_calls.calls < :cap",
             {"id": bounded(link_id), "day": day, "cap": cap},
         )
         return taken.rowcount > 0

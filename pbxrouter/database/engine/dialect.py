@@ -6,6 +6,7 @@ has and it lacks (``FUNCTIONS``), where they can mean the same.
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -48,6 +49,35 @@ class Dialect(Protocol):
         """
         ...
 
+    def defer_foreign_keys(self, connection: Any) -> None:
+        """Have references checked when the open transaction is committed."""
+        ...
+
+    def using(self, index: str) -> str:
+        """What follows a table's name so that rows are found by an index; PostgreSQL chooses by itself."""
+        ...
+
+    def without_case(self, text: str) -> str:
+        """An SQL expression of a text, to compare or to sort by, in which the letters A to Z are a to z."""
+        ...
+
+    def whole(self, number: str) -> str:
+        """An SQL expression of a number, without its fraction, as a whole number."""
+        ...
+
+    def is_unusual(self, text: str) -> str:
+        """An SQL condition: a text has a blank, or another character than those of ASCII that can be seen."""
+        ...
+
+    def contains(self, text: str, place: str) -> tuple[str, dict[str, str]]:
+        """An SQL condition on ``{column}`` that it contains a text, in upper or lower case, and its values.
+
+        Args:
+            text: what is looked for.
+            place: what the names of the values begin with.
+        """
+        ...
+
 
 class _SQLite:
     name = "SQLite"
@@ -71,6 +101,30 @@ class _SQLite:
         (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
         return "" if found == "ok" else str(found).splitlines()[-1]
 
+    def defer_foreign_keys(self, connection: sqlite3.Connection) -> None:
+        connection.execute("PRAGMA defer_foreign_keys = ON")
+
+    def using(self, index: str) -> str:
+        return f"INDEXED BY {index}"
+
+    def without_case(self, text: str) -> str:
+        return f"{text} COLLATE NOCASE"
+
+    def whole(self, number: str) -> str:
+        return f"CAST({number} AS INTEGER)"
+
+    def is_unusual(self, text: str) -> str:
+        return f"{text} GLOB '*[^!-~]*'"
+
+    def contains(self, text: str, place: str) -> tuple[str, dict[str, str]]:
+        # LIKE is fast, but knows the case of ASCII's letters only: GLOB checks the others.
+        values = {place: _like_pattern(text)}
+        condition = f"{{column}} LIKE :{place} ESCAPE '\\'"
+        if not text.isascii():
+            values[f"{place}_glob"] = f"*{''.join(map(_glob_of, text))}*"
+            condition = f"({condition} AND {{column}} GLOB :{place}_glob)"
+        return condition, values
+
 
 class _PostgreSQL:
     name = "PostgreSQL"
@@ -91,6 +145,59 @@ class _PostgreSQL:
     def find_damage(self, connection: PostgreSQLConnection) -> str:
         self.try_writing(connection)  # the server itself looks for damage
         return ""
+
+    def defer_foreign_keys(self, connection: PostgreSQLConnection) -> None:
+        connection.run_script("SET CONSTRAINTS ALL DEFERRED")
+
+    def using(self, index: str) -> str:
+        return ""
+
+    def without_case(self, text: str) -> str:
+        return f"ascii_lower({text})"
+
+    def whole(self, number: str) -> str:
+        return f"CAST(trunc({number}) AS bigint)"
+
+    def is_unusual(self, text: str) -> str:
+        return f"{text} ~ '[^!-~]'"
+
+    def contains(self, text: str, place: str) -> tuple[str, dict[str, str]]:
+        # The columns sort by bytes, so ILIKE knows the case of ASCII's letters only: the expression checks the others.
+        # For digits alone LIKE is twice as fast.
+        like = "ILIKE" if _LETTER.search(text) else "LIKE"
+        values = {place: _like_pattern(text)}
+        condition = f"{{column}} {like} :{place} ESCAPE '\\'"
+        if not text.isascii():
+            values[f"{place}_expression"] = "".join(map(_expression_of, text))
+            condition = f"({condition} AND {{column}} ~ :{place}_expression)"
+        return condition, values
+
+
+_LETTER: Final = re.compile(r"[A-Za-z]")
+_NOT_ASCII: Final = re.compile(r"[^\x00-\x7f]+")
+
+
+def _like_pattern(text: str) -> str:
+    """A pattern of LIKE for what contains a text, in which letters that are not ASCII stand for any text."""
+    escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    return f"%{_NOT_ASCII.sub('%', escaped)}%"
+
+
+def _cases(character: str) -> list[str]:
+    """A character in either case."""
+    return sorted({case for case in (character, character.lower(), character.upper()) if len(case) == 1})
+
+
+def _glob_of(character: str) -> str:
+    """A pattern of GLOB for a character in either case."""
+    cases = _cases(character)
+    return f"[{''.join(cases)}]" if len(cases) > 1 or character in "*?[" else character
+
+
+def _expression_of(character: str) -> str:
+    """A regular expression for a character in either case."""
+    cases = _cases(character)
+    return f"[{''.join(cases)}]" if len(cases) > 1 else re.escape(character)
 
 
 SQLITE: Final = _SQLite()

@@ -238,7 +238,11 @@ class PostgreSQLConnection:
             outlasts_power: whether commit waits until it is on the server's disk.
         """
         quick = "" if outlasts_power else "SET LOCAL synchronous_commit = off;"
-        self.run_script(f"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;{quick}{_LOCK}")
+        try:
+            self.run_script(f"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;{quick}{_LOCK}")
+        except EngineError:
+            self.rollback()  # another writer has the lock, and this one waits no longer
+            raise
 
     def begin_reading(self) -> None:
         """Open a transaction in which all statements see the same rows, and none can change any."""
@@ -297,7 +301,7 @@ def connect_to_server(
     connection = PostgreSQLConnection(raw, place)
     try:
         connection.run_script(
-            f"SET lock_timeout = {int(lock_timeout_s * 1000)};"
+            f"SET lock_timeout = {max(1, int(lock_timeout_s * 1000))};"  # 0 is none
             f"SET statement_timeout = {int(min(STATEMENT_S, answer_s) * 1000)};"
             f"SET idle_in_transaction_session_timeout = {IDLE_S * 1000};"
             "SET client_min_messages = warning; SET TimeZone = 'UTC';"
@@ -339,6 +343,8 @@ def _errors_of_ours() -> Iterator[None]:
 
 def _error_of_ours(error: psycopg.Error) -> EngineError:
     state = error.sqlstate or ""
+    if not state and isinstance(error, psycopg.ProgrammingError | psycopg.DataError):
+        state = "22000"  # psycopg itself refuses a value, such as one of a type that no column has
     message = error.diag.message_primary or str(error).strip().splitlines()[0] if str(error).strip() else "no answer"
     if state.startswith("23"):
         return _violation(error, state, message)

@@ -8,13 +8,14 @@ from typing import Any, Final
 from pbxrouter.database.connection import reading
 from pbxrouter.database.engine import Connection
 from pbxrouter.database.paging import Page
-from pbxrouter.database.rules.holders import HOLDERS, holders
+from pbxrouter.database.rules.holders import HOLDERS
 from pbxrouter.database.rules.lists import (
     HolderRow,
     MappingRow,
     find_holders,
     find_mappings,
 )
+from pbxrouter.database.rules.names import granted_among
 from pbxrouter.database.values import text_of
 
 COLUMNS: Final = 12
@@ -79,19 +80,13 @@ def matrix(
     Raises:
         StoreError: the database cannot be read.
     """
-    table = holders(kind)
     with reading(connection):
         shown = find_mappings(connection, mapping_search, columns, mapping_after, mapping_before)
         who = find_holders(connection, kind, holder_search, rows, holder_after, holder_before)
-        values = {f"m{place}": row.map_id for place, row in enumerate(shown.rows)}
-        ids = {f"h{place}": row.holder_id for place, row in enumerate(who.rows)}
-        granted = connection.execute(
-            f"SELECT {table.row_id}, map_id FROM {table.grants}"
-            f" WHERE {table.row_id} IN ({', '.join(f':{name}' for name in ids)})"
-            f" AND map_id IN ({', '.join(f':{name}' for name in values)})",
-            {**ids, **values},
-        ).fetchall()
-    return Matrix(kind, shown, who, frozenset(granted))
+        granted = granted_among(
+            connection, kind, [row.holder_id for row in who.rows], [row.map_id for row in shown.rows]
+        )
+    return Matrix(kind, shown, who, granted)
 
 
 def find_orphans(connection: Connection, limit: int = 50) -> list[OrphanGrant]:

@@ -9,7 +9,7 @@ from pbxrouter.database.audit import Actor, Change, Edited, changing
 from pbxrouter.database.backup import place_of
 from pbxrouter.database.connection import read_row, reading
 from pbxrouter.database.edit_text import MAX_NAME, PIN_TAKEN, checked_text
-from pbxrouter.database.engine import Connection
+from pbxrouter.database.engine import Connection, dialect_of
 from pbxrouter.database.rules.holders import HolderTable, holders, no_holder
 from pbxrouter.database.values import bounded, text_of
 from pbxrouter.errors import EditConflict, EditRefused, PinError, StoreError
@@ -236,9 +236,10 @@ def _tie(connection: Connection, change: Change, extension_id: int, endpoint: st
 
 def _refuse_taken(connection: Connection, table: HolderTable, name: str, but: int) -> None:
     # Read as when the rules are loaded: rows written by SQL may spell it in another way.
+    written = f"CAST({table.name} AS TEXT)"
     found = connection.execute(
         f"SELECT {table.name} FROM {table.table} WHERE {table.row_id} <> :but"
-        f" AND (instr(CAST({table.name} AS TEXT), :name) OR CAST({table.name} AS TEXT) GLOB '*[^!-~]*')",
+        f" AND (instr({written}, :name) > 0 OR {dialect_of(connection).is_unusual(written)})",
         {"name": name, "but": but},
     )
     read = extension_number if table.kind == "extension" else str.strip

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from pbxrouter.database.audit import Actor, Change, Edited, changing
 from pbxrouter.database.edit_text import MAX_NAME, checked_text
-from pbxrouter.database.engine import Connection
+from pbxrouter.database.engine import Connection, dialect_of
 from pbxrouter.database.rules.lists import mapping
 from pbxrouter.database.values import bounded
 from pbxrouter.errors import EditConflict, EditRefused, PatternError
@@ -183,9 +183,10 @@ def _columns(values: MappingValues) -> dict[str, Any]:
 
 
 def _refuse_same(connection: Connection, values: MappingValues, but: int) -> None:
+    without_case = dialect_of(connection).without_case
     found = connection.execute(
         "SELECT map_id FROM applications_mappings WHERE pattern = :pattern AND application_data = :data"
-        " AND lower(application_name) = lower(:application_name) AND map_id <> :but LIMIT 1",
+        f" AND {without_case('application_name')} = {without_case(':application_name')} AND map_id <> :but LIMIT 1",
         {
             "pattern": values.pattern,
             "data": values.data,

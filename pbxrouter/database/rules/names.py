@@ -24,6 +24,8 @@ def names_of(connection: Connection, kind: str, numbers: Collection[int]) -> dic
     if kind in HOLDERS:
         where = HOLDERS[kind]
         table, row_id, name = where.table, where.row_id, where.name
+    if not numbers:
+        return {}
     values = _places("n", numbers)
     with reading(connection):
         rows = connection.execute(
@@ -44,6 +46,8 @@ def granted_among(
         StoreError: the database cannot be read.
     """
     table = holders(kind)
+    if not holder_ids or not map_ids:
+        return frozenset()
     who, what = _places("h", holder_ids), _places("m", map_ids)
     with reading(connection):
         rows = connection.execute(
