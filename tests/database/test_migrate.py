@@ -26,7 +26,7 @@ class MigrateCase(OnBothEngines):
     """A database with something in most tables, and a new one of the other engine."""
 
     def setUp(self) -> None:
-        """Create both."""
+        """Create a database of each engine."""
         self.source: Any = self.database()
         self.fill()
         engine = type(self).engine
@@ -130,7 +130,7 @@ class AgainTests(MigrateCase):
             self.target.execute(use)
             self.target.commit()
             before = self.content(self.target)
-            error = self.assertRaises(StoreError, migrate, self.source, self.target, NOW)
+            error = self.assertRaises(StoreError, carry_over, self.source, self.target, NOW)
             self.assertIn("5 mappings", str(error))
             self.assertIn("--replace", str(error))
             self.assertEqual(before, self.content(self.target))
@@ -182,7 +182,7 @@ class SQLiteValueTests(MigrateCase):
         """What is no number where one is needed is named, and nothing arrives."""
         self.source.execute("UPDATE calls SET ended = 'never' WHERE call_id = 7")
         self.source.commit()
-        error = self.assertRaises(StoreError, migrate, self.source, self.target, NOW)
+        error = self.assertRaises(StoreError, carry_over, self.source, self.target, NOW)
         self.assertIn("calls, row 7: ended is 'never'", str(error))
         self.assertEqual([], self.target.execute("SELECT * FROM extensions").fetchall())
 
