@@ -48,7 +48,7 @@ def shown_url(url: str) -> str:
     """A URL as people may see it: without passwords."""
     try:
         parts = urlsplit(url)
-        query = [(key, _MASK if key in _HIDDEN else value) for key, value in parse_qsl(parts.query, True)]
+        query = [(key, _MASK if key.lower() in _HIDDEN else value) for key, value in parse_qsl(parts.query, True)]
     except ValueError:
         return f"{url.partition('://')[0]}://{_MASK}"
     if "@" in parts.path + parts.query + parts.fragment:  # it may be a password's that is not escaped

@@ -139,6 +139,10 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     country: str = ""
     trunks: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        """Short, and without the password that may be in ``database``."""
+        return f"Config({self.place})"
+
     @property
     def place(self) -> Place:
         """Where the database is, once paths are absolute; as text it is fit for messages."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pbxrouter.config.database_place import Place, PostgreSQLPlace
+from pbxrouter.config import Place, PostgreSQLPlace
 from pbxrouter.database.backup import place_of
 from pbxrouter.database.connection import (
     OPTIONS,

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from pbxrouter.config.database_place import Place
+from pbxrouter.config import Place
 from pbxrouter.database.engine import Connection
 from pbxrouter.errors import StoreError
 from pbxrouter.text import sentence

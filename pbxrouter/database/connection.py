@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, overload
 
-from pbxrouter.config.database_place import Place, PostgreSQLPlace
+from pbxrouter.config import Place, PostgreSQLPlace
 from pbxrouter.database import server
 from pbxrouter.database.audit_triggers import ensure_triggers
 from pbxrouter.database.backup import place_of

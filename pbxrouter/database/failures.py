@@ -9,7 +9,7 @@ import stat
 from pathlib import Path
 from typing import Final
 
-from pbxrouter.config.database_place import Place, PostgreSQLPlace
+from pbxrouter.config import Place, PostgreSQLPlace
 from pbxrouter.database.engine import DatabaseError, EngineError
 from pbxrouter.database.server_failures import server_error
 from pbxrouter.errors import DatabaseFull, DatabaseLocked, DatabaseMissing, NotADatabase, StoreError

@@ -15,12 +15,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReadDescriptor
 from zope.interface import implementer
 
-from pbxrouter.config.database_place import PostgreSQLPlace
+from pbxrouter.config import PostgreSQLPlace
 from pbxrouter.database import server
 from pbxrouter.database.connection import TIMEOUT_S
-from pbxrouter.database.engine import DATABASE_ERRORS, DatabaseError, EngineError
-from pbxrouter.database.engine.postgresql import PostgreSQLConnection
-from pbxrouter.database.engine.rule_changes import CHANNEL
+from pbxrouter.database.engine import CHANNEL, DATABASE_ERRORS, DatabaseError, EngineError, PostgreSQLConnection
 from pbxrouter.database.failures import store_error
 from pbxrouter.errors import StoreError
 from pbxrouter.net import Worker

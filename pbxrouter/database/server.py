@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from pbxrouter.config.database_place import PostgreSQLPlace
+from pbxrouter.config import PostgreSQLPlace
 from pbxrouter.database.audit_triggers import drop_triggers, ensure_triggers
-from pbxrouter.database.engine import DATABASE_ERRORS, POSTGRESQL
-from pbxrouter.database.engine.ddl import KEEP_NUMBER, part_for, postgresql_of
-from pbxrouter.database.engine.dialect import FUNCTIONS
-from pbxrouter.database.engine.rule_changes import FUNCTION, triggers
+from pbxrouter.database.engine import (
+    DATABASE_ERRORS,
+    FUNCTIONS,
+    KEEP_NUMBER,
+    POSTGRESQL,
+    RULES_CHANGED,
+    part_for,
+    postgresql_of,
+    rule_triggers,
+)
 from pbxrouter.database.failures import store_error
 from pbxrouter.database.upgrade import (
     SCHEMA_VERSION,
@@ -27,7 +33,7 @@ from pbxrouter.errors import DatabaseForeign, StoreError
 from pbxrouter.text import sentence
 
 if TYPE_CHECKING:
-    from pbxrouter.database.engine.postgresql import PostgreSQLConnection
+    from pbxrouter.database.engine import PostgreSQLConnection
 
 OLDEST_SERVER: Final = 14
 """The oldest version of PostgreSQL that can be used."""
@@ -48,7 +54,7 @@ def connect(place: PostgreSQLPlace, lock_timeout_s: float, answer_s: float | Non
         StoreError: psycopg is not installed, or there is no connection.
     """
     try:
-        from pbxrouter.database.engine import postgresql
+        from pbxrouter.database.engine import ANSWER_S, connect_to_server
     except ImportError as error:
         if (error.name or "").partition(".")[0] not in ("psycopg", "psycopg_binary", "psycopg_c", ""):
             raise
@@ -59,7 +65,7 @@ def connect(place: PostgreSQLPlace, lock_timeout_s: float, answer_s: float | Non
             )
         ) from None
     try:
-        return postgresql.connect(place, lock_timeout_s, answer_s or postgresql.ANSWER_S)
+        return connect_to_server(place, lock_timeout_s, answer_s or ANSWER_S)
     except DATABASE_ERRORS as error:
         raise store_error(error, place) from error
 
@@ -195,12 +201,12 @@ def _translated(script: str, name: str) -> list[tuple[int, str]]:
 
 
 def _create_functions(connection: PostgreSQLConnection) -> None:
-    for text in (*FUNCTIONS.values(), KEEP_NUMBER, FUNCTION):
+    for text in (*FUNCTIONS.values(), KEEP_NUMBER, RULES_CHANGED):
         connection.run_script(text)
 
 
 def _create_triggers(connection: PostgreSQLConnection) -> None:
-    for text in triggers():
+    for text in rule_triggers():
         connection.run_script(text)
     ensure_triggers(connection)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from pbxrouter.config.database_place import Place
+from pbxrouter.config import Place
 from pbxrouter.database.engine import EngineError
 from pbxrouter.errors import DatabaseForeign, DatabaseFull, DatabaseLocked, DatabaseMissing, StoreError
 from pbxrouter.text import Sentence, printable, sentence
@@ -17,7 +17,9 @@ _LOST: Final = re.compile(
     r"|the connection is lost|has not answered|no connection to the server",
     re.IGNORECASE,
 )
-_PREFIX: Final = re.compile(r"^connection failed: |^connection to server .*? failed: |^(?:FATAL|ERROR):\s+")
+_PREFIX: Final = re.compile(
+    r"^connection failed: |^connection is bad: |^connection to server .*? failed: |^(?:FATAL|ERROR):\s+"
+)
 
 
 def server_error(error: EngineError, place: Place) -> StoreError:

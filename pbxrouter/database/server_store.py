@@ -14,11 +14,10 @@ from typing import Any, Final, TypeVar
 from twisted.enterprise.adbapi import ConnectionPool
 from twisted.internet.defer import Deferred, fail, succeed
 
-from pbxrouter.config.database_place import PostgreSQLPlace
+from pbxrouter.config import PostgreSQLPlace
 from pbxrouter.database import server
 from pbxrouter.database.connection import TIMEOUT_S
-from pbxrouter.database.engine import CONSTRAINT_ERRORS, DATABASE_ERRORS
-from pbxrouter.database.engine.postgresql import ANSWER_S, PostgreSQLConnection
+from pbxrouter.database.engine import ANSWER_S, CONSTRAINT_ERRORS, DATABASE_ERRORS, PostgreSQLConnection
 from pbxrouter.database.failures import store_error
 from pbxrouter.database.rule_listener import RuleListener
 from pbxrouter.database.store import Store

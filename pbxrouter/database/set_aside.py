@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pbxrouter.config.database_place import Place, beside
+from pbxrouter.config import Place, beside
 from pbxrouter.database.backup import place_of
 from pbxrouter.database.engine import Connection, ConstraintViolated, EngineError
 from pbxrouter.database.values import storable

@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred, TimeoutError, fail
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
-from pbxrouter.config.database_place import Place
+from pbxrouter.config import Place
 from pbxrouter.database.engine import Connection
 from pbxrouter.database.rules import read_rules
 from pbxrouter.errors import StoreError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from pbxrouter.config.database_place import Place, PostgreSQLPlace
+from pbxrouter.config import Place, PostgreSQLPlace
 from pbxrouter.database.connection import TIMEOUT_S
 from pbxrouter.database.store import Store
 

@@ -15,11 +15,10 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Final
 
-from pbxrouter.config.database_place import Place
+from pbxrouter.config import Place
 from pbxrouter.database.audit_triggers import drop_triggers, ensure_triggers
 from pbxrouter.database.backup import back_up, free_bytes, path_of, place_of
-from pbxrouter.database.engine import DATABASE_ERRORS, Connection
-from pbxrouter.database.engine.ddl import part_for
+from pbxrouter.database.engine import DATABASE_ERRORS, Connection, part_for
 from pbxrouter.errors import DatabaseTooNew, StoreError
 from pbxrouter.text import sentence
 

@@ -53,7 +53,7 @@ class StoreTests(TestCase):
         await self.store.run(lambda c: c.execute("INSERT INTO extensions (extension_number) VALUES ('34')"))
         self.assertEqual(await self.store.run(numbers), ["33"])
         await self.assertFailure(self.store.run(add(" ")), *database.CONSTRAINT_ERRORS)
-        self.assertIn("no such thing" if False else "gibt_es_nicht", await self.why("SELECT * FROM gibt_es_nicht"))
+        self.assertIn("nothing_like_it", await self.why("SELECT * FROM nothing_like_it"))
         self.assertEqual(await self.store.run(numbers), ["33"])
 
     async def why(self, statement: str) -> str:
@@ -75,7 +75,7 @@ class StoreTests(TestCase):
         return connection
 
     async def test_changes_are_heard(self) -> None:
-        """A change of rules by another connection changes the version; one by the store's own, or of others' rows, not."""
+        """A change of rules by another connection changes the version; the store's own and other rows' do not."""
         before = await self.store.version()
         other = self.other()
         with database.transaction(other):
@@ -157,7 +157,7 @@ class AwayTests(TestCase):
 
 
 def wait(seconds: float) -> Deferred[None]:
-    """Wait."""
+    """Fires after so many seconds."""
     waiting: Deferred[None] = Deferred()
-    reactor.callLater(seconds, waiting.callback, None)  # type: ignore[attr-defined]
+    reactor.callLater(seconds, waiting.callback, None)
     return waiting

@@ -4,7 +4,12 @@
 PostgreSQL.
 """
 
-from pbxrouter.database.engine.dialect import POSTGRESQL, SQLITE, Dialect, dialect_of, is_sqlite
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pbxrouter.database.engine.ddl import KEEP_NUMBER, part_for, postgresql_of
+from pbxrouter.database.engine.dialect import FUNCTIONS, POSTGRESQL, SQLITE, Dialect, dialect_of, is_sqlite
 from pbxrouter.database.engine.errors import (
     CONSTRAINT_ERRORS,
     DATABASE_ERRORS,
@@ -14,11 +19,21 @@ from pbxrouter.database.engine.errors import (
     EngineError,
 )
 from pbxrouter.database.engine.protocol import Connection, Cursor, Values
+from pbxrouter.database.engine.rule_changes import CHANNEL, RULES_CHANGED, rule_triggers
+from pbxrouter.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from pbxrouter.database.engine.postgresql import ANSWER_S, PostgreSQLConnection, connect_to_server
 
 __all__ = [
+    "ANSWER_S",
+    "CHANNEL",
     "CONSTRAINT_ERRORS",
     "DATABASE_ERRORS",
+    "FUNCTIONS",
+    "KEEP_NUMBER",
     "POSTGRESQL",
+    "RULES_CHANGED",
     "SQLITE",
     "Connection",
     "ConstraintError",
@@ -27,7 +42,18 @@ __all__ = [
     "DatabaseError",
     "Dialect",
     "EngineError",
+    "PostgreSQLConnection",
     "Values",
+    "connect_to_server",
     "dialect_of",
     "is_sqlite",
+    "part_for",
+    "postgresql_of",
+    "rule_triggers",
 ]
+
+# They import psycopg, which need not be installed.
+__getattr__ = lazy_names(
+    __name__,
+    {"ANSWER_S": "postgresql", "PostgreSQLConnection": "postgresql", "connect_to_server": "postgresql"},
+)

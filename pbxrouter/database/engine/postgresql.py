@@ -20,7 +20,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.types.numeric import Int8Dumper
 from psycopg.types.string import StrDumperUnknown
 
-from pbxrouter.config.database_place import PostgreSQLPlace
+from pbxrouter.config import PostgreSQLPlace
 from pbxrouter.database.engine.errors import ConstraintViolated, EngineError
 from pbxrouter.database.engine.places import translated
 from pbxrouter.database.engine.protocol import Values
@@ -275,7 +275,9 @@ class PostgreSQLConnection:
             self.begin_writing(outlasts_power=True)
 
 
-def connect(place: PostgreSQLPlace, lock_timeout_s: float, answer_s: float = ANSWER_S) -> PostgreSQLConnection:
+def connect_to_server(
+    place: PostgreSQLPlace, lock_timeout_s: float, answer_s: float = ANSWER_S
+) -> PostgreSQLConnection:
     """Connect to a database and set the session up; its tables are not looked at.
 
     Args:

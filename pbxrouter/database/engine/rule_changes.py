@@ -20,7 +20,7 @@ TABLES: Final = (
 """The tables that the rules are read from."""
 _TRIGGER: Final = "rules_changed"
 
-FUNCTION: Final = f"""CREATE OR REPLACE FUNCTION {_TRIGGER}() RETURNS trigger LANGUAGE plpgsql AS $$
+RULES_CHANGED: Final = f"""CREATE OR REPLACE FUNCTION {_TRIGGER}() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM pg_notify('{CHANNEL}', TG_TABLE_SCHEMA);
     RETURN NULL;
@@ -28,7 +28,7 @@ END $$"""
 """Its payload is the schema's name; PostgreSQL sends it once for a transaction, when it is committed."""
 
 
-def triggers() -> Iterator[str]:
+def rule_triggers() -> Iterator[str]:
     """The statements that create the triggers."""
     for table in TABLES:
         yield (
