@@ -7,6 +7,7 @@ errors without values of rows in them, and an end to every wait for the server.
 from __future__ import annotations
 
 import contextlib
+import logging
 import re
 import select
 import time
@@ -26,6 +27,9 @@ from pbxrouter.database.engine.places import translated
 from pbxrouter.database.engine.protocol import Values
 from pbxrouter.errors import StoreError
 from pbxrouter.text import Sentence, file_text, sentence
+
+# It writes rows that a constraint refuses into its log, with all their values.
+logging.getLogger("psycopg").setLevel(logging.CRITICAL)
 
 CONNECT_S: Final = 3
 """Seconds until an attempt to connect is given up, for each address of the server."""
