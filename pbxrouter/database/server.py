@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from pbxrouter.config.database_place import PostgreSQLPlace
 from pbxrouter.database.audit_triggers import drop_triggers, ensure_triggers
 from pbxrouter.database.engine import DATABASE_ERRORS, POSTGRESQL
-from pbxrouter.database.engine.ddl import KEEP_NUMBER, part_for, postgresql_of
+from pbxrouter.database.engine.ddl import part_for, postgresql_of
 from pbxrouter.database.engine.dialect import FUNCTIONS
 from pbxrouter.database.engine.rule_changes import FUNCTION, triggers
 from pbxrouter.database.failures import store_error
@@ -195,7 +195,7 @@ def _translated(script: str, name: str) -> list[tuple[int, str]]:
 
 
 def _create_functions(connection: PostgreSQLConnection) -> None:
-    for text in (*FUNCTIONS.values(), KEEP_NUMBER, FUNCTION):
+    for text in (*FUNCTIONS.values(), FUNCTION):
         connection.run_script(text)
 
 
