@@ -20,7 +20,7 @@ from pbxrouter.database.backup import back_up, free_bytes, path_of
 from pbxrouter.errors import StoreError
 from pbxrouter.text import sentence
 
-SCHEMA_VERSION: Final = 10
+SCHEMA_VERSION: Final = 11
 """The version that schema.sql makes."""
 
 _STEP: Final = re.compile(r"(\d{4})_\w+\.sql")
