@@ -65,12 +65,14 @@ class PinSource:
         peer: the address that the call came from; ``""`` over AMI.
         standing: whether the channel's name can be relied on.
         is_phone: whether the rules name the endpoint as an extension's, so that no right PIN need make it known.
+        asterisk: the Asterisk that it came from, by its name in the settings; ``""`` if that is not known.
     """
 
     endpoint: str = ""
     peer: str = ""
     standing: Standing = Standing.PROVEN
     is_phone: bool = False
+    asterisk: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -126,6 +128,7 @@ class PinGuard:
         now: returns epoch seconds.
         seconds: returns monotonic seconds, by which this process remembers guesses.
         alarm: tells the owner of a lock-out or an attack.
+        has_several: whether the settings have several Asterisks, so that ``PJSIP/33`` of each is a phone of its own.
 
     Attributes:
         statistics: what it has seen since the gateway started.
@@ -140,7 +143,9 @@ class PinGuard:
         now: Callable[[], float],
         alarm: Callable[[Alarm], object] = lambda alarm: None,
         seconds: Callable[[], float] = time.monotonic,
+        has_several: bool = False,
     ) -> None:
+        self._has_several = has_several
         self._raise_alarm = alarm
         self._store = store
         self._trunks = frozenset(trunks)
@@ -176,6 +181,7 @@ class PinGuard:
             endpoint=source.endpoint,
             peer=source.peer,
             standing=source.standing,
+            asterisk=source.asterisk if self._has_several else "",
         )
         attempt = await self._rule(keys, source.is_phone)
         while (locked := attempt.ruling.locked_by) is not None and self._unfinished[locked] > attempt.ruling.excess:

@@ -58,7 +58,8 @@ class Refusals:
             now = self._now()
             note = refusal_note(request, violation)
             refused = Outcome(GatewayOutcome.REFUSED)
-            self._report(CallRecord(request, None, refused, now, now, note, source=source_of(violation)))
+            source, asterisk = source_of(violation), violation.asterisk
+            self._report(CallRecord(request, None, refused, now, now, note, source=source, asterisk=asterisk))
         else:
             self._count(request, violation.peer)
 

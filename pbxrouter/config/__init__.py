@@ -1,6 +1,6 @@
 """The settings file: its schema, its messages, where it is read."""
 
-from pbxrouter.config.address import is_local, of_endpoint
+from pbxrouter.config.address import host_of_ami, is_local, of_endpoint
 from pbxrouter.config.file import DEFAULT_FILE, read_config
 from pbxrouter.config.gateway_id import gateway_id
 from pbxrouter.config.parsing import at_database
@@ -19,6 +19,7 @@ __all__ = [
     "at_database",
     "file",
     "gateway_id",
+    "host_of_ami",
     "is_local",
     "of_endpoint",
     "read_alarm_secret",

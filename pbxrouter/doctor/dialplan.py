@@ -12,7 +12,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from pbxrouter.config import DEFAULT_LISTEN, Asterisk, Config, read_fastagi_secret
+from pbxrouter.config import DEFAULT_LISTEN, Asterisk, Config, host_of_ami, read_fastagi_secret
 from pbxrouter.doctor.fallback import check_fallback
 from pbxrouter.doctor.finding import AS_OWNER, Finding, ok, unknown, wrong
 from pbxrouter.doctor.probe import AsteriskProbe
@@ -200,14 +200,6 @@ def _reach(asterisk: Asterisk, config: Config, area: Sentence, url: str, connect
             command=f"nc -z {host} {port}",
         ),
     )
-
-
-def host_of_ami(ami: str) -> str:
-    """The host of a client endpoint string."""
-    words = re.split(r"(?<!\\):", ami)
-    named = [word.removeprefix("host=") for word in words if word.startswith("host=")]
-    host = named[0] if named else words[1] if len(words) > 1 else ""
-    return host.replace("\\", "")
 
 
 async def _magi(probe: AsteriskProbe, area: Sentence, context: str) -> Finding:

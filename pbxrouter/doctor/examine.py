@@ -18,10 +18,10 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger, LogLevel
 
 from pbxrouter.ami import account_of
-from pbxrouter.config import Asterisk, Config, gateway_id, of_endpoint
+from pbxrouter.config import Asterisk, Config, gateway_id, host_of_ami, of_endpoint
 from pbxrouter.doctor.asterisk import check_asterisk
 from pbxrouter.doctor.claims import check_claims
-from pbxrouter.doctor.dialplan import HERE, check_dialplan, host_of_ami
+from pbxrouter.doctor.dialplan import HERE, check_dialplan
 from pbxrouter.doctor.files import check_files, load_names, not_allowed, phones_of, tied_extensions
 from pbxrouter.doctor.finding import AS_OWNER, Finding, unknown, wrong
 from pbxrouter.doctor.forwarding import check_forwarding, check_options

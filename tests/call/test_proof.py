@@ -159,7 +159,7 @@ class StandingTests(ProofCase):
         self.assertIs(self.standing(proofs, self.channel(None)), Standing.FORGED)
 
     def test_unexpected_failure(self) -> None:
-        """A fault in asking Asterisk neither proves a call nor refuses it, and is logged with its traceback."""
+        """A fault in asking an Asterisk neither proves a call nor refuses it, and is logged with its traceback."""
 
         class Faulty(FakeAMIConnection):
             """A connection with a fault."""
@@ -173,9 +173,9 @@ class StandingTests(ProofCase):
         faulty = Faulty()
         faulty.comes_up()
         proofs = self.proofs(self.one, faulty)
-        for asterisk in (None, self.one):
+        for asterisk, standing in ((None, Standing.FOREIGN), (self.one, Standing.PROVEN)):
             with capturedLogs() as logs:
-                self.assertIs(self.standing(proofs, self.channel(asterisk)), Standing.FOREIGN)
+                self.assertIs(self.standing(proofs, self.channel(asterisk)), standing)
             (event,) = [event for event in logs if "PIN guard" in str(event["log_format"])]
             self.assertIn("asking Asterisk for a channel failed unexpectedly", event["log_format"])
             self.assertIn("log_failure", event)

@@ -81,6 +81,7 @@ class CallRow:
     answered_s: int | None
     trace: str
     forwarded_by: str = ""
+    asterisk: str = ""
     call_key: str = field(default="", kw_only=True, compare=False)
 
     @property
@@ -142,6 +143,7 @@ class Search:
         number: a number or a prefix, too.
         forwarded_by: who forwarded the call: an endpoint, or a number, which is also that behind the technology of an
             endpoint; or a prefix of it.
+        asterisk: the Asterisk that it came from, by its name in the settings; ``""``: that is not known.
     """
 
     caller: str | None = None
@@ -150,6 +152,7 @@ class Search:
     since: float | None = None
     until: float | None = None
     forwarded_by: str | None = None
+    asterisk: str | None = None
 
 
 ListPosition = tuple[float, int]
@@ -189,6 +192,7 @@ _INDEXES: Final = {
     "number": "calls_by_number",
     "outcome": "calls_by_outcome",
     "forwarded_by": "calls_sent_on",
+    "asterisk": "calls_by_asterisk",
 }
 _NUMBERS: Final = ("caller", "number")
 
@@ -254,8 +258,8 @@ def left_calls(connection: sqlite3.Connection, since: float) -> list[CallRow]:
 
 def _kept_call(row: Sequence[Any]) -> KeptCall:
     """A row of the table, which may have been written by hand."""
-    began, ended, *texts, answered_s, trace, forwarded_by, call_id = row
-    *shown, forwarder = shown_texts([*texts, forwarded_by])
+    began, ended, *texts, answered_s, trace, forwarded_by, asterisk, call_id = row
+    *shown, forwarder, place = shown_texts([*texts, forwarded_by, asterisk])
     values: tuple[Any, ...] = (
         sortable(began),
         sortable(ended),
@@ -263,6 +267,7 @@ def _kept_call(row: Sequence[Any]) -> KeptCall:
         None if answered_s is None else count_of(answered_s),
         trace if isinstance(trace, str) and len(trace) <= MAX_TRACE else "",
         forwarder,
+        place,
         call_id,
     )
     return KeptCall(*values)
@@ -364,6 +369,11 @@ def _conditions(search: Search) -> tuple[list[str], dict[str, Any]]:
             "(instr(', ' || forwarded_by || ',', ', ' || :forwarder) OR instr(forwarded_by || ',', '/' || :forwarder))"
         )
         values["forwarder"] = f"{search.forwarded_by}," if beginning is None else beginning
+    if search.asterisk is not None:
+        conditions.append("asterisk = :asterisk")
+        values["asterisk"] = search.asterisk
+        if search.asterisk:
+            conditions.append("asterisk <> ''")  # as the index demands
     for name, sign in (("since", ">="), ("until", "<")):
         if getattr(search, name) is not None:
             conditions.append(f"began {sign} :{name}")
@@ -390,7 +400,7 @@ def _index(connection: sqlite3.Connection, search: Search, limit: int) -> str:
         return "calls_by_caller" if search.caller else "calls_by_number"
     for name, index in _INDEXES.items():
         wanted = getattr(search, name)
-        if wanted is None:
+        if wanted is None or (name == "asterisk" and not wanted):  # the index has those that are known
             continue
         only = Search(**{name: wanted, "since": search.since, "until": search.until})
         conditions, values = _conditions(only)
