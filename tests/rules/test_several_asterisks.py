@@ -135,7 +135,7 @@ class QuestionTests(SynchronousTestCase):
 
     def asked(self, caller: str = "33", **named: str) -> Facts:
         """The facts of a question."""
-        return facts_of(self.rules, (), caller, "21", asterisks=PLACES, **named)  # type: ignore[arg-type]
+        return facts_of(self.rules, (), caller, "21", asterisks=PLACES, **named)
 
     def test_which(self) -> None:
         """The Asterisk may be named by itself, or in front of a caller, an endpoint or a forwarder."""
