@@ -150,7 +150,7 @@ def build(
     reload.add(reload_parts.dialogue_log(watch, DialogueLog(), config.fastagi.debug))
     store = Store(Path(config.database), hash_pin, reactor)
     reports, recorded = Reports(), Reports()
-    recorded.add(CallLog().report)
+    recorded.add(CallLog(len(config.asterisk) > 1).report)
     alarms = AlarmService(targets_of(config, reactor, time.time), reactor, time.time)
     refusals = Refusals(reports, alarm=alarms.raise_alarm)
     reports.add(refusals.report)
