@@ -58,6 +58,7 @@ from pbxrouter.lazy import lazy_names
 
 if TYPE_CHECKING:
     from pbxrouter.database.limited import LimitedDatabase
+    from pbxrouter.database.migrate import carry_over
     from pbxrouter.database.store import Database, Store
     from pbxrouter.database.stores import open_store
 
@@ -88,6 +89,7 @@ __all__ = [
     "WrongGuesses",
     "admit_guess",
     "begin_pin_call",
+    "carry_over",
     "connect",
     "connect_read_only",
     "count_of",
@@ -125,5 +127,12 @@ __all__ = [
 ]
 
 __getattr__ = lazy_names(
-    __name__, {"Database": "store", "LimitedDatabase": "limited", "Store": "store", "open_store": "stores"}
+    __name__,
+    {
+        "carry_over": "migrate",
+        "Database": "store",
+        "LimitedDatabase": "limited",
+        "Store": "store",
+        "open_store": "stores",
+    },
 )

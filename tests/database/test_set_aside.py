@@ -124,8 +124,8 @@ class FileTests(SetAsideCase):
 
     def test_what_a_trigger_had_written(self) -> None:
         """Of a row that is set aside nothing stays, not even what a trigger of the owner's wrote before it failed."""
-        self.connection.executescript(
-            "CREATE TABLE seen (number TEXT);"
+        self.connection.execute("CREATE TABLE seen (number TEXT)")
+        self.connection.execute(
             "CREATE TRIGGER see BEFORE INSERT ON calls BEGIN"
             " INSERT INTO seen VALUES (NEW.number); SELECT RAISE(FAIL, 'no 21') WHERE NEW.number = '21'; END"
         )

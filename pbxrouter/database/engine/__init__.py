@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pbxrouter.database.engine.catalogue import Column, begin_behind, columns_of, empty_tables, last_numbers, tables_of
 from pbxrouter.database.engine.ddl import part_for, postgresql_of
 from pbxrouter.database.engine.dialect import FUNCTIONS, POSTGRESQL, SQLITE, Dialect, dialect_of, is_sqlite
 from pbxrouter.database.engine.errors import (
@@ -34,6 +35,7 @@ __all__ = [
     "POSTGRESQL",
     "RULES_CHANGED",
     "SQLITE",
+    "Column",
     "Connection",
     "ConstraintError",
     "ConstraintViolated",
@@ -43,12 +45,17 @@ __all__ = [
     "EngineError",
     "PostgreSQLConnection",
     "Values",
+    "begin_behind",
+    "columns_of",
     "connect_to_server",
     "dialect_of",
+    "empty_tables",
     "is_sqlite",
+    "last_numbers",
     "part_for",
     "postgresql_of",
     "rule_triggers",
+    "tables_of",
 ]
 
 # They import psycopg, which need not be installed.

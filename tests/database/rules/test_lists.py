@@ -405,7 +405,7 @@ class ManyTests(ListCase):
             lambda: totals(self.connection),
         ):
             statements.clear()
-            steps = sql_steps(self.connection, work)
+            steps = sql_steps(self.connection, work)  # type: ignore[arg-type]
             selects = [statement for statement in statements if statement.startswith("SELECT")]
             self.assertLessEqual(len(selects), 5, selects)
             self.assertLess(steps, MOST_STEPS, selects)
