@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pbxrouter.database.engine.catalogue import Column, begin_behind, columns_of, empty_tables, last_numbers, tables_of
-from pbxrouter.database.engine.ddl import KEEP_NUMBER, part_for, postgresql_of
+from pbxrouter.database.engine.ddl import part_for, postgresql_of
 from pbxrouter.database.engine.dialect import FUNCTIONS, POSTGRESQL, SQLITE, Dialect, dialect_of, is_sqlite
 from pbxrouter.database.engine.errors import (
     CONSTRAINT_ERRORS,
@@ -32,7 +32,6 @@ __all__ = [
     "CONSTRAINT_ERRORS",
     "DATABASE_ERRORS",
     "FUNCTIONS",
-    "KEEP_NUMBER",
     "POSTGRESQL",
     "RULES_CHANGED",
     "SQLITE",
