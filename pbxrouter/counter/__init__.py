@@ -30,7 +30,7 @@ from pbxrouter.lazy import lazy_names
 if TYPE_CHECKING:
     from pbxrouter.counter.service import CallCounter
     from pbxrouter.counter.talk import TalkOfCalls
-    from pbxrouter.counter.turn import FileTurn
+    from pbxrouter.counter.turn import FileTurn, ServerTurn
 
 __all__ = [
     "ALL",
@@ -44,6 +44,7 @@ __all__ = [
     "LiveCalls",
     "OutcomeTotals",
     "Report",
+    "ServerTurn",
     "TalkOfCalls",
     "busiest",
     "label_name",
@@ -55,4 +56,6 @@ __all__ = [
     "totals",
 ]
 
-__getattr__ = lazy_names(__name__, {"CallCounter": "service", "FileTurn": "turn", "TalkOfCalls": "talk"})
+__getattr__ = lazy_names(
+    __name__, {"CallCounter": "service", "FileTurn": "turn", "ServerTurn": "turn", "TalkOfCalls": "talk"}
+)

@@ -30,7 +30,16 @@ from pbxrouter.call import (
     RepeatedCalls,
     Reports,
 )
-from pbxrouter.config import DEFAULT_LISTEN, Config, Zone, beside, gateway_id, read_alarm_secret, read_fastagi_secret
+from pbxrouter.config import (
+    DEFAULT_LISTEN,
+    Config,
+    PostgreSQLPlace,
+    Zone,
+    beside,
+    gateway_id,
+    read_alarm_secret,
+    read_fastagi_secret,
+)
 from pbxrouter.control import (
     ControlCommand,
     ControlService,
@@ -39,7 +48,7 @@ from pbxrouter.control import (
     ReloadCommand,
     WatchCommand,
 )
-from pbxrouter.counter import CallCounter, FileTurn, TalkOfCalls
+from pbxrouter.counter import CallCounter, FileTurn, ServerTurn, TalkOfCalls
 from pbxrouter.database import LimitedDatabase, Store, open_store
 from pbxrouter.database.rules import read_rules
 from pbxrouter.drivers import DriverApplications, load_drivers
@@ -329,7 +338,12 @@ def add_counters(
     counters = []
     for asterisk in asterisks:
         if asterisk.manager is not None:
-            turn = FileTurn(beside(config.place, ""), str(asterisk.manager.name))
+            name = str(asterisk.manager.name)
+            turn: FileTurn | ServerTurn = (
+                ServerTurn(store, name, monotonic)
+                if isinstance(config.place, PostgreSQLPlace)
+                else FileTurn(config.place, name)
+            )
             counter = CallCounter(asterisk.manager, store, reactor, config.counter.keep_days, now, monotonic, turn)
             counter.setServiceParent(asterisk)
             reports.add(counter.report)
