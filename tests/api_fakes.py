@@ -41,6 +41,7 @@ from pbxrouter.health import HealthProbe
 from pbxrouter.originate.originator import (
     CallRequest,
     Originator,
+    PhoneState,
     Progress,
     check_request,
 )
@@ -74,6 +75,19 @@ class FakeOriginator:
         self.requests: list[CallRequest] = []
         self.steps: list[Progress] = [Progress("ringing", Sentence("the phone rings"), "x-1"), ANSWERED]
         self.error: Exception | None = None
+        self.state = PhoneState.UNTOLD
+
+    def allows(self, context: str) -> bool:
+        """Let calls enter any context."""
+        return True
+
+    def is_phone(self, channel: str) -> bool:
+        """Take any text for a phone."""
+        return True
+
+    async def phone_state(self, channel: str) -> PhoneState:
+        """Say of any phone what the test has set up."""
+        return self.state
 
     @property
     def is_up(self) -> bool:

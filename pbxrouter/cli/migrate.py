@@ -29,7 +29,6 @@ def migrate(source: str, target: str, replace: bool, config_file: str | None) ->
     migration has brought there is replaced by the next one, as long as no gateway has used it.
     """
     from pbxrouter import database as databases
-    from pbxrouter.database.migrate import migrate as carry
 
     old, new = _place(source, config_file), _place(target, config_file)
     if old.place == new.place:
@@ -40,7 +39,9 @@ def migrate(source: str, target: str, replace: bool, config_file: str | None) ->
             databases.create(new.place)
             click.echo(f"created the database {new.place}")
         with contextlib.closing(databases.connect(new.place)) as writing, _Progress() as progress:
-            done = carry(reading, writing, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), replace, progress.tell)
+            done = databases.carry_over(
+                reading, writing, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), replace, progress.tell
+            )
     for table, rows in done.rows.items():
         if rows:
             click.echo(f"{rows:>10} {table}")

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
 
 from pbxrouter.agi import is_prompt_name
+from pbxrouter.config.address import place_of_ami
 from pbxrouter.config.database_place import has_password, is_url, url_problem
-from pbxrouter.config.schema import DEFAULT_LISTEN, AlarmSettings, Config, Web
+from pbxrouter.config.schema import DEFAULT_LISTEN, AlarmSettings, Asterisk, Config, Web
 from pbxrouter.config.zone import Zone
 from pbxrouter.errors import ConfigError
 from pbxrouter.rules import country_exists
 from pbxrouter.security import parse_network
-from pbxrouter.text import printable
+from pbxrouter.text import MAX_ASTERISK_NAME, is_asterisk_name, printable
 
 URL_ACCEPTED: Final = "a URL such as postgresql://pbxrouter@db.example.org/pbxrouter"
 
@@ -99,8 +100,36 @@ def check_values(config: Config, source: str) -> None:
                 )
     _check_web(config.web, demand)
     _check_alarm(config.alarm, demand)
-    names = [asterisk.name for asterisk in config.asterisk]
-    demand(len(set(names)) == len(names), "asterisk.name", "a different name for each [[asterisk]]")
+    _check_asterisks(config.asterisk, demand)
+
+
+def _check_asterisks(asterisks: Sequence[Asterisk], demand: Callable[[object, str, str], None]) -> None:
+    """Check that each has a name of its own, and that no AMI is there twice: its calls would be counted twice."""
+    names: dict[str, str] = {}
+    places: dict[str, str] = {}
+    for asterisk in asterisks:
+        name = asterisk.name
+        demand(
+            is_asterisk_name(name),
+            "asterisk.name",
+            f"a name of at most {MAX_ASTERISK_NAME} letters, digits and _ . -, with blanks between, not {name!a}",
+        )
+        other = names.get(name.casefold())
+        demand(
+            other is None,
+            "asterisk.name",
+            f"a different name for each [[asterisk]], upper and lower case aside, not {other!a} and {name!a}",
+        )
+        names[name.casefold()] = name
+        if not asterisk.secret_file:
+            continue
+        place = place_of_ami(asterisk.ami)
+        demand(
+            place not in places,
+            "asterisk.ami",
+            f"one [[asterisk]] for each AMI, not {places.get(place)!a} and {name!a} both at {asterisk.ami!a}",
+        )
+        places[place] = name
 
 
 def _check_alarm(alarm: AlarmSettings, demand: Callable[[object, str, str], None]) -> None:

@@ -35,8 +35,11 @@ class OutcomeTotals:
         return sum(self.by_outcome.get(name, 0) for name in names)
 
 
-def totals(connection: Connection, since: float, until: float) -> OutcomeTotals:
+def totals(connection: Connection, since: float, until: float, asterisk: str | None = None) -> OutcomeTotals:
     """Count the calls that began in a span by outcome. Epoch seconds, the end excluded.
+
+    Args:
+        asterisk: only calls from this one; ``""``: of which it is not known.
 
     Raises:
         StoreError: the database cannot be read.
@@ -46,16 +49,19 @@ def totals(connection: Connection, since: float, until: float) -> OutcomeTotals:
         for outcome in outcomes(connection):
             count = connection.execute(
                 f"SELECT count(*) FROM calls {dialect_of(connection).using('calls_by_outcome')}"
-                " WHERE outcome = :outcome AND began >= :since AND began < :until",
-                {"outcome": outcome, "since": since, "until": until},
+                f" WHERE outcome = :outcome AND began >= :since AND began < :until{_of(asterisk)}",
+                {"outcome": outcome, "since": since, "until": until, "asterisk": asterisk},
             ).fetchone()[0]
             if count:
                 found[outcome] = count
     return OutcomeTotals(found)
 
 
-def per_minute(connection: Connection, since: float, until: float) -> dict[int, int]:
+def per_minute(connection: Connection, since: float, until: float, asterisk: str | None = None) -> dict[int, int]:
     """Count calls by the first second of the minute in which they began; minutes without calls are left out.
+
+    Args:
+        asterisk: as for totals.
 
     Raises:
         StoreError: the database cannot be read.
@@ -63,10 +69,15 @@ def per_minute(connection: Connection, since: float, until: float) -> dict[int, 
     dialect = dialect_of(connection)
     query = (
         f"SELECT {dialect.whole('began')} / {MINUTE_S} * {MINUTE_S}, count(*)"
-        f" FROM calls {dialect.using('calls_by_time')} WHERE began >= :since AND began < :until GROUP BY 1"
+        f" FROM calls {dialect.using('calls_by_time')}"
+        f" WHERE began >= :since AND began < :until{_of(asterisk)} GROUP BY 1"
     )
     with reading(connection):
-        return dict(connection.execute(query, {"since": since, "until": until}).fetchall())
+        return dict(connection.execute(query, {"since": since, "until": until, "asterisk": asterisk}).fetchall())
+
+
+def _of(asterisk: str | None) -> str:
+    return "" if asterisk is None else " AND asterisk = :asterisk"
 
 
 def busiest(minutes: Mapping[int, int], count: int) -> list[tuple[int, int]]:

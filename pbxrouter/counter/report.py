@@ -40,6 +40,7 @@ class Report:
         minutes: counts of all calls by the minute's first second; minutes without calls are left out.
         by: counts by (kind, name), without ``all``.
         gaps: its unknown times, in order.
+        names: the Asterisks whose calls are added up.
     """
 
     began: float
@@ -48,6 +49,7 @@ class Report:
     minutes: dict[int, Counts]
     by: dict[tuple[str, str], Counts]
     gaps: tuple[Gap, ...]
+    names: tuple[str, ...] = ()
 
     @property
     def total(self) -> Counts:
@@ -57,12 +59,18 @@ class Report:
             total.add(counts)
         return total
 
-    def unknown_s(self, began: float | None = None, ended: float | None = None) -> float:
-        """Seconds of the span, or of a part of it, in which at least one Asterisk's calls were not counted."""
+    def unknown_s(self, began: float | None = None, ended: float | None = None, asterisk: str | None = None) -> float:
+        """Seconds of the span, or of a part of it, in which at least one Asterisk's calls were not counted.
+
+        Args:
+            asterisk: only this one's gaps count.
+        """
         first = self.began if began is None else began
         last = self.ended if ended is None else ended
         unknown, until = 0.0, first
         for gap in self.gaps:
+            if asterisk not in (None, gap.asterisk):
+                continue
             start, end = max(gap.began, until), min(gap.ended, last)
             if end > start:
                 unknown += end - start
@@ -73,6 +81,18 @@ class Report:
         """Whether enough of the span, or of a part of it, is known to give figures."""
         length = (self.ended if ended is None else ended) - (self.began if began is None else began)
         return self.unknown_s(began, ended) <= TOLERABLE * length
+
+    def is_partly_known(self, began: float | None = None, ended: float | None = None) -> bool:
+        """Whether enough of the span, or of a part of it, is known of at least one Asterisk: then there were at least
+        as many calls as the figures say.
+        """
+        length = (self.ended if ended is None else ended) - (self.began if began is None else began)
+        return any(self.unknown_s(began, ended, name) <= TOLERABLE * length for name in self.names)
+
+    @property
+    def is_seen(self) -> bool:
+        """Whether any part of the span is known of at least one Asterisk."""
+        return any(self.unknown_s(asterisk=name) < self.ended - self.began for name in self.names)
 
     def busiest(self, count: int) -> list[tuple[int, Counts]]:
         """The minutes in which most calls began."""
@@ -119,7 +139,7 @@ def read(
             active = None if active is None or live is None else active + live
     if not names:
         gaps, active = [Gap("", began, ended)], None
-    return Report(began, ended, active, minutes, by, tuple(sorted(gaps, key=lambda gap: gap.began)))
+    return Report(began, ended, active, minutes, by, tuple(sorted(gaps, key=lambda gap: gap.began)), tuple(names))
 
 
 def _add_counts(

@@ -59,6 +59,7 @@ from pbxrouter.lazy import lazy_names
 
 if TYPE_CHECKING:
     from pbxrouter.database.limited import LimitedDatabase
+    from pbxrouter.database.migrate import carry_over
     from pbxrouter.database.store import Database, Store
     from pbxrouter.database.stores import open_store
 
@@ -90,6 +91,7 @@ __all__ = [
     "WrongGuesses",
     "admit_guess",
     "begin_pin_call",
+    "carry_over",
     "connect",
     "connect_read_only",
     "count_of",
@@ -130,5 +132,12 @@ __all__ = [
 ]
 
 __getattr__ = lazy_names(
-    __name__, {"Database": "store", "LimitedDatabase": "limited", "Store": "store", "open_store": "stores"}
+    __name__,
+    {
+        "carry_over": "migrate",
+        "Database": "store",
+        "LimitedDatabase": "limited",
+        "Store": "store",
+        "open_store": "stores",
+    },
 )

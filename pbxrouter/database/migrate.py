@@ -14,12 +14,15 @@ from typing import Any, Final
 from pbxrouter.database.audit_triggers import drop_triggers, ensure_triggers
 from pbxrouter.database.backup import place_of
 from pbxrouter.database.connection import reading, transaction
-from pbxrouter.database.engine import CONSTRAINT_ERRORS, Connection, dialect_of, is_sqlite
-from pbxrouter.database.engine.catalogue import (
+from pbxrouter.database.engine import (
+    CONSTRAINT_ERRORS,
     Column,
+    Connection,
     begin_behind,
     columns_of,
+    dialect_of,
     empty_tables,
+    is_sqlite,
     last_numbers,
     tables_of,
 )
@@ -66,7 +69,7 @@ class Migration:
     unknown: list[str] = field(default_factory=list)
 
 
-def migrate(
+def carry_over(
     source: Connection,
     target: Connection,
     now: str,

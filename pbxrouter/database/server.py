@@ -10,7 +10,6 @@ from pbxrouter.database.audit_triggers import drop_triggers, ensure_triggers
 from pbxrouter.database.engine import (
     DATABASE_ERRORS,
     FUNCTIONS,
-    KEEP_NUMBER,
     POSTGRESQL,
     RULES_CHANGED,
     part_for,
@@ -201,7 +200,7 @@ def _translated(script: str, name: str) -> list[tuple[int, str]]:
 
 
 def _create_functions(connection: PostgreSQLConnection) -> None:
-    for text in (*FUNCTIONS.values(), KEEP_NUMBER, RULES_CHANGED):
+    for text in (*FUNCTIONS.values(), RULES_CHANGED):
         connection.run_script(text)
 
 

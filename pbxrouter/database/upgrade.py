@@ -22,7 +22,7 @@ from pbxrouter.database.engine import DATABASE_ERRORS, Connection, part_for
 from pbxrouter.errors import DatabaseTooNew, StoreError
 from pbxrouter.text import sentence
 
-SCHEMA_VERSION: Final = 10
+SCHEMA_VERSION: Final = 11
 """The version that schema.sql makes."""
 
 WORKSHOP_TABLES: Final = frozenset(

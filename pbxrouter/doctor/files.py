@@ -29,7 +29,7 @@ from pbxrouter.drivers import GROUP, Driver, DriverApplications
 from pbxrouter.errors import ConfigError, DatabaseLocked, JournalUnreadable, KeyFileError, PbxrouterError, StoreError
 from pbxrouter.rules import Applications, RuleSet, extension_problem
 from pbxrouter.security import hash_pin, pins, read_key, weak_pins
-from pbxrouter.text import Sentence, sentence
+from pbxrouter.text import Sentence, sentence, split_asterisk
 
 MAX_NAMED: Final = 20
 """How many mappings that cannot work are named."""
@@ -53,7 +53,8 @@ def check_files(config: Config, drivers: Drivers | None = None) -> Iterator[Find
     yield from check_user(config)
     key, finding = _pin_key(Path(config.pin_key_file))
     yield finding
-    yield from check_database(config.place, key, drivers or load_names(config), config.trunks)
+    names = [asterisk.name for asterisk in config.asterisk]
+    yield from check_database(config.place, key, drivers or load_names(config), config.trunks, names)
     yield from check_journals(beside(config.place, ""))
     if config.fastagi.secret_file:
         yield from _fastagi_secret(config)
@@ -191,12 +192,15 @@ def tied_extensions(place: Place) -> Mapping[str, str] | None:
     return None if rules is None else rules.endpoints
 
 
-def phones_of(place: Place) -> Collection[str]:
-    """The endpoints of all extensions: those that they are tied to, or else of their own number on PJSIP."""
+def phones_of(place: Place, asterisk: str) -> Collection[str]:
+    """The endpoints of an Asterisk's extensions: those that they are tied to, or else of their own number on PJSIP."""
     rules = _rules_of(place)
     if rules is None:
         return ()
-    return {rules.endpoints.get(number, f"PJSIP/{number}") for number in rules.extensions}
+    numbers = {name: split_asterisk(name) for name in rules.extensions}
+    return {
+        rules.endpoints.get(name, f"PJSIP/{number}") for name, (of, number) in numbers.items() if of in ("", asterisk)
+    }
 
 
 def _rules_of(place: Place) -> RuleSet | None:
@@ -211,7 +215,11 @@ def _rules_of(place: Place) -> RuleSet | None:
 
 
 def check_database(
-    place: Place, key: bytes | None, drivers: Drivers, trunks: Collection[str] = ()
+    place: Place,
+    key: bytes | None,
+    drivers: Drivers,
+    trunks: Collection[str] = (),
+    asterisks: Collection[str] | None = None,
 ) -> Iterator[Finding]:
     """Check the database, its rules, that each mapping has a driver, and who is taken for an extension."""
     applications = Applications.of(drivers[0])
@@ -248,7 +256,7 @@ def check_database(
                 what = sentence("{path}, schema version {version}", path=place, version=database.SCHEMA_VERSION)
                 yield ok(area, what)
             yield from _set_aside(place)
-            yield from _rules(connection, key, applications, trunks)
+            yield from _rules(connection, key, applications, trunks, asterisks)
             yield from _lockouts(connection)
     except (StoreError, *database.DATABASE_ERRORS) as error:
         trouble = error if isinstance(error, StoreError) else database.store_error(error, place)
@@ -344,7 +352,11 @@ def _can_be_written(connection: Connection, place: Place) -> None:
 
 
 def _rules(
-    connection: Connection, key: bytes | None, applications: Applications, trunks: Collection[str]
+    connection: Connection,
+    key: bytes | None,
+    applications: Applications,
+    trunks: Collection[str],
+    asterisks: Collection[str] | None,
 ) -> Iterator[Finding]:
     rules = read_rules(connection, functools.partial(pins.hash_pin, key or bytes(32)))
     if key is not None:
@@ -388,13 +400,13 @@ def _rules(
                 names=", ".join(sorted(applications)),
             ),
         )
-    troubles = list(_unworkable(rules, applications))
+    troubles = list(_unworkable(rules, applications, asterisks))
     yield from troubles
     if not rules.problems and not lost and not troubles:
         yield ok(Sentence("rules"), sentence("{count} mappings, each with a driver", count=len(mappings)))
 
 
-def _unworkable(rules: RuleSet, applications: Applications) -> Iterator[Finding]:
+def _unworkable(rules: RuleSet, applications: Applications, asterisks: Collection[str] | None) -> Iterator[Finding]:
     """Mappings whose data their driver cannot use, and extensions whose number no call can show; the first of each."""
     area = Sentence("rules")
     broken = [
@@ -422,7 +434,7 @@ def _unworkable(rules: RuleSet, applications: Applications) -> Iterator[Finding]
             Sentence("the console's page Warnings names them"),
         )
     yield from _options_of_mappings(rules)
-    unshown = [why for number in rules.extensions if (why := extension_problem(number)) is not None]
+    unshown = [why for number in rules.extensions if (why := extension_problem(number, asterisks)) is not None]
     for why in unshown[:MAX_NAMED]:
         yield wrong(area, why, Sentence("correct its extension_number"))
 

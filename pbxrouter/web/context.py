@@ -25,7 +25,7 @@ from pbxrouter.health import Health
 from pbxrouter.originate import Originator
 from pbxrouter.rules import Applications, RulesEngine, RulesReloader, RuleSurveyor, read_phone
 from pbxrouter.security import PasswordHashes
-from pbxrouter.text import sentence
+from pbxrouter.text import sentence, split_asterisk
 from pbxrouter.web.csv_export import CsvExports
 
 ANSWER_S: Final = 30.0
@@ -86,7 +86,7 @@ class WebContext:
     def __post_init__(self) -> None:
         """Make the surveyor and the exports."""
         object.__setattr__(self, "exports", CsvExports(self.reactor))
-        surveyor = RuleSurveyor(lambda: self.engine.rules, self.applications, self.reactor)
+        surveyor = RuleSurveyor(lambda: self.engine.rules, self.applications, self.reactor, self.asterisks)
         object.__setattr__(self, "surveyor", surveyor)
 
     def reconfigure(self, config: Config) -> None:
@@ -99,7 +99,7 @@ class WebContext:
         object.__setattr__(self, "config", config)
 
     def check_phone(self, phone: str, stored: str = "") -> None:
-        """Check a phone that is entered, such as ``PJSIP/33``; empty is no phone.
+        """Check a phone that is entered, such as ``PJSIP/33``, with or without an Asterisk in front; empty is no phone.
 
         Args:
             stored: the value that it replaces, which may stay as it is.
@@ -108,10 +108,18 @@ class WebContext:
             EditRefused: it is not a phone; the field is phone.
         """
         phone = phone.strip()
-        if phone and phone != stored and read_phone(phone, self.config.technologies) is None:
+        asterisk, alone = split_asterisk(phone)
+        if asterisk and asterisk not in self.asterisks:
+            alone = phone
+        if phone and phone != stored and read_phone(alone, self.config.technologies) is None:
             raise EditRefused(
                 sentence("{phone} is not a phone; enter one such as PJSIP/33", phone=phone[:MAX_PHONE]), "phone"
             )
+
+    @property
+    def asterisks(self) -> tuple[str, ...]:
+        """The names of all Asterisks in the settings."""
+        return tuple(asterisk.name for asterisk in self.config.asterisk)
 
     def in_thread(self, function: Callable[..., T], *arguments: Any) -> Deferred[T]:
         """Run a blocking function in the reactor's thread pool."""

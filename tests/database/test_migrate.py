@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from pbxrouter import database
 from pbxrouter.database.audit import Actor, changing, find_entries, undo
 from pbxrouter.database.engine.catalogue import begin_behind, last_numbers, tables_of
-from pbxrouter.database.migrate import LEFT_OUT, NOTED, migrate
+from pbxrouter.database.migrate import LEFT_OUT, NOTED, carry_over
 from pbxrouter.database.rules.sample import add_sample
 from pbxrouter.errors import StoreError
 from tests.database.postgresql import OnBothEngines
@@ -26,7 +26,7 @@ class MigrateCase(OnBothEngines):
     """A database with something in most tables, and a new one of the other engine."""
 
     def setUp(self) -> None:
-        """Create both."""
+        """Create a database of each engine."""
         self.source: Any = self.database()
         self.fill()
         engine = type(self).engine
@@ -70,7 +70,7 @@ class EverythingTests(MigrateCase):
     def test_all_rows(self) -> None:
         """All rows of all tables arrive as they were, each table is told with its count, and undo works there."""
         told: list[tuple[str, int, int]] = []
-        done = migrate(self.source, self.target, NOW, progress=lambda *step: told.append(step))
+        done = carry_over(self.source, self.target, NOW, progress=lambda *step: told.append(step))
         self.assertEqual(self.content(self.source), self.content(self.target))
         self.assertEqual((5000, [], []), (done.rows["calls"], done.odd, done.unknown))
         self.assertEqual(("calls", 5000, 5000), [step for step in told if step[0] == "calls"][-1])
@@ -84,7 +84,7 @@ class EverythingTests(MigrateCase):
         """A new row there gets a number that none has had before, as one in the source would."""
         with changing(self.source, EVA, 8.0, "delete", "extension", "77") as change:
             change.delete("extensions", 2)
-        migrate(self.source, self.target, NOW)
+        carry_over(self.source, self.target, NOW)
         for connection in (self.source, self.target):
             with database.transaction(connection):
                 row = connection.execute(
@@ -94,7 +94,7 @@ class EverythingTests(MigrateCase):
 
     def test_changes_are_recorded_afterwards(self) -> None:
         """The copy itself is no change; the next one is recorded."""
-        migrate(self.source, self.target, NOW)
+        carry_over(self.source, self.target, NOW)
         before = find_entries(self.target, limit=1)[0].audit_id
         self.target.execute("INSERT INTO extensions (extension_number) VALUES ('79')")
         self.target.commit()
@@ -108,13 +108,13 @@ class AgainTests(MigrateCase):
 
     def test_again(self) -> None:
         """While the target is not used, another migration brings it up to date: new, changed and deleted rows."""
-        migrate(self.source, self.target, NOW)
+        carry_over(self.source, self.target, NOW)
         with database.transaction(self.source):
             self.source.execute("DELETE FROM calls WHERE call_id <= 10")
             self.source.execute(CALL, (9.5, "44", "x", "key-new"))
             self.source.execute("UPDATE extensions SET extension_number = '34' WHERE extension_number = '33'")
             self.source.execute("DELETE FROM users")
-        migrate(self.source, self.target, NOW)
+        carry_over(self.source, self.target, NOW)
         self.assertEqual(self.content(self.source), self.content(self.target))
 
     def test_in_use(self) -> None:
@@ -126,22 +126,22 @@ class AgainTests(MigrateCase):
             " application, data, granted_by, outcome, cause, answered_s, trace, forwarded_by, 'own'"
             " FROM calls WHERE call_id = 1",
         ):
-            migrate(self.source, self.target, NOW, replace=True)
+            carry_over(self.source, self.target, NOW, replace=True)
             self.target.execute(use)
             self.target.commit()
             before = self.content(self.target)
-            error = self.assertRaises(StoreError, migrate, self.source, self.target, NOW)
+            error = self.assertRaises(StoreError, carry_over, self.source, self.target, NOW)
             self.assertIn("5 mappings", str(error))
             self.assertIn("--replace", str(error))
             self.assertEqual(before, self.content(self.target))
-        migrate(self.source, self.target, NOW, replace=True)
+        carry_over(self.source, self.target, NOW, replace=True)
         self.assertEqual(self.content(self.source), self.content(self.target))
 
     def test_back(self) -> None:
         """And back again into a third database: nothing is lost on the way."""
-        migrate(self.source, self.target, NOW)
+        carry_over(self.source, self.target, NOW)
         third: Any = self.database()
-        migrate(self.target, third, NOW)
+        carry_over(self.target, third, NOW)
         self.assertEqual(self.content(self.source), self.content(third))
         noted = third.execute("SELECT digest FROM imports").fetchall()
         self.assertEqual([True], sorted({digest.startswith(NOTED) for (digest,) in noted}))
@@ -154,7 +154,7 @@ class AgainTests(MigrateCase):
                 raise ZeroDivisionError
 
         with self.assertRaises(ZeroDivisionError):
-            migrate(self.source, self.target, NOW, progress=stop)
+            carry_over(self.source, self.target, NOW, progress=stop)
         self.assertEqual([], self.target.execute("SELECT * FROM calls").fetchall())
         self.target.execute("INSERT INTO extensions (extension_number) VALUES ('79')")
         self.target.commit()
@@ -173,7 +173,7 @@ class SQLiteValueTests(MigrateCase):
         self.source.execute("UPDATE calls SET caller_name = 'a' || char(0) || 'b' WHERE call_id = 3")
         self.source.execute("INSERT INTO extensions VALUES (9, 99)")
         self.source.commit()
-        done = migrate(self.source, self.target, NOW)
+        done = carry_over(self.source, self.target, NOW)
         self.assertEqual((3, "calls 1, caller_name"), (done.odd_values, done.odd[0]))
         names = self.target.execute("SELECT caller_name FROM calls WHERE call_id <= 3 ORDER BY call_id").fetchall()
         self.assertEqual([("M\ufffd",), ("M\ufffd",), ("a\\x00b",)], names)
@@ -182,14 +182,14 @@ class SQLiteValueTests(MigrateCase):
         """What is no number where one is needed is named, and nothing arrives."""
         self.source.execute("UPDATE calls SET ended = 'never' WHERE call_id = 7")
         self.source.commit()
-        error = self.assertRaises(StoreError, migrate, self.source, self.target, NOW)
+        error = self.assertRaises(StoreError, carry_over, self.source, self.target, NOW)
         self.assertIn("calls, row 7: ended is 'never'", str(error))
         self.assertEqual([], self.target.execute("SELECT * FROM extensions").fetchall())
 
     def test_an_owners_table(self) -> None:
         """Tables and columns that an owner has added are named, not carried over."""
         self.source.executescript("CREATE TABLE rooms (x); ALTER TABLE users ADD COLUMN room TEXT")
-        done = migrate(self.source, self.target, NOW)
+        done = carry_over(self.source, self.target, NOW)
         self.assertEqual(["rooms", "users.room"], done.unknown)
 
 

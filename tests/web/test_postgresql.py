@@ -111,7 +111,7 @@ class ApiTests(ApiCase):
         said = await self.ask("POST", "/api/mappings", {"pattern": "88X", "application": "dial", "data": "SIP"})
         self.assertEqual(said.status, 201, said.body)
         map_id = said.json["map_id"]
-        said = await self.ask("GET", "/api/mappings?q=88x")
+        said = await self.ask("GET", "/api/mappings?search=88x")
         self.assertEqual([row["map_id"] for row in said.json["items"]], [map_id])
         said = await self.ask("PATCH", f"/api/mappings/{map_id}", {"enabled": False})
         self.assertEqual((said.status, said.json["enabled"]), (200, False))

@@ -24,7 +24,7 @@ from pbxrouter.database.audit_triggers.tables import (
 )
 
 if TYPE_CHECKING:
-    from pbxrouter.database.engine.postgresql import PostgreSQLConnection
+    from pbxrouter.database.engine import PostgreSQLConnection
 
 _EVENTS: Final = ("insert", "update", "delete", "truncate")
 _LABELS: Final = 40

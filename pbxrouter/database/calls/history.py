@@ -84,6 +84,7 @@ class CallRow:
     answered_s: int | None
     trace: str
     forwarded_by: str = ""
+    asterisk: str = ""
     call_key: str = field(default="", kw_only=True, compare=False)
 
     @property
@@ -145,6 +146,7 @@ class Search:
         number: a number or a prefix, too.
         forwarded_by: who forwarded the call: an endpoint, or a number, which is also that behind the technology of an
             endpoint; or a prefix of it.
+        asterisk: the Asterisk that it came from, by its name in the settings; ``""``: that is not known.
     """
 
     caller: str | None = None
@@ -153,6 +155,7 @@ class Search:
     since: float | None = None
     until: float | None = None
     forwarded_by: str | None = None
+    asterisk: str | None = None
 
 
 ListPosition = tuple[float, int]
@@ -197,6 +200,7 @@ _INDEXES: Final = {
     "number": "calls_by_number",
     "outcome": "calls_by_outcome",
     "forwarded_by": "calls_sent_on",
+    "asterisk": "calls_by_asterisk",
 }
 _NUMBERS: Final = ("caller", "number")
 
@@ -270,8 +274,8 @@ def left_calls(connection: Connection, since: float) -> list[CallRow]:
 
 def _kept_call(row: Sequence[Any]) -> KeptCall:
     """A row of the table, which may have been written by hand."""
-    began, ended, *texts, answered_s, trace, forwarded_by, call_id = row
-    *shown, forwarder = shown_texts([*texts, forwarded_by])
+    began, ended, *texts, answered_s, trace, forwarded_by, asterisk, call_id = row
+    *shown, forwarder, place = shown_texts([*texts, forwarded_by, asterisk])
     values: tuple[Any, ...] = (
         sortable(began),
         sortable(ended),
@@ -279,6 +283,7 @@ def _kept_call(row: Sequence[Any]) -> KeptCall:
         None if answered_s is None else count_of(answered_s),
         trace if isinstance(trace, str) and len(trace) <= MAX_TRACE else "",
         forwarder,
+        place,
         call_id,
     )
     return KeptCall(*values)
@@ -382,6 +387,11 @@ def _conditions(search: Search) -> tuple[list[str], dict[str, Any]]:
             " OR instr(forwarded_by || ',', '/' || :forwarder) > 0)"
         )
         values["forwarder"] = f"{search.forwarded_by}," if beginning is None else beginning
+    if search.asterisk is not None:
+        conditions.append("asterisk = :asterisk")
+        values["asterisk"] = search.asterisk
+        if search.asterisk:
+            conditions.append("asterisk <> ''")  # as the index demands
     for name, sign in (("since", ">="), ("until", "<")):
         if getattr(search, name) is not None:
             conditions.append(f"began {sign} :{name}")
@@ -408,7 +418,7 @@ def _index(connection: Connection, search: Search, limit: int) -> str:
         return "calls_by_caller" if search.caller else "calls_by_number"
     for name, index in _INDEXES.items():
         wanted = getattr(search, name)
-        if wanted is None:
+        if wanted is None or (name == "asterisk" and not wanted):  # the index has those that are known
             continue
         only = Search(**{name: wanted, "since": search.since, "until": search.until})
         conditions, values = _conditions(only)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pbxrouter.database.engine.ddl import KEEP_NUMBER, part_for, postgresql_of
+from pbxrouter.database.engine.catalogue import Column, begin_behind, columns_of, empty_tables, last_numbers, tables_of
+from pbxrouter.database.engine.ddl import part_for, postgresql_of
 from pbxrouter.database.engine.dialect import FUNCTIONS, POSTGRESQL, SQLITE, Dialect, dialect_of, is_sqlite
 from pbxrouter.database.engine.errors import (
     CONSTRAINT_ERRORS,
@@ -31,10 +32,10 @@ __all__ = [
     "CONSTRAINT_ERRORS",
     "DATABASE_ERRORS",
     "FUNCTIONS",
-    "KEEP_NUMBER",
     "POSTGRESQL",
     "RULES_CHANGED",
     "SQLITE",
+    "Column",
     "Connection",
     "ConstraintError",
     "ConstraintViolated",
@@ -44,12 +45,17 @@ __all__ = [
     "EngineError",
     "PostgreSQLConnection",
     "Values",
+    "begin_behind",
+    "columns_of",
     "connect_to_server",
     "dialect_of",
+    "empty_tables",
     "is_sqlite",
+    "last_numbers",
     "part_for",
     "postgresql_of",
     "rule_triggers",
+    "tables_of",
 ]
 
 # They import psycopg, which need not be installed.

@@ -15,7 +15,7 @@ from pbxrouter.database.values import bounded, text_of
 from pbxrouter.errors import EditConflict, EditRefused, PinError, StoreError
 from pbxrouter.rules import NO_CALLER, extension_number, extension_problem, read_endpoint
 from pbxrouter.security import generate_pin
-from pbxrouter.text import sentence
+from pbxrouter.text import sentence, split_asterisk
 
 _TRIES: Final = 20
 """How many PINs generate_user_pin tries before it gives up."""
@@ -261,7 +261,7 @@ def _number(text: str) -> str:
         ),
         MAX_NAME,
     )
-    if number == NO_CALLER:
+    if split_asterisk(number)[1] == NO_CALLER:
         raise EditRefused(
             sentence(
                 "{number} is the number that Asterisk uses for callers without a number; it cannot be an extension",

@@ -70,12 +70,14 @@ class Minutes:
     Attributes:
         counted: whether they are all calls of the Asterisks, or only the gateway's.
         minutes: by the minute's first second; None where unknown, none where zero.
+        partly: number of minutes that are known of some of the Asterisks only.
     """
 
     began: float
     ended: float
     counted: bool
     minutes: Mapping[int, int | None]
+    partly: int = 0
 
     @property
     def calls(self) -> int:
@@ -251,7 +253,7 @@ def read_figures(connection: Connection, midnight: float, now: float, names: lis
     if names:
         report = counter_report.read(connection, names, int(midnight), int(now), now, only_all=True)
         unknown_s = report.unknown_s()
-        if unknown_s < report.ended - report.began:
+        if report.is_seen:
             total = report.total
             counted = Counted(total.started, total.answered, int(unknown_s // MINUTE_S))
     return DashboardFigures(found, counted, bool(any_calls), lockout_figures(connection, now))
@@ -269,8 +271,9 @@ def read_minutes(connection: Connection, began: float, ended: float, now: float,
             minute: counts.started for minute, counts in report.minutes.items() if counts.started
         }
         every = range(int(began), int(ended), MINUTE_S)
-        unknown = [minute for minute in every if not report.is_known(minute, minute + MINUTE_S)]
+        unknown = [minute for minute in every if not report.is_partly_known(minute, minute + MINUTE_S)]
+        partly = sum(not report.is_known(minute, minute + MINUTE_S) for minute in every) - len(unknown)
         minutes |= dict.fromkeys(unknown)
         if len(unknown) < len(every):
-            return Minutes(began, ended, True, minutes)
+            return Minutes(began, ended, True, minutes, partly)
     return Minutes(began, ended, False, dict(per_minute(connection, began, ended)))

@@ -114,10 +114,13 @@ class ValuesTests(ValuesCase):
         self.assertEqual(checked(dataclasses.replace(SALES, context="desks"), few).context, "desks")
 
     def test_asterisks(self) -> None:
-        """The Asterisk is one of the settings; of several one must be named."""
+        """The Asterisk is one of the settings; if none is named the context is that of any of them."""
         self.assertIn("lab", self.refused("asterisk", asterisk="other"))
         two = LinkOptions({}, {"a": (SALES.context,), "b": ("only",)})
-        self.assertIn("a, b", self.refused("asterisk", two))
+        self.assertIn("a, b", self.refused("asterisk", two, asterisk="c"))
+        self.assertEqual(checked(SALES, two).asterisk, "")
+        self.assertEqual(checked(dataclasses.replace(SALES, context="only"), two).context, "only")
+        self.assertIn(f"{SALES.context}, only", self.refused("context", two, context="others"))
         self.refused("context", two, asterisk="b")
         self.assertEqual(checked(dataclasses.replace(SALES, asterisk="a"), two).asterisk, "a")
         self.refused("asterisk", LinkOptions({}, {}), asterisk="x")
@@ -240,7 +243,7 @@ class ExactTests(ValuesCase):
             self.assertEqual(self.refused("destinations", destinations=pattern), f"no number can match {pattern}")
         for places, asterisk, said in (
             (PLACES, "x", "choose one of these Asterisks: lab"),
-            (LinkOptions({}, {"a": ("c",), "b": ("c",)}), "", "choose one of these Asterisks: a, b"),
+            (LinkOptions({}, {"a": ("c",), "b": ("c",)}), "c", "choose one of these Asterisks: a, b"),
             (LinkOptions({}, {}), "x", "no [[asterisk]] is configured; leave this empty"),
         ):
             self.assertEqual(self.refused("asterisk", places, asterisk=asterisk), said)
