@@ -36,6 +36,7 @@ from pbxrouter.config import (
     DEFAULT_LISTEN,
     Asterisk,
     Config,
+    PostgreSQLPlace,
     Zone,
     beside,
     gateway_id,
@@ -51,7 +52,7 @@ from pbxrouter.control import (
     ReloadCommand,
     WatchCommand,
 )
-from pbxrouter.counter import CallCounter, FileTurn, RecordsOfCounters, TalkOfCalls
+from pbxrouter.counter import CallCounter, FileTurn, RecordsOfCounters, ServerTurn, TalkOfCalls
 from pbxrouter.database import LimitedDatabase, Store, open_store
 from pbxrouter.database.rules import read_rules
 from pbxrouter.drivers import DriverApplications, load_drivers
@@ -353,7 +354,12 @@ def add_counters(
     counters = []
     for asterisk in asterisks:
         if asterisk.manager is not None:
-            turn = FileTurn(beside(config.place, ""), str(asterisk.manager.name))
+            name = str(asterisk.manager.name)
+            turn: FileTurn | ServerTurn = (
+                ServerTurn(store, name, monotonic)
+                if isinstance(config.place, PostgreSQLPlace)
+                else FileTurn(config.place, name)
+            )
             counter = CallCounter(asterisk.manager, store, reactor, config.counter.keep_days, now, monotonic, turn)
             counter.setServiceParent(asterisk)
             counters.append(counter)
