@@ -142,7 +142,7 @@ class StatementTests(SynchronousTestCase):
     """Failures of a connection that was made."""
 
     def setUp(self) -> None:
-        """Connect."""
+        """Open a connection to a new database."""
         self.server = cluster()
         self.place = self.server.new_database()
         self.addCleanup(self.server.drop, self.place)
@@ -162,7 +162,7 @@ class StatementTests(SynchronousTestCase):
     def test_ended_by_the_server(self) -> None:
         """A connection that the server's administrator ends is lost; the server's reason is told."""
         with closing(database.connect(self.place)) as other:
-            other.execute("SELECT pg_terminate_backend(:pid)", {"pid": self.connection.pid})
+            other.execute("SELECT pg_terminate_backend(CAST(:pid AS integer))", {"pid": self.connection.pid})
         why = self.why(lambda: self.connection.execute("SELECT 1"))
         self.assertIn("the connection to the server was lost", why)
         self.assertTrue(self.connection.is_lost)
