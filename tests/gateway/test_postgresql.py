@@ -48,7 +48,7 @@ class Part:
         return set() if rules is None else {mapping.pattern for _, mapping in rules.entries.values()}
 
     def stop(self) -> Deferred[None]:
-        """End it."""
+        """Stop the reloader and close the store."""
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
@@ -60,7 +60,7 @@ class SeveralGatewaysTests(TestCase):
     """Three gateways on one server."""
 
     def setUp(self) -> None:
-        """Start them."""
+        """Start a server and three gateways."""
         self.server = own_cluster()
         self.addCleanup(self.server.remove)
         self.place = self.server.new_database()
