@@ -102,6 +102,10 @@ def read_first_rules(config: Config) -> RuleSet:
         return read_rules(connection, functools.partial(pins.hash_pin, read_key(Path(config.pin_key_file))))
 
 
+def _connected(finder: AsteriskFinder, manager: AMIConnection) -> None:
+    finder.connected(str(manager.name), manager.peer)
+
+
 def hosts_of(config: Config) -> dict[str, str]:
     """The host of each Asterisk's AMI, by name; ``""`` where the settings say nothing of it."""
     default = Asterisk().ami
@@ -162,8 +166,7 @@ def build(
     changes = PinChanges(at_hand, guard, hash_pin, reloader.reload, time.time)
     secret = read_fastagi_secret(config)
     proofs = CallProofs(has_secret=bool(secret), allows_others=bool(config.fastagi.allow), key=key)
-    managers: dict[str, AMIConnection] = {}  # by Asterisk
-    finder = AsteriskFinder(hosts_of(config), managers, time.monotonic, proofs.is_simulated)
+    finder = AsteriskFinder(hosts_of(config), time.monotonic, proofs.is_simulated)
     worker = Worker(reactor, "journal")
     journal = CallJournal(Path(config.database), time.time, worker.run)
     history = HistoryWriter(store, config.history.keep_days, reactor, time.time, journal)
@@ -228,8 +231,9 @@ def build(
     ]
     for asterisk in asterisks:
         asterisk.setServiceParent(gateway)
-    managers.update({asterisk.name: asterisk.manager for asterisk in asterisks if asterisk.manager is not None})
-    proofs.managers = list(managers.values())
+    proofs.managers = [asterisk.manager for asterisk in asterisks if asterisk.manager is not None]
+    for manager in proofs.managers:
+        manager.on_connect(functools.partial(_connected, finder, manager))
     proofs.is_complete = len(proofs.managers) == len(asterisks)
     counters = talk.counters = add_counters(config, asterisks, store, reports, reactor)
     reload.add(reload_parts.days(history, counters))

@@ -1463,6 +1463,28 @@ class CommandTests(CommandTestCase):
         self.assertIn("calls:12", self.good("counter", "--minutes", "5", "--asterisk", "pbx"))
         self.assertIn("accepted is new, pbx", self.bad("counter", "--asterisk", "x"))
 
+    def test_one_of_several_is_away(self) -> None:
+        """One that is away makes the sum of minutes unknown; it hides neither the other's nor what a day has."""
+        self.write(
+            'database = "rules.sqlite"\n'
+            + "".join(
+                f'[[asterisk]]\nname = "{name}"\nsecret_file = "x"\nami = "tcp:127.0.0.1:{port}"\n'
+                for name, port in (("pbx", 1), ("away", 2))
+            )
+        )
+        self.batch("away", seen=self.minute - 7200)
+        self.assertIn("calls:U answered:U active:U", self.good("counter", "--minutes", "5"))
+        lines = self.good("counter", "--minutes", "5", "--by", "asterisk").splitlines()
+        self.assertRegex(lines[0], r"\Apbx  calls:12 answered:9 active:1 .* unseen:0 busy:2 ")
+        self.assertRegex(lines[1], r"\Aaway  calls:U answered:U active:U .* unseen:300 ")
+        shown = json.loads(self.good("counter", "--minutes", "5", "--json"))
+        self.assertEqual((shown["known"], shown["calls"]), (False, None))
+        each = {name: (of_one["known"], of_one["calls"]) for name, of_one in shown["asterisks"].items()}
+        self.assertEqual(each, {"pbx": (True, 12), "away": (False, None)})
+        self.assertEqual(shown["asterisks"]["pbx"]["reasons"]["busy"], 2)
+        if time.localtime().tm_hour * 60 + time.localtime().tm_min >= 3:
+            self.assertIn("calls:12 ", self.good("counter", "--day"))
+
     def test_today(self) -> None:
         """Without a time the report is for today, the current minute included."""
         if time.localtime().tm_hour == 0 and time.localtime().tm_min < 3:
