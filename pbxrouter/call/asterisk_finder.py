@@ -49,12 +49,17 @@ class AsteriskFinder:
         seconds: Callable[[], float],
         is_simulated: Callable[[Channel], bool] = lambda channel: False,
     ) -> None:
-        self._settled = {name: _settled(host) for name, host in hosts.items()}
+        self._settled: dict[str, str] = {}
         self._connected = dict.fromkeys(hosts, "")  # the address of the last connection, by name
         self._there: dict[str, list[str]] = {}  # names by address
         self._is_simulated = is_simulated
         self._seconds = seconds
         self._lines = RateLimit(LINES_A_MINUTE, 1)
+        self.set_hosts(hosts)
+
+    def set_hosts(self, hosts: Mapping[str, str]) -> None:
+        """Use other hosts of the same Asterisks from the next call on."""
+        self._settled = {name: _settled(host) for name, host in hosts.items() if name in self._connected}
         self._look_up()
 
     def connected(self, name: str, peer: str) -> None:

@@ -34,11 +34,9 @@ from pbxrouter.call import (
 )
 from pbxrouter.config import (
     DEFAULT_LISTEN,
-    Asterisk,
     Config,
     Zone,
     gateway_id,
-    host_of_ami,
     read_alarm_secret,
     read_fastagi_secret,
 )
@@ -106,15 +104,6 @@ def _connected(finder: AsteriskFinder, manager: AMIConnection) -> None:
     finder.connected(str(manager.name), manager.peer)
 
 
-def hosts_of(config: Config) -> dict[str, str]:
-    """The host of each Asterisk's AMI, by name; ``""`` where the settings say nothing of it."""
-    default = Asterisk().ami
-    return {
-        asterisk.name: host_of_ami(asterisk.ami) if asterisk.secret_file or asterisk.ami != default else ""
-        for asterisk in config.asterisk
-    }
-
-
 def rules_if_readable(config: Config) -> RuleSet | None:
     """The rules; None if the database cannot be read now, which RulesReloader reports."""
     try:
@@ -166,7 +155,7 @@ def build(
     changes = PinChanges(at_hand, guard, hash_pin, reloader.reload, time.time)
     secret = read_fastagi_secret(config)
     proofs = CallProofs(has_secret=bool(secret), allows_others=bool(config.fastagi.allow), key=key)
-    finder = AsteriskFinder(hosts_of(config), time.monotonic, proofs.is_simulated)
+    finder = AsteriskFinder(reload_parts.hosts_of(config), time.monotonic, proofs.is_simulated)
     worker = Worker(reactor, "journal")
     journal = CallJournal(Path(config.database), time.time, worker.run)
     history = HistoryWriter(store, config.history.keep_days, reactor, time.time, journal)
@@ -237,7 +226,7 @@ def build(
     proofs.is_complete = len(proofs.managers) == len(asterisks)
     counters = talk.counters = add_counters(config, asterisks, store, reports, reactor)
     reload.add(reload_parts.days(history, counters))
-    reload.add(reload_parts.asterisks(asterisks))
+    reload.add(reload_parts.asterisks(asterisks, finder))
     originators = {asterisk.name: asterisk.originator for asterisk in asterisks if asterisk.originator is not None}
     health = HealthProbe(
         [(asterisk.name, asterisk.manager) for asterisk in asterisks],

@@ -69,6 +69,11 @@ class FinderTests(SynchronousTestCase):
         self.finder.connected("lima", "192.0.2.10")
         self.assertEqual((self.of("192.0.2.9"), self.of("192.0.2.10")), ("", "lima"))
 
+    def test_other_settings(self) -> None:
+        """Other hosts count from the next call on; an Asterisk that is added needs a restart."""
+        self.finder.set_hosts({"here": "192.0.2.20", "madrid": "192.0.2.7", "lima": "", "new": "192.0.2.30"})
+        self.assertEqual([self.of(peer) for peer in ("192.0.2.20", "127.0.0.1", "192.0.2.30")], ["here", "", ""])
+
     def test_an_address_that_moves(self) -> None:
         """An address that another Asterisk is connected at now is no longer the earlier one's, but for the settings."""
         self.finder.connected("lima", "192.0.2.9")
