@@ -239,7 +239,7 @@ class SinglePartTests(SynchronousTestCase):
             prepared.apply()
 
     def test_asterisks(self) -> None:
-        """Each Asterisk is checked with its own settings, and takes them when all are; calls come from its new address."""
+        """Each Asterisk is checked with its own settings, and takes them when all are, with the address of its calls."""
         taken: list[tuple[str, object]] = []
 
         def service_of(name: str) -> Any:
@@ -248,7 +248,8 @@ class SinglePartTests(SynchronousTestCase):
 
             return SimpleNamespace(name=name, prepare_reload=prepare_reload)
 
-        text = '[[asterisk]]\nname = "a"\n[[asterisk]]\nname = "b"\nami = "tcp:192.0.2.7:5038"\n[technologies]\nSIP = "PJSIP"\n'
+        text = '[[asterisk]]\nname = "a"\n[[asterisk]]\nname = "b"\nami = "tcp:192.0.2.7:5038"\n'
+        text += '[technologies]\nSIP = "PJSIP"\n'
         finder = AsteriskFinder({"a": "", "b": "192.0.2.8"}, lambda: 0.0)
         peer: Any = SimpleNamespace(peer="192.0.2.7", request=AGIRequest({}))
         prepare = reload_parts.asterisks([service_of("b"), service_of("a")], finder)
