@@ -239,7 +239,7 @@ class SinglePartTests(SynchronousTestCase):
             prepared.apply()
 
     def test_asterisks(self) -> None:
-        """Each Asterisk is checked with its own settings, and takes them when all are, with the address of its calls."""
+        """Each Asterisk is checked with its own settings, and takes them, and its address, when all are."""
         taken: list[tuple[str, object]] = []
 
         def service_of(name: str) -> Any:
