@@ -290,7 +290,7 @@ CREATE TABLE console_setup (
 
 -- Who changed what: in the console, by the HTTP API, with a command, by phone, or with SQL.
 -- Triggers write it, which `pbxrouter init` creates for each table whose changes are in it
--- (pbxrouter/database/audit_triggers.py generates them). One statement is one entry.
+-- (pbxrouter/database/audit_triggers generates them). One statement is one entry.
 CREATE TABLE audit_log (
     audit_id          INTEGER PRIMARY KEY AUTOINCREMENT,
     changed_at        REAL NOT NULL,

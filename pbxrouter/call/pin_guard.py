@@ -10,7 +10,6 @@ locked out.
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
@@ -23,6 +22,7 @@ from twisted.logger import Logger
 from pbxrouter.agi import AGIRequest
 from pbxrouter.alarms import Alarm
 from pbxrouter.database import (
+    Connection,
     Database,
     admit_guess,
     forget_guesses,
@@ -382,7 +382,7 @@ class PinGuard:
 
 
 def _admit(
-    connection: sqlite3.Connection,
+    connection: Connection,
     keys: tuple[GuessKey, ...],
     now: float,
     is_phone: bool,
@@ -395,7 +395,7 @@ def _admit(
     return used, admit_guess(connection, used, now, known, unfinished, again), known
 
 
-def _right(connection: sqlite3.Connection, keys: tuple[GuessKey, ...], now: float, becomes_known: bool) -> None:
+def _right(connection: Connection, keys: tuple[GuessKey, ...], now: float, becomes_known: bool) -> None:
     refund_guess(connection, keys, now)
     if becomes_known:
         note_known(connection, keys[0], now)

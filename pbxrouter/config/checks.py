@@ -11,12 +11,15 @@ import msgspec
 
 from pbxrouter.agi import is_prompt_name
 from pbxrouter.config.address import place_of_ami
+from pbxrouter.config.database_place import has_password, is_url, url_problem
 from pbxrouter.config.schema import DEFAULT_LISTEN, AlarmSettings, Asterisk, Config, Web
 from pbxrouter.config.zone import Zone
 from pbxrouter.errors import ConfigError
 from pbxrouter.rules import country_exists
 from pbxrouter.security import parse_network
 from pbxrouter.text import MAX_ASTERISK_NAME, is_asterisk_name, printable
+
+URL_ACCEPTED: Final = "a URL such as postgresql://pbxrouter@db.example.org/pbxrouter"
 
 
 def check_values(config: Config, source: str) -> None:
@@ -30,9 +33,21 @@ def check_values(config: Config, source: str) -> None:
         if not condition:
             raise ConfigError(f"{source}: {printable(key)}: accepted is {accepted}")
 
-    demand(config.database, "database", "the path of a file")
-    for key in ("database", "pin_key_file", "control"):
+    demand(config.database, "database", f"the path of a file, or {URL_ACCEPTED}")
+    for key in ("database", "database_password_file", "folder", "pin_key_file", "control"):
         demand("\0" not in getattr(config, key), key, "the path of a file")
+    if is_url(config.database):
+        problem = url_problem(config.database)
+        demand(not problem, "database", f"{URL_ACCEPTED}; {problem}")
+        demand(
+            not (config.database_password_file and has_password(config.database)),
+            "database_password_file",
+            "one password: leave out the one in database",
+        )
+    else:
+        demand("://" not in config.database, "database", f"the path of a file, or {URL_ACCEPTED}")
+        for key in ("database_password_file", "folder"):
+            demand(not getattr(config, key), key, f"a path only where database is {URL_ACCEPTED}")
     demand(bool(config.fastagi.listen), "fastagi.listen", f"an endpoint such as {DEFAULT_LISTEN}")
     demand("\0" not in config.fastagi.secret_file, "fastagi.secret_file", "the path of a file")
     for network in config.fastagi.allow:

@@ -5,13 +5,12 @@ The functions block; they read the database and need no running gateway.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
 from pbxrouter.counter.counts import MINUTE_S, Counts
-from pbxrouter.database import count_of, reading, seconds_of, shown_text, text_of
+from pbxrouter.database import Connection, count_of, reading, seconds_of, shown_text, text_of
 
 FRESH_S: Final = 15.0
 """A counting gateway updates ``last_seen`` every two seconds; after this many it counts as not counting."""
@@ -100,14 +99,14 @@ class Report:
         return sorted(self.minutes.items(), key=lambda item: (-item[1].started, item[0]))[:count]
 
 
-def asterisks(connection: sqlite3.Connection) -> list[str]:
+def asterisks(connection: Connection) -> list[str]:
     """The names of all Asterisks that have ever been counted."""
     rows = connection.execute("SELECT asterisk FROM counter_asterisks ORDER BY asterisk").fetchall()
     return [text_of(name) for (name,) in rows]
 
 
 def read(
-    connection: sqlite3.Connection,
+    connection: Connection,
     names: Iterable[str],
     began: int,
     ended: int,
@@ -144,7 +143,7 @@ def read(
 
 
 def _add_counts(
-    connection: sqlite3.Connection,
+    connection: Connection,
     span: dict[str, Any],
     minutes: dict[int, Counts],
     by: dict[tuple[str, str], Counts],
@@ -176,7 +175,7 @@ def _add_counts(
         counts.add(Counts(failed={shown_text(reason): count_of(calls)}))
 
 
-def _gaps(connection: sqlite3.Connection, span: dict[str, Any], now: float) -> list[Gap]:
+def _gaps(connection: Connection, span: dict[str, Any], now: float) -> list[Gap]:
     """The gaps of a span: those stored, the time before counting began, the time after it ended."""
     name, began, ended = span["asterisk"], span["began"], span["ended"]
     found: list[tuple[float, float]] = connection.execute(
@@ -194,7 +193,7 @@ def _gaps(connection: sqlite3.Connection, span: dict[str, Any], now: float) -> l
     return [Gap(name, start, end) for start, end in clipped if end > start]
 
 
-def _active(connection: sqlite3.Connection, name: str, now: float) -> int | None:
+def _active(connection: Connection, name: str, now: float) -> int | None:
     row = connection.execute(
         "SELECT last_seen, (SELECT count(*) FROM counter_live WHERE asterisk = :asterisk)"
         " FROM counter_asterisks WHERE asterisk = :asterisk",

@@ -97,7 +97,7 @@ async def examine(config: Config, reactor: Any, tell: Tell | None = None, sounds
         note(await _in_thread(reactor, lambda: list(check_gateway(config, connect))))
 
     async def tied_to() -> Mapping[str, str] | None:
-        return await _in_thread(reactor, lambda: tied_extensions(Path(config.database)))
+        return await _in_thread(reactor, lambda: tied_extensions(config.place))
 
     await step(Sentence("database"), files(), None)
     await step(Sentence("gateway"), gateway(), None)
@@ -217,7 +217,7 @@ async def _examine_asterisk(
         note(await check_asterisk(probe))
         note(await check_claims(probe, gateway_id(config)))
         note(await check_dialplan(probe, config, aside=lambda look: _in_thread(reactor, look)))
-        phones = await _in_thread(reactor, lambda: phones_of(Path(config.database), asterisk.name))
+        phones = await _in_thread(reactor, lambda: phones_of(config.place, asterisk.name))
         note(
             await check_forwarding(
                 probe, config, sentence("dialplan {name}", name=asterisk.name), {*endpoints, *phones}

@@ -36,6 +36,7 @@ from pbxrouter.config import (
     DEFAULT_LISTEN,
     Config,
     Zone,
+    beside,
     gateway_id,
     read_alarm_secret,
     read_fastagi_secret,
@@ -49,7 +50,7 @@ from pbxrouter.control import (
     WatchCommand,
 )
 from pbxrouter.counter import CallCounter, FileTurn, RecordsOfCounters, TalkOfCalls
-from pbxrouter.database import LimitedDatabase, Store
+from pbxrouter.database import LimitedDatabase, Store, open_store
 from pbxrouter.database.rules import read_rules
 from pbxrouter.drivers import DriverApplications, load_drivers
 from pbxrouter.errors import StoreError
@@ -96,7 +97,7 @@ def read_first_rules(config: Config) -> RuleSet:
         KeyFileError: the PIN key cannot be read.
         StoreError: the database cannot be read now.
     """
-    with contextlib.closing(database.connect(Path(config.database))) as connection:
+    with contextlib.closing(database.connect(config.place)) as connection:
         return read_rules(connection, functools.partial(pins.hash_pin, read_key(Path(config.pin_key_file))))
 
 
@@ -141,7 +142,7 @@ def build(
         engine.replace(rules)
     watch = DialogueWatch()
     reload.add(reload_parts.dialogue_log(watch, DialogueLog(), config.fastagi.debug))
-    store = Store(Path(config.database), hash_pin, reactor)
+    store = open_store(config.place, hash_pin, reactor)
     reports, recorded = Reports(), Reports()
     recorded.add(CallLog(len(config.asterisk) > 1).report)
     alarms = AlarmService(targets_of(config, reactor, time.time), reactor, time.time)
@@ -157,7 +158,7 @@ def build(
     proofs = CallProofs(has_secret=bool(secret), allows_others=bool(config.fastagi.allow), key=key)
     finder = AsteriskFinder(reload_parts.hosts_of(config), time.monotonic, proofs.is_simulated)
     worker = Worker(reactor, "journal")
-    journal = CallJournal(Path(config.database), time.time, worker.run)
+    journal = CallJournal(beside(config.place, ""), time.time, worker.run)
     history = HistoryWriter(store, config.history.keep_days, reactor, time.time, journal)
     talk = TalkOfCalls(reactor, history)
     flow = CallFlow(
@@ -345,7 +346,7 @@ def add_counters(
     counters = []
     for asterisk in asterisks:
         if asterisk.manager is not None:
-            turn = FileTurn(Path(config.database), str(asterisk.manager.name))
+            turn = FileTurn(beside(config.place, ""), str(asterisk.manager.name))
             counter = CallCounter(asterisk.manager, store, reactor, config.counter.keep_days, now, monotonic, turn)
             counter.setServiceParent(asterisk)
             counters.append(counter)
@@ -382,7 +383,7 @@ def web_service(
     hash_pin = functools.partial(pins.hash_pin, key)
     web = WebContext(
         config=config,
-        reading=Store(Path(config.database), hash_pin, reactor),
+        reading=open_store(config.place, hash_pin, reactor),
         writing=store,
         engine=engine,
         reloader=reloader,
@@ -489,7 +490,7 @@ class Banner(Service):
             "pbxrouter {version} is up: FastAGI at {listen}, rules in {database}",
             version=__version__,
             listen=self._config.fastagi.listen,
-            database=self._config.database,
+            database=self._config.place,
         )
         self.log.info(
             "gateway: next, in another terminal:  pbxrouter call 21 --from 33   (or make call NUMBER=21 FROM=33)"

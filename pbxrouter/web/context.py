@@ -7,7 +7,6 @@ rules would have to be loaded again after each log-in, too.
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from twisted.internet.threads import deferToThreadPool
 from pbxrouter.call import ActiveCalls, PinGuard
 from pbxrouter.config import Config, Zone
 from pbxrouter.counter import CallCounter
-from pbxrouter.database import LimitedDatabase, Store
+from pbxrouter.database import Connection, LimitedDatabase, Store
 from pbxrouter.doctor import Finding, LastRun
 from pbxrouter.errors import EditRefused
 from pbxrouter.health import Health
@@ -129,7 +128,7 @@ class WebContext:
     def _limited(self, store: Store) -> LimitedDatabase:
         return LimitedDatabase(store, ANSWER_S, self.reactor)
 
-    async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    async def read(self, work: Callable[[Connection], T]) -> T:
         """Read from the database.
 
         Raises:
@@ -137,7 +136,7 @@ class WebContext:
         """
         return await self._limited(self.reading).run(work)
 
-    async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    async def write(self, work: Callable[[Connection], T]) -> T:
         """Write to the database, except rules.
 
         Raises:
@@ -146,7 +145,7 @@ class WebContext:
         """
         return await self._limited(self.writing).run(work)
 
-    async def change(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    async def change(self, work: Callable[[Connection], T]) -> T:
         """Change rules; when this returns, calls are decided by the changed rules.
 
         Raises:

@@ -18,7 +18,7 @@ from pbxrouter.agi import AGIRequest
 from pbxrouter.alarms import Alarm
 from pbxrouter.call import pin_guard
 from pbxrouter.call.pin_guard import NEW_KNOWN_A_DAY, PinAttempt, PinGuard, PinSource
-from pbxrouter.database import Store
+from pbxrouter.database import open_store
 from pbxrouter.security import GuessKey
 from pbxrouter.security.guess_limits import FREE_GUESSES, MAPPING_GUESSES, QUEUE_STEP_S
 from pbxrouter.simulator import SimulatedCall
@@ -42,7 +42,7 @@ class GuardCase(TestCase):
 
     def guard(self, *trunks: str) -> PinGuard:
         """Make the guard of a further gateway on the database."""
-        store = Store(self.path, hash_pin, reactor)
+        store = open_store(self.path, hash_pin, reactor)
         self.addCleanup(store.close)
         return PinGuard(store, trunks, lambda: self.now, self.alarms.append, lambda: self.now)
 

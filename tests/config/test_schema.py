@@ -94,11 +94,11 @@ class Accepted(SynchronousTestCase):
 
     def test_other_database(self) -> None:
         """Key and socket follow the database given unless they are set."""
-        moved = parsing.at_database(parse(""), pathlib.Path("/x/y.db"))
+        moved = parsing.at_database(parse(""), "y.db", pathlib.Path("/x"))
         self.assertEqual(
             (moved.database, moved.pin_key_file, moved.control), ("/x/y.db", "/x/y.db.pinkey", "/x/y.db.sock")
         )
-        named = parsing.at_database(parse('pin_key_file = "k"\ncontrol = "c"'), pathlib.Path("/x/y.db"))
+        named = parsing.at_database(parse('pin_key_file = "k"\ncontrol = "c"'), "y.db", pathlib.Path("/x"))
         self.assertEqual((named.pin_key_file, named.control), ("/etc/pbx/k", "/etc/pbx/c"))
 
 

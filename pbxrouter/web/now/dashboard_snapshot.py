@@ -6,7 +6,6 @@ while a browser is watching, over the reading connection; the graph is drawn onc
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -17,7 +16,7 @@ from twisted.logger import Logger
 
 from pbxrouter.counter import MINUTE_S, LiveCalls, OutcomeTotals, live_calls, live_version, per_minute, totals
 from pbxrouter.counter import report as counter_report
-from pbxrouter.database import LockoutFigures, lockout_figures
+from pbxrouter.database import Connection, LockoutFigures, lockout_figures
 from pbxrouter.errors import StoreError
 from pbxrouter.health import Health
 from pbxrouter.net import QueueFigures
@@ -242,7 +241,7 @@ def graph_of(minutes: Minutes, translator: Translator) -> Markup:
     )
 
 
-def read_figures(connection: sqlite3.Connection, midnight: float, now: float, names: list[str]) -> DashboardFigures:
+def read_figures(connection: Connection, midnight: float, now: float, names: list[str]) -> DashboardFigures:
     """Read today's figures.
 
     Raises:
@@ -260,7 +259,7 @@ def read_figures(connection: sqlite3.Connection, midnight: float, now: float, na
     return DashboardFigures(found, counted, bool(any_calls), lockout_figures(connection, now))
 
 
-def read_minutes(connection: sqlite3.Connection, began: float, ended: float, now: float, names: list[str]) -> Minutes:
+def read_minutes(connection: Connection, began: float, ended: float, now: float, names: list[str]) -> Minutes:
     """Read the calls per minute: of the counted Asterisks, or else the gateway's.
 
     Raises:

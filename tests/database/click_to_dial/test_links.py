@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
-import sqlite3
-from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter import database
 from pbxrouter.database.audit import (
     Actor,
     AuditSearch,
@@ -38,6 +35,7 @@ from pbxrouter.database.click_to_dial.links import (
     void_dial_link,
 )
 from pbxrouter.errors import EditConflict, EditRefused, NotThere
+from tests.database.postgresql import OnBothEngines
 
 ANA = Actor("ana", "console")
 NOW = 1_795_409_729.0
@@ -281,15 +279,12 @@ class ExactTests(ValuesCase):
         self.assertEqual(self.accepted(sites="https://b/,https://a,https://b").sites, "https://b https://a")
 
 
-class RowsTests(SynchronousTestCase):
+class RowsTests(OnBothEngines):
     """Links in a database."""
 
     def setUp(self) -> None:
         """Add a click-to-dial link."""
-        path = Path(self.mktemp())
-        database.create(path)
-        self.connection: sqlite3.Connection = database.connect(path)
-        self.addCleanup(self.connection.close)
+        self.connection = self.database()
         self.number = add_dial_link(self.connection, ANA, NOW, SALES, PLACES)
 
     def link(self) -> DialLink:

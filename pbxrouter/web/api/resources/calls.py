@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
 from typing import Annotated, Final
 
 import msgspec
 from msgspec import Meta
 
 from pbxrouter.counter import busiest, per_minute, totals
-from pbxrouter.database import MAX_LIMIT
+from pbxrouter.database import MAX_LIMIT, Connection
 from pbxrouter.database.calls import CallPage, ListPosition, Search, call, find_page
 from pbxrouter.errors import NotThere
 from pbxrouter.security import Scope
@@ -149,7 +148,7 @@ async def list_calls(request: ApiRequest) -> CallItems:
     """List finished calls, newest first."""
     query: CallQuery = request.query
 
-    def find(connection: sqlite3.Connection) -> CallPage:
+    def find(connection: Connection) -> CallPage:
         before: ListPosition | None = None
         if query.after is not None:
             try:
@@ -189,7 +188,7 @@ async def get_call_figures(request: ApiRequest) -> CallFigures:
             "since",
         )
 
-    def read(connection: sqlite3.Connection) -> CallFigures:
+    def read(connection: Connection) -> CallFigures:
         minutes = per_minute(connection, since, until, query.asterisk)
         found = totals(connection, since, until, query.asterisk)
         return CallFigures(
