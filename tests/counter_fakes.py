@@ -46,7 +46,8 @@ class EnginesCase(OnBothEngines):
 
     def setUp(self) -> None:
         """Create the database and connect to it."""
-        self.connection = self.database()
+        self.place = self.new_place()
+        self.connection = self.open(self.place)
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """The rows of a query."""

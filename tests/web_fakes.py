@@ -27,6 +27,7 @@ from twisted.web.client import Agent, FileBodyProducer, HTTPConnectionPool, read
 from twisted.web.http_headers import Headers
 
 from pbxrouter.config.schema import Web
+from pbxrouter.database import Place
 from pbxrouter.database.access.console_users import add_console_user
 from pbxrouter.database.access.sessions import open_session, put_setup_link
 from pbxrouter.database.audit import Actor
@@ -331,7 +332,7 @@ class ConsoleCase(TestCase):
         self.path = pathlib.Path(self.mktemp()).absolute()
         self.originator = FakeOriginator()
         self.clock = self.make_clock()
-        web = make_web_context(self.path, {"lab": self.originator}, self.clock)
+        web = make_web_context(self.make_place(), {"lab": self.originator}, self.clock)
         self.web = self.furnish(
             dataclasses.replace(
                 web,
@@ -356,6 +357,10 @@ class ConsoleCase(TestCase):
         if self.pool is not None:
             self.addCleanup(self.pool.closeCachedConnections)
         self.me = self.new_client()
+
+    def make_place(self) -> Place:
+        """Where the database is to be; another one for tests that override this."""
+        return self.path
 
     def furnish(self, web: WebContext) -> WebContext:
         """Change the WebContext; for tests to override."""

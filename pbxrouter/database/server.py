@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 OLDEST_SERVER: Final = 14
 """The oldest version of PostgreSQL that can be used."""
+LOCKS_S: Final = 60.0
+"""How long an upgrade waits until others are done with a table, in seconds."""
 _TABLES: Final = (
     "SELECT relname FROM pg_class WHERE relnamespace = to_regnamespace(quote_ident(current_schema()))"
     " AND relkind IN ('r', 'p', 'v', 'm', 'f')"
@@ -162,7 +164,9 @@ def upgrade(connection: PostgreSQLConnection, notify: Callable[[str], object] | 
         StoreError: a step is missing or failed; the database is unchanged.
     """
     POSTGRESQL.begin_writing(connection, outlasts_power=True)
+    usual_s = connection.answer_s
     try:
+        connection.wait_long(LOCKS_S)
         before = version_of(connection)
         steps = find_steps()
         done = list(range(before + 1, SCHEMA_VERSION + 1))
@@ -181,6 +185,8 @@ def upgrade(connection: PostgreSQLConnection, notify: Callable[[str], object] | 
     except BaseException:
         connection.rollback()
         raise
+    finally:
+        connection.answer_s = usual_s
     if done and notify is not None:
         notify(
             f"database {connection.place}: upgraded from schema version {before} to {done[-1]} in one transaction; "

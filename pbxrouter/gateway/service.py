@@ -35,6 +35,7 @@ from pbxrouter.call import (
 from pbxrouter.config import (
     DEFAULT_LISTEN,
     Config,
+    PostgreSQLPlace,
     Zone,
     beside,
     gateway_id,
@@ -49,7 +50,7 @@ from pbxrouter.control import (
     ReloadCommand,
     WatchCommand,
 )
-from pbxrouter.counter import CallCounter, FileTurn, RecordsOfCounters, TalkOfCalls
+from pbxrouter.counter import CallCounter, FileTurn, RecordsOfCounters, ServerTurn, TalkOfCalls
 from pbxrouter.database import LimitedDatabase, Store, open_store
 from pbxrouter.database.rules import read_rules
 from pbxrouter.drivers import DriverApplications, load_drivers
@@ -346,7 +347,12 @@ def add_counters(
     counters = []
     for asterisk in asterisks:
         if asterisk.manager is not None:
-            turn = FileTurn(beside(config.place, ""), str(asterisk.manager.name))
+            name = str(asterisk.manager.name)
+            turn: FileTurn | ServerTurn = (
+                ServerTurn(store, name, monotonic)
+                if isinstance(config.place, PostgreSQLPlace)
+                else FileTurn(config.place, name)
+            )
             counter = CallCounter(asterisk.manager, store, reactor, config.counter.keep_days, now, monotonic, turn)
             counter.setServiceParent(asterisk)
             counters.append(counter)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
 from typing import Any
 
@@ -405,7 +406,8 @@ class ManyTests(ListCase):
             lambda: totals(self.connection),
         ):
             statements.clear()
-            steps = sql_steps(self.connection, work)  # type: ignore[arg-type]
+            assert isinstance(self.connection, sqlite3.Connection)
+            steps = sql_steps(self.connection, work)
             selects = [statement for statement in statements if statement.startswith("SELECT")]
             self.assertLessEqual(len(selects), 5, selects)
             self.assertLess(steps, MOST_STEPS, selects)
