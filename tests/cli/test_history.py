@@ -10,23 +10,21 @@ import pathlib
 from dataclasses import replace
 
 from click.testing import CliRunner, Result
-from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter import database
 from pbxrouter.call.history_writer import row_of
 from pbxrouter.cli.app import pbxrouter
 from pbxrouter.database.calls.history import add_calls
 from tests.call.test_history_writer import record
+from tests.database.postgresql import OnBothEngines, option_of
 
 
-class HistoryCommand(SynchronousTestCase):
+class HistoryCommand(OnBothEngines):
     """`pbxrouter history` with three calls."""
 
     def setUp(self) -> None:
         """Create a database with a few calls."""
-        self.path = pathlib.Path(self.mktemp()).absolute()
-        database.create(self.path)
-        connection = database.connect(self.path)
+        self.place = self.new_place()
+        connection = self.open(self.place)
         calls = (
             record("21", "33", 1e9),
             record("+52", "=1+1", 1.1e9, "BUSY"),
@@ -35,11 +33,10 @@ class HistoryCommand(SynchronousTestCase):
         rows = [row_of(call) for call in calls]
         rows[1] = replace(rows[1], forwarded_by="PJSIP/21")
         add_calls(connection, rows)
-        connection.close()
 
     def history(self, *arguments: str) -> Result:
         """Run `pbxrouter history` and return what it prints."""
-        return CliRunner().invoke(pbxrouter, ["history", *arguments, "--database", str(self.path)])
+        return CliRunner().invoke(pbxrouter, ["history", *arguments, "--database", option_of(self.place)])
 
     def test_list(self) -> None:
         """The list is newest first, one line a call."""

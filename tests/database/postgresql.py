@@ -280,6 +280,11 @@ def listen(connection: Connection, heard: Callable[[str], object] | None) -> Non
         vars(connection)[name] = run
 
 
+def option_of(place: Place) -> str:
+    """A place as the settings, or a command line, name it."""
+    return place.url if isinstance(place, PostgreSQLPlace) else str(place.absolute())
+
+
 def dump(connection: Connection) -> dict[str, list[Any]]:
     """All rows of all tables, by table, in order."""
     if isinstance(connection, sqlite3.Connection):
