@@ -120,6 +120,14 @@ class A(B[1], frozen=True):
         assert a == "b", "why"
         self.log.debug("words {a}", a=1)
         assert_never(a)
+class B(Protocol):
+    def f(self, a: int = 0, *, b: bool = True) -> int:
+        """What a declaration has as defaults is for the type checker."""
+        ...
+    def g(self, a: int = 0) -> None:
+        """The same without the dots."""
+f = functools.lru_cache(maxsize=1000)(g)
+rows = zip(a, b, strict=True)
 class Number(Enum):
     ONE = 1
 class _State(Enum):
@@ -162,8 +170,24 @@ class Changes(SynchronousTestCase):
         """A log line can be missed, its words and fields cannot be wrong."""
         found = mutants(Path("a.py"), b"self.log.warn('{name}: lost', name=1)")
         self.assertEqual([mutant.after for mutant in found], ["pass"])
+        found = mutants(Path("a.py"), b"log_failure('{name}: lost', name=1)")
+        self.assertEqual([mutant.after for mutant in found], ["pass"])
         found = mutants(Path("a.py"), b"d.addErrback(lambda f: self.log.failure('it broke', f))")
         self.assertNotIn("XX", " ".join(mutant.after for mutant in found))
+
+    def test_assertions_of_zip(self) -> None:
+        """That nothing lacks a partner is an assertion of zip; that something may is not, nor is what is paired."""
+        found = {mutant.after for mutant in mutants(Path("a.py"), b"zip(a[1:], b, strict=True)")}
+        self.assertEqual(found, {"pass", "zip(a[2:], b, strict=True)", "zip(a[0:], b, strict=True)"})
+        found = {mutant.after for mutant in mutants(Path("a.py"), b"zip(a, b, strict=False)")}
+        self.assertIn("zip(a, b, strict=True)", found)
+        found = {mutant.after for mutant in mutants(Path("a.py"), b"convert(a, strict=True)")}
+        self.assertLessEqual({"convert(a, strict=False)", "convert(a)"}, found)
+
+    def test_defaults(self) -> None:
+        """The defaults of a function that does something are changed, also if it is one line."""
+        found = {mutant.after for mutant in mutants(Path("a.py"), b"def f(a=True):\n    return a\n")}
+        self.assertIn("def f(a=False):", found)
 
     def test_alternatives(self) -> None:
         """Bars in sets and behind backslashes part nothing; those of inner groups do."""
