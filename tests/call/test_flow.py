@@ -701,6 +701,29 @@ class Running(FlowCase):
         self.assertEqual((record.began, record.ended), (100.0, 107.5))
         self.assertIsNone(record.note)
 
+    def test_talks_before(self) -> None:
+        """The record has the number of talks that the channel had before the call, none if AMI does not tell."""
+
+        class FakeTalks:
+            """Knows how many talks a channel has had; one more each time that it is asked."""
+
+            def __init__(self, known: int | None) -> None:
+                self.known = known
+
+            def talks_so_far(self, uniqueid: str) -> int | None:
+                """As many as are known."""
+                known = self.known
+                self.known = None if known is None else known + 1
+                return known
+
+        for talks, before in ((None, 0), (FakeTalks(None), 0), (FakeTalks(0), 0), (FakeTalks(3), 3)):
+            flow = CallFlow(
+                self.engine, {"dial": FakeDriver(Outcome())}, Prompts(), self.reports, self.active_calls, talks=talks
+            )
+            channel = FakeChannel(SimulatedCall("21", caller="33"))
+            self.successResultOf(Deferred.fromCoroutine(flow.serve(channel)))
+            self.assertEqual(self.reports.records[-1].talks_before, before)
+
     def test_unreadable_outcome(self) -> None:
         """What another package's driver answers is readable where it is kept, and where the dialplan has it."""
         commands = self.serve_by(Outcome("B\x07D", "17"))

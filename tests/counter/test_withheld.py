@@ -73,8 +73,10 @@ class WithheldTests(ServiceCase):
         self.wait(60)
         for uniqueid in "ab":
             self.manager.says("Hangup", uniqueid, uniqueid)
+        before = self.counter.changes
         self.wait(2)
         self.assert_unknown("Newchannel", 60)
+        self.assertGreater(self.counter.changes, before)
         last_seen = self.rows("SELECT last_seen FROM counter_asterisks")[0][0]
         self.assertLessEqual(last_seen, NOW + 1)
         self.wait(20)

@@ -504,6 +504,7 @@ class TwoGatewaysTests(ClaimTest):
         one.claims.stopService()
         self.passes(LOOK_S + SETTLE_S)
         self.assertEqual((self.serving(), two.taken), ([two], [(CONTEXT, Taken.SHARED)]))
+        self.assertEqual((two.claims.others, two.notes(), two.claims.standing_by), ({}, [], 0))
 
     def test_stopped_before(self) -> None:
         """Calls of a gateway that was stopped and has ended, or of a former run of this one, are this one's."""

@@ -1,8 +1,10 @@
-"""What the process writes that makes CSV of the history; tests.web.test_csv_export starts it."""
+"""What the process writes that makes CSV of the history; tests.web.test_csv_export starts it from the console."""
 
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pbxrouter import database
 from pbxrouter.config import Zone
 from pbxrouter.database.calls import CallsCsv, CsvOrder, Search, add_calls, find_calls
-from pbxrouter.database.calls.csv_process import AT_ONCE, read_order, write_calls
+from pbxrouter.database.calls.csv_process import AT_ONCE, CSV_PROGRAM, FAILED, read_order, write_calls
 from pbxrouter.errors import ConfigError, DatabaseMissing
 from tests.database.calls.test_history import row
 
@@ -42,6 +44,26 @@ class CsvProcessTests(SynchronousTestCase):
                 write_calls(CsvOrder(str(path), search, limit, "Asia/Tokyo", True), output)
                 lines = csv.heading() + csv.lines(find_calls(connection, search, limit))
                 self.assertEqual(output.getvalue().decode(), lines, (search, limit))
+
+    def run_program(self, order: CsvOrder) -> subprocess.CompletedProcess[bytes]:
+        """Run the program by its file's name, as the console does."""
+        return subprocess.run([sys.executable, CSV_PROGRAM], input=order.packed(), capture_output=True, check=False)
+
+    def test_program(self) -> None:
+        """The program writes what standard input orders, with status 0; else it says why, with another status."""
+        path = Path(self.mktemp()).absolute()
+        database.create(path)
+        with closing(database.connect(path)) as connection:
+            add_calls(connection, [row(5.0)])
+        done = self.run_program(CsvOrder(str(path), Search(), 10))
+        self.assertEqual((done.returncode, done.stderr), (0, b""))
+        csv = CallsCsv(Zone(""))
+        self.assertEqual(done.stdout.decode(), csv.heading() + "".join(csv.lines([row(5.0)])))
+        path.unlink()
+        done = self.run_program(CsvOrder(str(path), Search(), 10))
+        self.assertEqual((done.returncode, done.stdout), (FAILED, b""))
+        (line,) = done.stderr.decode().splitlines()
+        self.assertTrue(line.startswith("DatabaseMissing: "), line)
 
     def test_what_cannot_be_read(self) -> None:
         """It fails before a line is written."""
