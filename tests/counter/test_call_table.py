@@ -18,6 +18,7 @@ from pbxrouter.counter.call_table import (
     HungUpBy,
     LiveCall,
 )
+from pbxrouter.counter.storage import LiveRow, live_row
 
 
 class Told(CallListener):
@@ -612,6 +613,30 @@ class AnyOrderTests(SynchronousTestCase):
                 sorted(table._bridge_of),
                 sorted(uniqueid for inside in table._bridges.values() for uniqueid in inside),
             )
+
+    @given(st.lists(EVENTS, max_size=60))
+    def test_what_is_stored_is_up_to_date(self, events: list[tuple[str, str, str, object]]) -> None:
+        """Whenever calls are written, the row of one that is not marked as changed is as it was written before."""
+        table = CallTable(Told())
+        written: dict[str, LiveRow] = {}
+        names = {"a": "PJSIP/33-1", "b": "PJSIP/21-1", "c": "Local/9@x-1;1", "d": "Local/9@x-1;2"}
+        for now, (name, uniqueid, linkedid, more) in enumerate(events):
+            if name == "resync":
+                assert isinstance(more, list)
+                seen = [ChannelSeen(one, its, 1, "x") for one, its in more]
+                table.resync(table.channels, seen, float(now), now - 0.5)
+            elif name != "later":
+                headers = {"Uniqueid": uniqueid, "Linkedid": linkedid, "BridgeUniqueid": str(more)}
+                headers |= {"Channel": names.get(uniqueid, "SIP/x-1"), "CallerIDNum": "33", "Exten": uniqueid}
+                table.event(name, lambda header, headers=headers: headers.get(header, ""), float(now))  # type: ignore[misc]
+            if now % 2:
+                continue
+            rows = {key: live_row(call, table.talk_of) for key, call in table.live.items()}
+            for key, call in table.live.items():
+                if not call.changed and key in written:
+                    self.assertEqual(written[key], rows[key], (name, uniqueid))
+                call.changed = False
+            written = rows
 
 
 class TalkTests(TableCase):
