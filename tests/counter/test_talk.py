@@ -11,7 +11,6 @@ from pbxrouter.call import CallRecord
 from pbxrouter.call.history_writer import row_of
 from pbxrouter.counter.call_table import ChannelTalk, HungUpBy
 from pbxrouter.counter.talk import (
-    ELSEWHERE_S,
     HOLD_S,
     MAX_WATCHED,
     SETTLE_S,
@@ -229,12 +228,16 @@ class TalkTests(SynchronousTestCase):
         self.assertEqual(self.written(), [("BUSY", 0)])
 
     def test_moved_and_alive(self) -> None:
-        """A caller who was taken elsewhere is not hung up: the row is completed when that is clear."""
+        """A caller who was taken elsewhere is not hung up: the row is completed half a minute later."""
         self.talk(ended=None, place=("", ""))
         self.report("CANCEL")
-        self.wait(HOLD_S)
+        self.wait(HOLD_S - TICK_S)
+        self.assertEqual(self.written(), [])
+        self.wait(TICK_S)
         self.assertEqual(self.written(), [("CANCEL", None)])
-        self.wait(ELSEWHERE_S)
+        self.wait(30 - HOLD_S - TICK_S)
+        self.assertEqual(self.written(), [("CANCEL", None)])
+        self.wait(TICK_S)
         self.assertEqual(self.written(), [("CANCEL", None), ("MOVED", 0)])
 
     def test_completed_when_it_ends(self) -> None:

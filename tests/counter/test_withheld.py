@@ -117,6 +117,20 @@ class WithheldTests(ServiceCase):
         self.wait(20)
         self.assert_unknown("Newchannel", 20)
 
+    def test_calls_while_there_was_no_connection(self) -> None:
+        """Calls that came while there was no connection were not withheld; those that come after it may be."""
+        self.manager.status = {"CoreProcessedCalls": "7"}
+        self.manager.up()
+        self.wait(20)
+        self.manager.down()
+        self.manager.status = {"CoreProcessedCalls": "50"}
+        self.manager.up()
+        self.wait(20)
+        self.assertEqual((self.counter.active, self.counter.trouble), (0, None))
+        self.manager.status = {"CoreProcessedCalls": "52"}
+        self.wait(20)
+        self.assert_unknown("Newchannel", 20)
+
     def test_ends(self) -> None:
         """A channel that the list lacks, and whose end does not come."""
         self.manager.up()

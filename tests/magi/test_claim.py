@@ -339,7 +339,7 @@ class OneGatewayTests(ClaimTest):
         one = self.gateway("a")
         self.variables.clear()
         self.passes(SETTLE_S)
-        self.assertEqual((self.serving(), one.taken), ([], []))
+        self.assertEqual((self.serving(), one.taken, one.claims.is_settled), ([], [], False))
         self.passes(LOOK_S + SETTLE_S)
         self.assertEqual((self.serving(), one.taken), ([one], [(CONTEXT, Taken.WAS_FREE)]))
 
