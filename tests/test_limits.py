@@ -10,17 +10,20 @@ from pbxrouter.ami import channel_check, channel_variable, heartbeat, watchdog
 from pbxrouter.ami import connection as ami_connection
 from pbxrouter.ami import messages as ami_messages
 from pbxrouter.ami import protocol as ami_protocol
-from pbxrouter.call import flow, history_writer, record
+from pbxrouter.call import flow, history_writer, journal, pin_guard, record, refusals, repeats
 from pbxrouter.control import server as control_server
-from pbxrouter.database import connection, set_aside, store
-from pbxrouter.fastagi import protocol, server
+from pbxrouter.counter import counts, report, talk
+from pbxrouter.counter import service as counter_service
+from pbxrouter.database import connection, guesses, set_aside, store
+from pbxrouter.database.calls import csv_process
+from pbxrouter.fastagi import protocol, server, standstill, standstill_process
 from pbxrouter.gateway import asterisk_service, drain, log_lines, sequential, service
 from pbxrouter.magi import channel as magi_channel
 from pbxrouter.magi import claim
 from pbxrouter.magi import service as magi_service
 from pbxrouter.net import keepalive, output, queues, resolver, threads
 from pbxrouter.originate import originator
-from pbxrouter.rules import model, reloader
+from pbxrouter.rules import model, patterns, reloader, ruleset
 from pbxrouter.text import sentences
 from pbxrouter.web import context
 from pbxrouter.web.http import site
@@ -28,7 +31,12 @@ from pbxrouter.web.now import event_stream
 from tests.paths import ROOT
 from tests.test_docs import read, rows, section
 
-TIMES = ("once", "twice", "three", "four", "five")
+NUMBERS = {0.25: "0.25", 1: "once", 2: "two", 3: "three", 4: "four", 5: "five", 10: "ten", 30: "thirty", 60: "sixty"}
+
+
+def word(number: float) -> str:
+    """A number as a sentence has it: "three", "2.5"."""
+    return NUMBERS.get(number, f"{number:g}")
 
 
 def seconds(*values: float) -> str:
@@ -138,6 +146,57 @@ TEXTS = {
 """The limits of texts in docs/operations.md, by what is kept."""
 
 
+SENTENCES = {
+    "ami": (
+        f"closed after {watchdog.DEAD_AFTER_S:g} to {watchdog.DEAD_AFTER_S + watchdog.LOOK_EVERY_S:g} seconds of",
+        f"After a refused login it tries {word(ami_connection.REFUSED_RETRY_S / 60)} a minute",
+        f"has not changed for {claim.DEAD_S:g} seconds",
+        f"read again {claim.SETTLE_S:g} seconds later",
+        f"is waited for {claim.SLOW_SETTLE_S:g} seconds",
+        f"without asking for {word(claim.LEASE_S)} seconds after it sent the value",
+        f"the gateway's own {flow.TALK_S:g} seconds",
+        f"at {word(magi_channel.SILENT_S)} seconds while it waits for nothing",
+    ),
+    "counter": (
+        f"after {word(talk.HOLD_S)} seconds at the latest",
+        f"Asterisk is asked again every {word(counter_service.RESYNC_S / 60)} minutes",
+        f"has not counted for {report.FRESH_S:g} seconds",
+        f"At most {counts.MAX_NAMES} names of a kind",
+        f"written about {word(counter_service.WRITE_S)} a second",
+    ),
+    "dialplan": (
+        f"from the gateway for {standstill_process.STILL_S:g} seconds",
+        f"a limit of {word(magi_channel.KEYED_S)} seconds",
+        "three seconds, again each second while it lives",
+    ),
+    "operations": (
+        f"for {standstill_process.STILL_S:g} seconds, because it was stopped by a signal",
+        f"after {word(standstill.RESTART_S)} seconds if it ended within one",
+        f"(`nice` {csv_process.NICE}, `SCHED_BATCH`)",
+        f"recorded each up to {word(repeats.RECORDED_EACH)} from one source",
+        f"one in {word(1 / repeats.PER_MINUTE)} minutes is recorded as usual",
+        f"left to it for {magi_service.MAY_COME_BACK_S:g} seconds",
+        f"about {megabytes(journal.REWRITE_AT)} as a rule, {megabytes(journal.MAX_NEEDED)} while the database is away",
+        f"refused as forged within {word(refusals.ALARM_S / 60)} minutes",
+        f"at most {word(ruleset.DEFAULT_MAX_CALLS)} calls at once",
+        f"have {word(drain.DRAIN_S)} seconds to end as always",
+        f"from which a right PIN came within {word(guesses.KNOWN_S / 86_400)} days",
+        f"no answer within {seconds(channel_variable.ASK_S)}",
+    ),
+    "rules": (
+        f"At most {patterns.MAX_LENGTH} characters",
+        f"asked for a PIN, {word(flow.PIN_PROMPTS)} times at most",
+        f"{word(verbs.PIN_TIMEOUT_MS / 1000)} seconds without a key end it",
+    ),
+    "security": (
+        f"{flow.TALK_S:g} seconds for number and PIN",
+        f"make {word(pin_guard.NEW_KNOWN_A_DAY)} callers known, and {word(pin_guard.NEW_KNOWN_A_DAY)} more a day",
+        f"{word(ruleset.DEFAULT_MAX_CALLS)} calls at once for a PIN",
+    ),
+}
+"""What other pages say in a sentence, by the page."""
+
+
 class LimitTests(SynchronousTestCase):
     """The tables of limits, and the sentences that have one."""
 
@@ -155,21 +214,28 @@ class LimitTests(SynchronousTestCase):
     def test_waits_besides(self) -> None:
         """So have those that are told beside: of applications, of new attempts."""
         text = " ".join(self.architecture.split())
-        probes = TIMES[keepalive.KEEPALIVE_PROBES - 1]
+        probes = word(keepalive.KEEPALIVE_PROBES)
         for said in (
             f"lost after {seconds(keepalive.KEEPALIVE_IDLE_S)} of silence and {probes} probes "
             f"{seconds(keepalive.KEEPALIVE_EVERY_S)} apart",
             f"over AMI after {seconds(watchdog.DEAD_AFTER_S)}",
             f"tried again after {ami_connection.FIRST_RETRY_S:g} to {seconds(ami_connection.SLOWEST_RETRY_S)}",
-            f"tried again up to {TIMES[len(delivery.BACK_OFF_S) - 1]} times",
+            f"tried again up to {word(len(delivery.BACK_OFF_S))} times",
         ):
             self.assertIn(said, text)
 
     def test_texts(self) -> None:
         """Each text of docs/operations.md is kept as far as the code keeps it."""
-        found = dict(tuple(cells) for cells in rows(section(self.operations, "Limits of text")))
-        del found["what"]
+        found = {what: kept for what, kept in rows(section(self.operations, "Limits of text")) if what != "what"}
         self.assertEqual(found, TEXTS)
+
+    def test_sentences(self) -> None:
+        """What the other pages say of times and numbers holds."""
+        self.assertEqual((standstill.WORKED_S, magi_channel.RENEW_S, magi_channel.SILENT_S), (1.0, 1.0, 3))
+        for page, sentences_of_page in SENTENCES.items():
+            text = " ".join(read(ROOT / f"docs/{page}.md").split())
+            for said in sentences_of_page:
+                self.assertIn(said, text, page)
 
     def test_queues(self) -> None:
         """What waits, and for how long that is no problem."""
