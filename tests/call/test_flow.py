@@ -274,6 +274,7 @@ class WorkshopTable(FlowCase):
         self.ended("DENIED")
         self.run_call("34", answers={"GET DATA": "200 result=000000"})
         self.ended("LOCKEDOUT")
+        self.assertTrue(self.reports.records[-1].outcome.hang_up)
         right = self.run_call("34", answers={"GET DATA": "200 result=123456"})
         self.ended("LOCKEDOUT")
         self.assertEqual([line for line in right if "Wait" not in line], wrong)
@@ -284,6 +285,7 @@ class WorkshopTable(FlowCase):
         self.ended("HANGUP")
         self.run_call("34", answers={"GET DATA": ["200 result=000000", HUNG_UP]})
         self.ended("LOCKEDOUT")
+        self.assertFalse(self.reports.records[-1].outcome.hang_up)
         guessed = self.guard.statistics.unchecked
         self.run_call("34", answers={"GET DATA": "200 result=000000", "EXEC Wait": HUNG_UP})
         self.ended("LOCKEDOUT")

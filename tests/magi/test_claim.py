@@ -481,6 +481,15 @@ class TwoGatewaysTests(ClaimTest):
         self.assertEqual((one.claims.standing_by, two.claims.standing_by), (0, 1))
         self.assertTrue(one.claims.has_standby and two.claims.has_standby)
 
+    def test_odd_context(self) -> None:
+        """A context that a terminal cannot show is escaped in what the owners are told."""
+        one = self.gateway("a", contexts=("x\x1b[2J",))
+        self.passes(1)
+        two = self.gateway("b", "there", contexts=("x\x1b[2J",))
+        self.passes(3)
+        self.assertEqual(one.notes(), ["serves the calls in x\\x1b[2J; gateway b on host-b stands by"])
+        self.assertEqual(two.notes(), ["stands by: gateway a on host-a serves the calls in x\\x1b[2J"])
+
     def test_standby_gone(self) -> None:
         """A gateway that no longer stands by is no longer told of."""
         one, two = self.pair()
