@@ -304,6 +304,22 @@ class RuleTests(TableCase):
         self.enter("c", "c", "talk")
         self.assertEqual(self.told.count("answered"), 2)
 
+    def test_applications_that_hold(self) -> None:
+        """A list shows a holding bridge by the application that put a channel there; any other is for talking."""
+        for application, answered in (
+            ("BridgeWait", 0),
+            ("Park", 0),
+            ("ParkAndAnnounce", 0),
+            ("parkandannounce", 0),
+            ("ParkedCall", 2),
+            ("", 2),
+        ):
+            self.setUp()
+            for uniqueid in ("a", "c"):
+                self.event("Newchannel", uniqueid, uniqueid)
+            self.resync(*(ChannelSeen(uniqueid, uniqueid, 1, "x", application=application) for uniqueid in "ac"))
+            self.assertEqual(self.told.count("answered"), answered, application)
+
     def test_holding_bridge_that_is_gone(self) -> None:
         """A holding bridge in which a list shows no channel any more is forgotten."""
         for uniqueid in ("a", "c"):
