@@ -10,20 +10,32 @@ from pbxrouter.ami import channel_check, channel_variable, heartbeat, watchdog
 from pbxrouter.ami import connection as ami_connection
 from pbxrouter.ami import messages as ami_messages
 from pbxrouter.ami import protocol as ami_protocol
-from pbxrouter.call import flow, history_writer, journal, pin_guard, record, refusals, repeats
+from pbxrouter.call import (
+    active_calls,
+    flow,
+    history_writer,
+    journal,
+    journal_file,
+    origin,
+    pin_guard,
+    record,
+    refusals,
+    repeats,
+)
 from pbxrouter.control import server as control_server
-from pbxrouter.counter import counts, report, talk
+from pbxrouter.counter import call_table, counts, report, talk, withheld
 from pbxrouter.counter import service as counter_service
 from pbxrouter.database import connection, guesses, set_aside, store
 from pbxrouter.database.calls import csv_process
-from pbxrouter.fastagi import protocol, server, standstill, standstill_process
+from pbxrouter.drivers import dial
+from pbxrouter.fastagi import admission, protocol, server, standstill, standstill_process
 from pbxrouter.gateway import asterisk_service, drain, log_lines, sequential, service
 from pbxrouter.magi import channel as magi_channel
 from pbxrouter.magi import claim
 from pbxrouter.magi import service as magi_service
-from pbxrouter.net import keepalive, output, queues, resolver, threads
+from pbxrouter.net import connection_limits, keepalive, output, queues, resolver, threads
 from pbxrouter.originate import originator
-from pbxrouter.rules import model, patterns, reloader, ruleset
+from pbxrouter.rules import applications, model, patterns, reloader, ruleset
 from pbxrouter.text import sentences
 from pbxrouter.web import context
 from pbxrouter.web.http import site
@@ -146,6 +158,34 @@ TEXTS = {
 """The limits of texts in docs/operations.md, by what is kept."""
 
 
+BOUNDS = {
+    "calls in progress that are listed": spaced(active_calls.MAX_CALLS),
+    "parties that sent one call on; their names together": (
+        f"{origin.MAX_PARTIES}; {spaced(origin.MAX_VALUES)} characters"
+    ),
+    "keys of wrong PINs in memory; callers known there": f"{spaced(pin_guard.MAX_IN_MEMORY)} each",
+    "the same in the database": f"{spaced(guesses.MAX_KEYS)}; {spaced(guesses.MAX_KNOWN)}",
+    "sources of guesses and forged calls that are told of one by one": f"{repeats.MAX_SOURCES}",
+    "forged calls that are remembered for the alarm": spaced(refusals.MAX_REMEMBERED),
+    "journals beside one database": f"{journal_file.MAX_FILES}",
+    "a journal that is read; a line of it": f"{megabytes(journal_file.MAX_READ)}; {megabytes(journal_file.MAX_LINE)}",
+    "calls by `agi:async` of an earlier run that may go on": spaced(journal.MAX_ORPHANS),
+    "calls that are written to the history in one transaction": f"{history_writer.BATCH}",
+    "finished calls whose end AMI has not told of": f"{talk.MAX_WATCHED}",
+    "records that came before the first event of their call": f"{counter_service.EARLY_RECORDS}",
+    "talks of one channel that are kept apart": f"{call_table.MAX_TALKS}",
+    "phones of which it is remembered that they were dialled": spaced(withheld.MAX_DIALLED),
+    "items of a list over AMI": spaced(ami_protocol.MAX_ITEMS),
+    "a reply over AMI that is put together": megabytes(magi_channel.MAX_ANSWER),
+    "calls that are remembered as another gateway's": spaced(magi_service.MAX_THEIRS),
+    "peers of FastAGI whose last log line is remembered; networks that have told of a call": (
+        f"{admission.MAX_PEERS}; {connection_limits.MAX_PROVEN}"
+    ),
+    "host names that are looked up at a time": f"{resolver.MAX_LOOKUPS}",
+    "answers of drivers about data; data of `dial` that is kept parsed": f"{spaced(applications.KEPT)}; {dial.KEPT}",
+}
+"""The bounds of docs/architecture.md, by what grows."""
+
 SENTENCES = {
     "ami": (
         f"closed after {watchdog.DEAD_AFTER_S:g} to {watchdog.DEAD_AFTER_S + watchdog.LOOK_EVERY_S:g} seconds of",
@@ -228,6 +268,11 @@ class LimitTests(SynchronousTestCase):
         """Each text of docs/operations.md is kept as far as the code keeps it."""
         found = {what: kept for what, kept in rows(section(self.operations, "Limits of text")) if what != "what"}
         self.assertEqual(found, TEXTS)
+
+    def test_bounds(self) -> None:
+        """What docs/architecture.md says to have a bound has the one that is named there."""
+        text = section(read(ROOT / "docs/architecture.md"), "What grows has a bound")
+        self.assertEqual({what: bound for what, bound, _ in rows(text) if what != "what"}, BOUNDS)
 
     def test_sentences(self) -> None:
         """What the other pages say of times and numbers holds."""
