@@ -37,7 +37,7 @@ TARGETS: Final = {
         "rules", "rules call/test_flow database/rules database/test_store drivers/test_applications test_limits"
     ),
     "call": Target("call", "call gateway/test_service database/calls counter/test_talk test_limits"),
-    "drivers": Target("drivers library", "drivers test_library call/test_flow"),
+    "drivers": Target("drivers library", "drivers test_library call/test_flow test_limits"),
     "counter": Target("counter", "counter call/test_active_calls test_limits"),
     "database": Target("database", "database rules/test_engine security/test_tokens counter/test_service test_limits"),
     "gateway": Target("gateway", "gateway test_health call/test_refusals adapters/test_starpy test_limits"),
