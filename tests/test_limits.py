@@ -173,6 +173,7 @@ BOUNDS = {
     "calls that are written to the history in one transaction": f"{history_writer.BATCH}",
     "finished calls whose end AMI has not told of": f"{talk.MAX_WATCHED}",
     "records that came before the first event of their call": f"{counter_service.EARLY_RECORDS}",
+    "seconds of talk that Asterisk's variables or a driver tell of a call": spaced(record.MAX_TALK_S),
     "talks of one channel that are kept apart": f"{call_table.MAX_TALKS}",
     "phones of which it is remembered that they were dialled": spaced(withheld.MAX_DIALLED),
     "items of a list over AMI": spaced(ami_protocol.MAX_ITEMS),

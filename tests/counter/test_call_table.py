@@ -624,6 +624,8 @@ class AnyOrderTests(SynchronousTestCase):
             for linkedid_, call in table.live.items():
                 self.assertTrue(call.channels)
                 self.assertEqual(call.linkedid, linkedid_)
+                talks = any(table._talks[channel].since is not None for channel in call.channels)
+                self.assertEqual(talks, call.answered is not None and call.silent_since is None, name)
             self.assertLessEqual(set(table._bridge_of), set(table.channels))
             self.assertEqual(
                 sorted(table._bridge_of),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.config import Config, schema
@@ -175,6 +177,9 @@ class Problems(SynchronousTestCase):
             ("PJSIP/21 color=red", "is not a setting"),
         ):
             self.assertIn(words, self.problem(data), data)
+            setting = re.search(r"[a-z]+=\S+", data)
+            if setting and data.count("=") == 1 and not re.search("named|names no phone", words):
+                self.assertIn(setting[0], self.problem(data), data)
 
     def test_limits_of_length(self) -> None:
         """A limit of the call's length that Dial() takes is accepted, and no other option's argument taken for one."""

@@ -666,6 +666,13 @@ class HolderTests(SynchronousTestCase):
         self.assertEqual(Holder.parse(str(me)), me)
         self.assertEqual((me.process, me.place), (os.getpid(), place_of_processes()))
         self.assertNotEqual(Holder.of_this_process("1a2b3c4d").run, me.run)
+        for holder in (
+            Holder("", "r", "", 0, 0, ""),  # without heartbeat, where processes cannot be told apart, without a name
+            Holder("1a2b3c4d", "run", "here", 999_999_999, 10**18 - 1, "pbx-1.example"),
+        ):
+            self.assertEqual(Holder.parse(str(holder)), holder)
+        for value in ("a//c/1/2/h", "a/b/c//2/h", "a/b/c/1//h", "a/b/c/1000000000/2/h", f"a/b/c/1/{10**18}/h"):
+            self.assertIsNone(Holder.parse(value), value)
         for value in ("", FREE, "a/b/c/1/2", f"{me}/x", "a/b/c/-1/2/h", "a/b/c/1/2/h\n"):
             self.assertIsNone(Holder.parse(value), value)
 
