@@ -39,6 +39,10 @@ CHANGES = (
     ("string", "x = 'a caller without a number'", 'x = "XX"'),
     ("string", "x = b''", "x = b'XX'"),
     ("string", "x = f'{a}/{b}'", 'x = "XX"'),
+    ("sentence", "x = sentence('{a} is away', a=1)", 'x = sentence("XX", a=1)'),
+    ("sentence", "x = Sentence('away')", 'x = Sentence("XX")'),
+    ("string", "x = a.strip('()')", 'x = a.strip("XX")'),
+    ("string", "x = a.rstrip(b'.')", 'x = a.rstrip(b"XX")'),
     ("arithmetic", "x = a + b", "x = a - b"),
     ("arithmetic", "x = a // b", "x = a * b"),
     ("arithmetic", "x += a", "x -= a"),
@@ -92,6 +96,9 @@ LONG_CHANGES = (
     ("value", "def f():\n    return a", "return None"),
     ("value", "def f():\n    self.a = b(c)", "self.a = None"),
     ("value", "x = lambda: a", "x = lambda: None"),
+    ("value", "def f() -> bool:\n    return a", "return None"),
+    ("value", "def f() -> bool | None:\n    return False", "return None"),
+    ("boolean", "def f() -> bool:\n    return False", "return True"),
     ("statement deleted", "def f():\n    return", "pass"),
     ("statement deleted", "def f():\n    self.failures = 0", "pass"),
     ("statement deleted", "def f():\n    self.collected = self.trying = 0", "self.collected = 0"),
@@ -184,6 +191,12 @@ class Changes(SynchronousTestCase):
         found = {mutant.after for mutant in mutants(Path("a.py"), b"convert(a, strict=True)")}
         self.assertLessEqual({"convert(a, strict=False)", "convert(a)"}, found)
 
+    def test_answers(self) -> None:
+        """What a function says to a question is negated; None in its place would be the same to who asks for truth."""
+        for answer in ("True", "False"):
+            found = mutants(Path("a.py"), f"def f() -> bool:\n    return {answer}\n".encode())
+            self.assertEqual([mutant.edit.operator for mutant in found], ["boolean"])
+
     def test_defaults(self) -> None:
         """The defaults of a function that does something are changed, also if it is one line."""
         found = {mutant.after for mutant in mutants(Path("a.py"), b"def f(a=True):\n    return a\n")}
@@ -262,9 +275,22 @@ class Changes(SynchronousTestCase):
             self.assertEqual(chosen.wanted, wanted, line)
             self.assertEqual(chosen.modules, ("tests.drivers.test_drivers", "tests.test_library"))
         self.assertIsNone(baseline.job(found[8], target))
+        self.assertEqual(self.job_of_a_sentence(baseline, target, path).wanted, ["own", "other", "slow", "all"])
         on_import = baseline.job(found[12], target)
         assert on_import is not None
         self.assertEqual(on_import.wanted, ["own", "far", "slow", "other"])
+
+    def job_of_a_sentence(self, baseline: Baseline, target: targets.Target, path: Path) -> Job:
+        """The job of a mutant whose sentence the catalogue has, too: that is looked at last."""
+        outcome = worker.Outcome(failed="", why="", seconds={"all": 3.0}, reached={})
+        result = Result(Job(targets.CATALOGUE, (), None, 1.0), outcome, False, "")
+        list(baseline.learn(cast(Pool, SimpleNamespace(run=lambda _: [result])), []))
+        text = b"def f():\n    a()\n    return sentence('b')\n"
+        (mutant,) = [found for found in mutants(path, text) if found.edit.operator == "sentence"]
+        job = baseline.job(mutant, target)
+        assert job is not None
+        self.assertEqual(job.modules[-1], targets.CATALOGUE)
+        return job
 
     def test_module_added_meanwhile(self) -> None:
         """A test module that the baseline does not know is skipped; one that was removed since is run."""

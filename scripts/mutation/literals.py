@@ -34,6 +34,8 @@ _SQL_SWAPS: Final = (
     (r"\bEXISTS\b(?! \w)", "NOT EXISTS"),
     (r"(?<=\s)\+(?=\s)", "-"),
 )
+_SENTENCES: Final = frozenset({"sentence", "Sentence"})
+_STRIPS: Final = frozenset({"strip", "lstrip", "rstrip"})
 _REGEX_USERS: Final = frozenset({"compile", "match", "fullmatch", "search", "sub", "split", "finditer", "findall"})
 
 
@@ -52,6 +54,14 @@ def constant(source: Source, node: ast.Constant, parent: ast.AST) -> Iterator[Ed
 
 
 def _string(source: Source, node: ast.Constant, value: str | bytes, parent: ast.AST) -> Iterator[Edit]:
+    called = parent.func if isinstance(parent, ast.Call) else None
+    if isinstance(called, ast.Name) and called.id in _SENTENCES and parent.args[0] is node:  # type: ignore[attr-defined]
+        yield source.replaced("sentence", node, '"XX"')
+        return
+    if isinstance(called, ast.Attribute) and called.attr in _STRIPS:
+        # One sign more to strip is nothing that a text need have.
+        yield source.replaced("string", node, '"XX"' if isinstance(value, str) else 'b"XX"')
+        return
     special = list(_special(source, node, value, parent))
     yield from special
     if not special:

@@ -9,6 +9,10 @@ from typing import Final, NamedTuple
 ROOT: Final = Path(__file__).resolve().parent.parent.parent
 
 
+CATALOGUE: Final = "tests.web.test_catalogue"
+"""Compares the sentences of the sources with their translations, so it notices a changed one without reaching it."""
+
+
 class Target(NamedTuple):
     """A part of the core: its modules, and the tests that are related beside those of its own folder.
 
