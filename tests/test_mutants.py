@@ -42,6 +42,14 @@ CHANGES = (
     ("sentence", "x = sentence('{a} is away', a=1)", 'x = sentence("XX", a=1)'),
     ("sentence", "x = Sentence('away')", 'x = Sentence("XX")'),
     ("string", "x = a.strip('()')", 'x = a.strip("XX")'),
+    ("member left out", "x = frozenset('abc')", "x = frozenset('bc')"),
+    ("member left out", "x = frozenset('abc')", "x = frozenset('ab')"),
+    ("number", "x = db.execute('SELECT a FROM b').fetchone()[0]", "x = db.execute('SELECT a FROM b').fetchone()[1]"),
+    (
+        "number",
+        "x = db.execute('SELECT a, c FROM b').fetchone()[0]",
+        "x = db.execute('SELECT a, c FROM b').fetchone()[(-1)]",
+    ),
     ("string", "x = a.rstrip(b'.')", 'x = a.rstrip(b"XX")'),
     ("arithmetic", "x = a + b", "x = a - b"),
     ("arithmetic", "x = a // b", "x = a * b"),
@@ -190,6 +198,13 @@ class Changes(SynchronousTestCase):
         self.assertIn("zip(a, b, strict=True)", found)
         found = {mutant.after for mutant in mutants(Path("a.py"), b"convert(a, strict=True)")}
         self.assertLessEqual({"convert(a, strict=False)", "convert(a)"}, found)
+
+    def test_rows_of_one_column(self) -> None:
+        """The last column of a row that has one is the first."""
+        for query in ("PRAGMA synchronous", "SELECT count(*) FROM a WHERE b IN (1, 2)", "select a.b\\n from a"):
+            found = mutants(Path("a.py"), f"x = db.execute('{query}', c).fetchone()[0]".encode())
+            changed = [mutant.after.rpartition("[")[2] for mutant in found if mutant.edit.operator == "number"]
+            self.assertEqual([text for text in changed if text in ("1]", "(-1)]")], ["1]"], query)
 
     def test_answers(self) -> None:
         """What a function says to a question is negated; None in its place would be the same to who asks for truth."""
