@@ -242,6 +242,20 @@ class TakingUpTests(JournalCase):
         self.assertEqual(finished, over)
         self.assertEqual((cut.number, cut.verdict, cut.forwarded_by), ("22", "allow", "44"))
 
+    def test_decision_behind_one_that_is_over(self) -> None:
+        """A decision that is no longer needed keeps none that comes after it from being written."""
+        journal, _ = self.opened()
+        over_call, over_entry = self.begun(journal, "1.3")
+        over = journal.finish(row(over_entry.key, "1.3"))
+        call, entry = self.begun(journal)
+        journal.decided(over.call_key, over_call, "deny")
+        journal.decided("unknown", over_call, "deny")
+        journal.decided(entry.key, call, "allow")
+        self.sync(journal)
+        self.kill(journal)
+        finished, cut = self.opened(2)[1].rows
+        self.assertEqual((finished, cut.call_key, cut.verdict), (over, entry.key, "allow"))
+
     def test_finished(self) -> None:
         """A call that was over is as it was; one that is in the history is not there."""
         journal, _ = self.opened()

@@ -189,6 +189,17 @@ class PinGuardTests(GuardCase):
             await guard.right(attempt, "pepe")
         self.assertEqual(guard.statistics.wrong, 0)
 
+    async def test_no_source(self) -> None:
+        """Without a word on where the call came from it is AMI's, its channel is relied on, and no phone is known."""
+        guard = self.guard()
+        attempt = await guard.admit(request_of(SimulatedCall("34", caller=None, channel="")), 7)
+        self.assertEqual(
+            attempt.keys, (GuessKey("unnamed", "AMI, mapping 7"), GuessKey("mapping", "7"), GuessKey("gateway", ""))
+        )
+        attempt = await guard.admit(self.request(), 7)
+        self.assertEqual([key.scope for key in attempt.keys], ["endpoint", "number", "mapping", "gateway"])
+        self.assertIs(attempt.is_known, False)
+
     async def test_lifted(self) -> None:
         """Lifting a lock-out ends it at once, on this gateway and on another."""
         guard, other = self.guard(), self.guard()

@@ -19,6 +19,7 @@ from twisted.trial.unittest import TestCase
 
 from pbxrouter import database
 from pbxrouter.counter import storage
+from pbxrouter.database import store as store_module
 from pbxrouter.database.access import add_token
 from pbxrouter.database.audit import Actor
 from pbxrouter.database.calls import add_calls, forget_calls
@@ -205,6 +206,20 @@ class StoreTests(TestCase):
                 self.assertEqual(verdict(await store.load_rules(), "21"), "allow")
             self.assertEqual(self.numbers(self.path), before)
             self.assertEqual(self.numbers(aside), [*before, "44"])
+
+    async def test_the_wal_of_another(self) -> None:
+        """Of what lay beside a file that has gone, only that is deleted; nothing that has taken its place since."""
+        left, other, gone = (self.path.with_name(name) for name in ("left", "other", "gone"))
+        for path in (left, other):
+            path.write_bytes(b"x")
+        identities = [store_module._identity(str(path)) for path in (left, other, gone)]
+        self.assertEqual((len(set(identities)), identities[2]), (3, None))
+        for identity in identities[1:]:
+            store_module._delete_if(str(left), identity)
+            self.assertTrue(left.exists())
+        store_module._delete_if(str(left), identities[0])
+        store_module._delete_if(str(gone), identities[2])
+        self.assertEqual((left.exists(), other.exists()), (False, True))
 
     async def test_missing_with_something_in_the_wal(self) -> None:
         """A file that was moved away is complete, and nothing of it is replayed into the one that comes instead."""

@@ -396,6 +396,14 @@ class ControlTests(CompositionCase):
         client = await self.ask("queues")
         self.assertIn("history", json.dumps(client.told[0]))
 
+    async def test_reload(self) -> None:
+        """The settings are read again, and each line of what came of it is told."""
+        lines = ["trunks: reloaded", "web.listen: needs a restart"]
+        self.patch(self.start(SOCKET), "reload_all", lambda: lines)
+        client = await self.ask("reload")
+        await until(lambda: len(client.told) > 1)
+        self.assertEqual(client.told[:2], [{"line": line} for line in lines])
+
 
 class StopTests(CompositionCase):
     """What is left when a gateway has stopped."""

@@ -100,7 +100,10 @@ class PartsTests(CompositionCase):
         self.reload(gateway, SOCKET + "[dial]\ntimeout = 8\n")
         self.patch(reload_parts, "load_drivers", broken)
         lines = self.reload(gateway, SOCKET + "[dial]\ntimeout = 7\n")
-        self.assertIn("driver dial cannot be loaded anew: the one in force stays", lines)
+        failed = [line.split()[1] for line in lines if line.endswith(" cannot be loaded anew: the one in force stays")]
+        self.assertIn("dial", failed)
+        self.assertGreater(len(failed), 5)
+        self.assertEqual(failed, sorted(failed))
         self.assertEqual((await self.run_call(SimulatedCall("21", caller="33"))).dials[0][0], "PJSIP/21,8,i")
 
     async def test_dialogues(self) -> None:

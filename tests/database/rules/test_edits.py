@@ -299,6 +299,7 @@ class HolderTests(EditCase):
                 self.assertEqual(error.field, field)
                 self.assertIn("1 to 80 printable characters", str(error))
         error = self.refused(EditRefused, edits.add_extension, "unknown")
+        self.assertEqual(error.field, "number")
         self.assertIn("callers without a number", str(error))
         self.assertTrue(self.do(edits.add_extension, "anonymous"))
 
