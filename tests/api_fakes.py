@@ -21,7 +21,6 @@ from twisted.trial.unittest import TestCase
 from twisted.web.client import Agent, FileBodyProducer, readBody
 from twisted.web.http_headers import Headers
 
-from pbxrouter import database
 from pbxrouter.agi.channel import Channel
 from pbxrouter.agi.dialogue_watch import DialogueWatch
 from pbxrouter.call.active_calls import ActiveCalls
@@ -32,7 +31,6 @@ from pbxrouter.config.schema import TECHNOLOGIES, Config
 from pbxrouter.database.access.tokens import add_token
 from pbxrouter.database.audit import Actor
 from pbxrouter.database.calls.history import CallRow, trace_text
-from pbxrouter.database.rules.sample import add_sample
 from pbxrouter.database.store import Store
 from pbxrouter.drivers import load_drivers
 from pbxrouter.drivers.applications import DriverApplications
@@ -56,6 +54,7 @@ from pbxrouter.web.api.token_auth import LIMITS
 from pbxrouter.web.context import WebContext
 from pbxrouter.web.http.guard import Guarded, Visitors
 from pbxrouter.web.http.site import BoundedSite, resource
+from tests.databases import sample_database
 from tests.fakes import QUICK_ARGON2
 from tests.needs import PATIENCE_S
 
@@ -114,10 +113,7 @@ def make_web_context(
     """A WebContext with a database of its own, the sample rules in it."""
     hash_pin = functools.partial(pins.hash_pin, KEY)
     if not database_exists:
-        database.create(path)
-        connection = database.connect(path)
-        add_sample(connection, hash_pin)
-        connection.close()
+        sample_database(path, hash_pin)
     writing = Store(path, hash_pin, reactor)
     engine = RulesEngine(APPLICATIONS)
     reloader = RulesReloader(writing, engine, clock, clock.seconds)

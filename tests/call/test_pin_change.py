@@ -30,6 +30,7 @@ from pbxrouter.rules.reloader import RulesReloader
 from pbxrouter.security import GuessKey, pins
 from pbxrouter.security.guess_limits import FREE_GUESSES
 from pbxrouter.simulator import SimulatedCall
+from tests.databases import new_database
 from tests.fakes import HUNG_UP, Answers, FakeChannel, Reports
 
 T = TypeVar("T")
@@ -70,7 +71,7 @@ class ChangePinTests(TestCase):
         """Create a gateway with users and PINs."""
         self.now = 1_000_000.0
         self.path = pathlib.Path(self.mktemp())
-        database.create(self.path)
+        new_database(self.path)
         connection = database.connect(self.path)
         connection.executescript(
             f"""

@@ -16,6 +16,7 @@ from pbxrouter.call.history_writer import row_of
 from pbxrouter.cli.app import pbxrouter
 from pbxrouter.database.calls.history import add_calls
 from tests.call.test_history_writer import record
+from tests.databases import new_database
 
 
 class HistoryCommand(SynchronousTestCase):
@@ -24,7 +25,7 @@ class HistoryCommand(SynchronousTestCase):
     def setUp(self) -> None:
         """Create a database with a few calls."""
         self.path = pathlib.Path(self.mktemp()).absolute()
-        database.create(self.path)
+        new_database(self.path)
         connection = database.connect(self.path)
         calls = (
             record("21", "33", 1e9),

@@ -13,6 +13,7 @@ from pbxrouter.cli.token import SCOPES
 from pbxrouter.database.access.tokens import find_token, note_use
 from pbxrouter.database.audit import find_entries
 from pbxrouter.security.tokens import Scope, hash_token
+from tests.databases import new_database
 
 
 class TokenCommand(SynchronousTestCase):
@@ -21,7 +22,7 @@ class TokenCommand(SynchronousTestCase):
     def setUp(self) -> None:
         """Create the database."""
         self.path = pathlib.Path(self.mktemp()).absolute()
-        database.create(self.path)
+        new_database(self.path)
 
     def token(self, *arguments: str) -> Result:
         """Run `pbxrouter token …`."""

@@ -26,6 +26,7 @@ from pbxrouter.database.guesses import (
 )
 from pbxrouter.errors import NotThere
 from pbxrouter.security import GuessKey, Ruling
+from tests.databases import new_database
 
 NOW = 1_000_000.0
 PHONE = GuessKey("endpoint", "PJSIP/33")
@@ -41,7 +42,7 @@ class GuessCase(SynchronousTestCase):
     def setUp(self) -> None:
         """Create the database and connect to it."""
         path = Path(self.mktemp())
-        database.create(path)
+        new_database(path)
         self.connection = database.connect(path)
         self.addCleanup(self.connection.close)
 

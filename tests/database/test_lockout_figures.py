@@ -10,6 +10,7 @@ from pbxrouter import database
 from pbxrouter.database import MAX_LISTED, admit_guess, forget_guesses, list_guesses, lockout_figures, note_known
 from pbxrouter.security import keys_of
 from pbxrouter.security.guess_limits import FREE_GUESSES, GATEWAY_GUESSES
+from tests.databases import new_database
 
 NOW = 1_000_000.0
 
@@ -20,7 +21,7 @@ class GuessesTests(SynchronousTestCase):
     def setUp(self) -> None:
         """Create the database and connect to it."""
         path = pathlib.Path(self.mktemp())
-        database.create(path)
+        new_database(path)
         self.connection = database.connect(path)
         self.addCleanup(self.connection.close)
 

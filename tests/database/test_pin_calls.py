@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter import database
 from pbxrouter.database.pin_calls import STALE_S, begin_pin_call, write_pin_calls
+from tests.databases import new_database
 
 NOW = 1_000_000.0
 
@@ -18,7 +19,7 @@ class PinCallRowsTests(SynchronousTestCase):
     def setUp(self) -> None:
         """Create the database and connect to it."""
         path = Path(self.mktemp())
-        database.create(path)
+        new_database(path)
         self.connection = database.connect(path, timeout_s=0)
         self.addCleanup(self.connection.close)
 

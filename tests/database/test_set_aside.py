@@ -16,6 +16,7 @@ from pbxrouter.database.calls.history import CallRow, Search, add_calls, find_ca
 from pbxrouter.database.set_aside import MAX_FILE, SetAside, set_aside_file
 from pbxrouter.errors import StoreError
 from tests.api_fakes import a_call
+from tests.databases import new_database
 
 
 class SetAsideTests(SynchronousTestCase):
@@ -24,7 +25,7 @@ class SetAsideTests(SynchronousTestCase):
     def setUp(self) -> None:
         """Create the database, and connect."""
         self.path = pathlib.Path(self.mktemp()).absolute()
-        database.create(self.path)
+        new_database(self.path)
         self.connection = database.connect(self.path)
         self.addCleanup(self.connection.close)
 

@@ -23,7 +23,6 @@ from pbxrouter.database.audit import Actor
 from pbxrouter.database.calls import add_calls, forget_calls
 from pbxrouter.database.rules import add_extension, set_pin
 from pbxrouter.database.rules.loader import read_rules
-from pbxrouter.database.rules.sample import add_sample
 from pbxrouter.database.store import CLOSE_S, Store
 from pbxrouter.errors import DatabaseForeign, DatabaseFull, DatabaseLocked, DatabaseMissing, NotADatabase, StoreError
 from pbxrouter.net import QueueFigures
@@ -31,6 +30,7 @@ from pbxrouter.rules.model import Facts
 from pbxrouter.rules.ruleset import RuleSet
 from pbxrouter.security import Scope
 from tests.database.older import make_older
+from tests.databases import sample_database
 from tests.held_time import HeldTime, until
 from tests.needs import PATIENCE_S
 
@@ -59,9 +59,7 @@ class StoreTests(TestCase):
 
     def make(self, path: Path) -> None:
         """Make a database with the sample, and close it."""
-        database.create(path)
-        with closing(database.connect(path)) as connection:
-            add_sample(connection, hash_pin)
+        sample_database(path, hash_pin)
 
     def opened(self, path: Path | None = None) -> Store:
         """Open a store, which is closed when the test ends."""

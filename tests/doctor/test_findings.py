@@ -25,7 +25,6 @@ from pbxrouter.ami.messages import AMIMessage
 from pbxrouter.config import parsing
 from pbxrouter.config import schema as settings
 from pbxrouter.config.schema import Asterisk, Config
-from pbxrouter.database.rules.sample import add_sample
 from pbxrouter.doctor import Finding, running
 from pbxrouter.doctor.asterisk import check_asterisk
 from pbxrouter.doctor.dialplan import check_dialplan
@@ -42,6 +41,7 @@ from pbxrouter.security.keyfile import create_key
 from pbxrouter.text.sentences import Sentence
 from tests import needs
 from tests.ami_fakes import new_protocol
+from tests.databases import new_database, sample_database
 from tests.fakes import hash_pin
 
 NOW = 1795420574.0
@@ -78,9 +78,7 @@ class InstalledCase(FindingCase):
         """Make a good installation with the sample rules."""
         super().setUp()
         self.database = Path(self.config.database)
-        database.create(self.database)
-        with contextlib.closing(database.connect(self.database)) as connection:
-            add_sample(connection, lambda pin: (hash_pin(pin).encode().hex() + "0" * 64)[:64])
+        sample_database(self.database, lambda pin: (hash_pin(pin).encode().hex() + "0" * 64)[:64])
         create_key(Path(self.config.pin_key_file))
 
     def look(self) -> list[Finding]:
@@ -407,7 +405,7 @@ class LockoutFindingTests(FindingCase):
 
     def test_lockouts(self) -> None:
         """A caller who is locked out, and an attack, are problems; a few wrong PINs are none."""
-        database.create(Path(self.config.database))
+        new_database(Path(self.config.database))
         self.guess(1, 1)
         self.assertEqual(self.found(), [])
         self.guess(FREE_GUESSES, 2)

@@ -16,10 +16,9 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter import database
-from pbxrouter.database.rules.sample import add_sample
 from pbxrouter.security import keyfile, pins
 from pbxrouter.simulator import SimulatedAsterisk, SimulatedCall
+from tests.databases import sample_database
 from tests.needs import PATIENCE_S
 from tests.waiting import wait_for
 
@@ -78,10 +77,8 @@ class ProcessCase(SynchronousTestCase):
         self.addCleanup(folder.cleanup)
         self.here = Path(folder.name)
         self.database = self.here / "pbxrouter.sqlite"
-        database.create(self.database)
         key = keyfile.create_key(self.here / "pbxrouter.sqlite.pinkey")
-        with contextlib.closing(database.connect(self.database)) as connection, connection:
-            add_sample(connection, lambda pin: pins.hash_pin(key, pin))
+        sample_database(self.database, lambda pin: pins.hash_pin(key, pin))
         self.settings(SETTINGS)
 
     def settings(self, text: str) -> None:

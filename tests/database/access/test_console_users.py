@@ -39,6 +39,7 @@ from pbxrouter.database.access.sessions import (
 from pbxrouter.database.audit import Actor, AuditSearch, find_entries
 from pbxrouter.errors import EditConflict, EditRefused, NotThere
 from pbxrouter.security.roles import Role
+from tests.databases import new_database
 
 ROOT = Actor("root", "command")
 
@@ -49,7 +50,7 @@ class ConsoleUserCase(SynchronousTestCase):
     def setUp(self) -> None:
         """Create the database and connect to it."""
         self.path = Path(self.mktemp()).absolute()
-        database.create(self.path)
+        new_database(self.path)
         self.connection: sqlite3.Connection = database.connect(self.path)
         self.addCleanup(self.connection.close)
 

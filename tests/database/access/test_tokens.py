@@ -21,6 +21,7 @@ from pbxrouter.database.access.tokens import (
 from pbxrouter.database.audit import Actor, entry, find_entries
 from pbxrouter.errors import EditConflict, EditRefused, NotThere
 from pbxrouter.security import Scope, TokenInfo
+from tests.databases import new_database
 
 ROOT = Actor("root", "command")
 HUGE = (2**64, -(2**70))
@@ -32,7 +33,7 @@ class TokenTests(SynchronousTestCase):
     def setUp(self) -> None:
         """Create the database and connect to it."""
         path = Path(self.mktemp())
-        database.create(path)
+        new_database(path)
         self.connection = database.connect(path)
         self.addCleanup(self.connection.close)
 

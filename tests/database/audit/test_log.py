@@ -21,6 +21,7 @@ from pbxrouter.database.audit import (
 )
 from pbxrouter.database.audit.entries import KINDS, MAX_SHOWN, NEVER_UNDONE
 from pbxrouter.errors import DatabaseLocked, EditConflict, EditRefused, NotThere
+from tests.databases import new_database
 
 ANA = Actor("ana", "console")
 EVA = Actor("eva", "api")
@@ -33,7 +34,7 @@ class AuditCase(SynchronousTestCase):
     def setUp(self) -> None:
         """Create the database and connect to it."""
         path = Path(self.mktemp())
-        database.create(path)
+        new_database(path)
         self.connection = database.connect(path, timeout_s=0)
         self.addCleanup(self.connection.close)
 

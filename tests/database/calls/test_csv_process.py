@@ -14,6 +14,7 @@ from pbxrouter.database.calls import CallsCsv, CsvOrder, Search, add_calls, find
 from pbxrouter.database.calls.csv_process import AT_ONCE, read_order, write_calls
 from pbxrouter.errors import ConfigError, DatabaseMissing
 from tests.database.calls.test_history import row
+from tests.databases import new_database
 
 
 class CsvProcessTests(SynchronousTestCase):
@@ -27,7 +28,7 @@ class CsvProcessTests(SynchronousTestCase):
     def test_all_that_are_wanted(self) -> None:
         """All calls of the search up to the limit, as the history command has them; without calls the heading."""
         path = Path(self.mktemp()).absolute()
-        database.create(path)
+        new_database(path)
         csv = CallsCsv(Zone("Asia/Tokyo"), bom=True)
         with closing(database.connect(path)) as connection:
             add_calls(connection, (row(float(second), str(second % 2)) for second in range(2 * AT_ONCE + 5)))

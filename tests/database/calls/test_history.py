@@ -33,6 +33,7 @@ from pbxrouter.database.calls.history import (
 )
 from pbxrouter.errors import NotThere
 from pbxrouter.text.sentences import Sentence, sentence
+from tests.databases import new_database
 
 
 def row(
@@ -67,7 +68,7 @@ class HistoryCase(SynchronousTestCase):
     def setUp(self) -> None:
         """Create the database and connect to it."""
         path = Path(self.mktemp()).absolute()
-        database.create(path)
+        new_database(path)
         self.connection: sqlite3.Connection = database.connect(path)
         self.addCleanup(self.connection.close)
 

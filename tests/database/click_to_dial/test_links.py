@@ -38,6 +38,7 @@ from pbxrouter.database.click_to_dial.links import (
     void_dial_link,
 )
 from pbxrouter.errors import EditConflict, EditRefused, NotThere
+from tests.databases import new_database
 
 ANA = Actor("ana", "console")
 NOW = 1_795_409_729.0
@@ -284,7 +285,7 @@ class RowsTests(SynchronousTestCase):
     def setUp(self) -> None:
         """Add a click-to-dial link."""
         path = Path(self.mktemp())
-        database.create(path)
+        new_database(path)
         self.connection: sqlite3.Connection = database.connect(path)
         self.addCleanup(self.connection.close)
         self.number = add_dial_link(self.connection, ANA, NOW, SALES, PLACES)

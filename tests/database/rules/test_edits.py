@@ -30,6 +30,7 @@ from pbxrouter.errors import EditConflict, EditRefused, NotThere, PinError
 from pbxrouter.rules.applications import Applications
 from pbxrouter.rules.model import Facts
 from pbxrouter.text import Sentence, sentence
+from tests.databases import new_database
 
 ANA = Actor("ana", "console")
 TABLES = (
@@ -73,7 +74,7 @@ class EditCase(SynchronousTestCase):
     def setUp(self) -> None:
         """Create the database and connect to it."""
         path = Path(self.mktemp())
-        database.create(path)
+        new_database(path)
         self.connection = database.connect(path, timeout_s=0)
         self.addCleanup(self.connection.close)
 
@@ -677,7 +678,7 @@ def odd_database() -> Iterator[sqlite3.Connection]:
     """A database with rows that only SQL can make."""
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "odd.sqlite"
-        database.create(path)
+        new_database(path)
         with closing(database.connect(path)) as connection:
             connection.executescript(ODD)
             yield connection

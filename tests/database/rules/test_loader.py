@@ -11,6 +11,7 @@ from pbxrouter.database.rules.loader import check_columns, read_rules
 from pbxrouter.database.rules.mapping_edits import MappingValues
 from pbxrouter.errors import StoreError
 from pbxrouter.rules.model import Facts, User
+from tests.databases import new_database
 
 HASH = "0123456789abcdef" * 4
 
@@ -21,7 +22,7 @@ class LoaderTests(SynchronousTestCase):
     def setUp(self) -> None:
         """An empty database, whose constraints are not checked."""
         path = Path(self.mktemp())
-        database.create(path)
+        new_database(path)
         self.connection = database.connect(path, timeout_s=0)
         self.addCleanup(self.connection.close)
         self.connection.executescript("PRAGMA ignore_check_constraints = ON; PRAGMA foreign_keys = OFF")

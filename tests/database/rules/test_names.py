@@ -26,6 +26,7 @@ from pbxrouter.database.rules import (
 )
 from pbxrouter.database.rules.holders import Grant
 from pbxrouter.database.rules.names import granted_among, names_of
+from tests.databases import new_database
 
 ANA = Actor("ana", "console")
 HUGE = 10**30
@@ -37,7 +38,7 @@ class RuleNamesTests(SynchronousTestCase):
     def setUp(self) -> None:
         """Create a database with mappings and an extension."""
         path = pathlib.Path(self.mktemp())
-        database.create(path)
+        new_database(path)
         self.connection: sqlite3.Connection = database.connect(path)
         self.addCleanup(self.connection.close)
         self.first = add_mapping(self.connection, ANA, 1.0, MappingValues("2X", "dial", "SIP")).value

@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pbxrouter import database
 from pbxrouter.database.rules import add_sample
 from pbxrouter.errors import StoreError
+from tests.databases import new_database
 
 
 class SampleTests(SynchronousTestCase):
@@ -17,7 +18,7 @@ class SampleTests(SynchronousTestCase):
     def setUp(self) -> None:
         """Make the database, with the sample."""
         path = Path(self.mktemp())
-        database.create(path)
+        new_database(path)
         self.connection = database.connect(path)
         self.addCleanup(self.connection.close)
         add_sample(self.connection, lambda pin: pin.rjust(64, "0"))
