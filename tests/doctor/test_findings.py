@@ -35,7 +35,7 @@ from pbxrouter.doctor.running import check_gateway
 from pbxrouter.doctor.sounds import check_sounds
 from pbxrouter.errors import ConfigError
 from pbxrouter.net import QueueFigures
-from pbxrouter.security import keys_of
+from pbxrouter.security import keys_of, pins
 from pbxrouter.security.guess_limits import FREE_GUESSES, GATEWAY_GUESSES
 from pbxrouter.security.keyfile import create_key
 from pbxrouter.text.sentences import Sentence
@@ -72,14 +72,15 @@ class FindingCase(SynchronousTestCase):
 
 
 class InstalledCase(FindingCase):
-    """Has a database and a PIN key."""
+    """Has a database and a PIN key; the user has no PIN, with which all weak ones would be compared."""
 
     def setUp(self) -> None:
         """Make a good installation with the sample rules."""
         super().setUp()
         self.database = Path(self.config.database)
         sample_database(self.database, lambda pin: (hash_pin(pin).encode().hex() + "0" * 64)[:64])
-        create_key(Path(self.config.pin_key_file))
+        self.execute("UPDATE users SET user_pin = NULL")
+        self.key = create_key(Path(self.config.pin_key_file))
 
     def look(self) -> list[Finding]:
         """Run check_files and return its findings."""
@@ -102,6 +103,15 @@ class FileTests(InstalledCase):
         self.assert_all_well(self.look())
         after = sorted((path.name, path.read_bytes()) for path in self.folder.iterdir())
         self.assertEqual([line for line in after if "-" not in line[0]], before)
+
+    def test_weak_pins(self) -> None:
+        """Users whose PIN is short or easy to guess are named, others are not."""
+        for number, pin in enumerate(("704915", "123456", "4711", "99999")):
+            self.execute(
+                f"INSERT INTO users (user_name, user_pin) VALUES ('user {number}', '{pins.hash_pin(self.key, pin)}')"
+            )
+        found = self.the_one(self.look())
+        self.assertEqual(found.what, "PINs that are short or easy to guess: user 1, user 2, user 3")
 
     def test_mappings_that_cannot_work(self) -> None:
         """Data that its driver refuses is wrong, and so is a number that no call shows; the sentences name both."""
