@@ -71,6 +71,8 @@ class ExamineTests(TestCase):
         )
         self.config = msgspec.structs.replace(self.config, control=control)
         sample_database(Path(self.config.database), lambda pin: (hash_pin(pin).encode().hex() + "0" * 64)[:64])
+        with contextlib.closing(sqlite3.connect(self.config.database)) as connection, connection:
+            connection.execute("UPDATE users SET user_pin = NULL")  # all weak PINs would be compared with it
         create_key(Path(self.config.pin_key_file))
 
     def serves(self, port: Any) -> Any:
