@@ -712,7 +712,7 @@ class Running(FlowCase):
             def __init__(self, known: int | None) -> None:
                 self.known = known
 
-            def talks_so_far(self, uniqueid: str) -> int | None:
+            def talks_so_far(self, uniqueid: str, asterisk: str) -> int | None:
                 """As many as are known."""
                 known = self.known
                 self.known = None if known is None else known + 1

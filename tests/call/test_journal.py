@@ -38,6 +38,7 @@ from pbxrouter.database.calls import CallRow, Search, add_calls, find_calls
 from pbxrouter.errors import JournalUnreadable
 from pbxrouter.rules.model import Decision, Mapping, Verdict
 from tests.call.test_history_writer import FakeStore, record
+from tests.databases import new_database
 from tests.fakes import loud
 
 NOW = 5000.0
@@ -288,7 +289,7 @@ class TakingUpTests(JournalCase):
 
     def test_in_the_database_once(self) -> None:
         """The history has each call once, however often it is written."""
-        database.create(self.database)
+        new_database(self.database)
         with contextlib.closing(database.connect(self.database)) as connection:
             journal, _ = self.opened()
             self.begun(journal)
@@ -303,7 +304,7 @@ class TakingUpTests(JournalCase):
 
     def test_magi(self) -> None:
         """A call by MAGI that the next run takes up goes on: it is one call in the history, since its beginning."""
-        database.create(self.database)
+        new_database(self.database)
         with contextlib.closing(database.connect(self.database)) as connection:
             journal, _ = self.opened()
             _, first = self.begun(journal, by_magi=True)
@@ -917,7 +918,7 @@ class HistoryTests(JournalCase):
     def setUp(self) -> None:
         """Make a database."""
         super().setUp()
-        database.create(self.database)
+        new_database(self.database)
         self.connection = database.connect(self.database)
         self.addCleanup(self.connection.close)
         self.store = FakeStore(self.connection)
@@ -1023,7 +1024,7 @@ class DatabaseTests(SynchronousTestCase):
     def test_another_outcome(self) -> None:
         """Only a call whose outcome is unknown is replaced; calls without a key are all written."""
         path = Path(self.mktemp())
-        database.create(path)
+        new_database(path)
         with contextlib.closing(database.connect(path)) as connection:
             add_calls(connection, [row("a", outcome="UNKNOWN"), row("b", outcome="BUSY"), row(), row()])
             add_calls(connection, [row("a"), row("b"), row("a", outcome="BUSY"), row("a", outcome="UNKNOWN")])

@@ -19,7 +19,7 @@ from pbxrouter.call.flow import CallFlow
 from pbxrouter.call.pin_change import CallerPins, PinChanges
 from pbxrouter.call.pin_guard import PinAttempt, PinGuard
 from pbxrouter.config.schema import Config
-from pbxrouter.database import Database, Store, list_guesses, open_store
+from pbxrouter.database import Connection, Database, Store, list_guesses, open_store
 from pbxrouter.database.audit import AuditSearch, details_of, find_entries
 from pbxrouter.drivers.changepin import ChangePin
 from pbxrouter.errors import ApplicationFailed, ChannelHungUp, CommandRefused, StoreError
@@ -29,6 +29,7 @@ from pbxrouter.rules.reloader import RulesReloader
 from pbxrouter.security import GuessKey, pins
 from pbxrouter.security.guess_limits import FREE_GUESSES
 from pbxrouter.simulator import SimulatedCall
+from tests.databases import new_database
 from tests.fakes import HUNG_UP, Answers, FakeChannel, Reports
 
 T = TypeVar("T")
@@ -73,7 +74,7 @@ class FailingStore:
         self._store = store
         self._left = turn
 
-    def run(self, work: Callable[[sqlite3.Connection], T]) -> Deferred[T]:
+    def run(self, work: Callable[[Connection], T]) -> Deferred[T]:
         """Run work, or fail."""
         self._left -= 1
         return self._store.run(work) if self._left else fail(StoreError("on purpose"))
@@ -86,7 +87,7 @@ class ChangePinTests(TestCase):
         """Create a gateway with users and PINs."""
         self.now = 1_000_000.0
         self.path = pathlib.Path(self.mktemp())
-        database.create(self.path)
+        new_database(self.path)
         connection = database.connect(self.path)
         connection.executescript(
             f"""

@@ -22,6 +22,7 @@ from pbxrouter.database import open_store
 from pbxrouter.security import GuessKey
 from pbxrouter.security.guess_limits import FREE_GUESSES, MAPPING_GUESSES, QUEUE_STEP_S
 from pbxrouter.simulator import SimulatedCall
+from tests.databases import new_database
 from tests.fakes import hash_pin, request_of
 from tests.paths import ROOT
 
@@ -33,7 +34,7 @@ class GuardCase(TestCase):
         """Create the database, and collect logs and alarms."""
         self.now = 1_000_000.0
         self.path = pathlib.Path(self.mktemp())
-        database.create(self.path)
+        new_database(self.path)
         self.logged: list[LogEvent] = []
         self.alarms: list[Alarm] = []
         observer: Any = self.logged.append

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import json
@@ -11,6 +10,7 @@ from dataclasses import replace
 
 from click.testing import CliRunner, Result
 
+from pbxrouter import database
 from pbxrouter.call.history_writer import row_of
 from pbxrouter.cli.app import pbxrouter
 from pbxrouter.database.calls.history import add_calls
@@ -48,13 +48,13 @@ class HistoryCommand(OnBothEngines):
 
     def test_asterisks(self) -> None:
         """Calls are filtered by their Asterisk; with several in the settings each line begins with its own."""
-        with contextlib.closing(database.connect(self.path)) as connection, database.transaction(connection):
+        with database.transaction(connection := self.open(self.place)):
             connection.execute("UPDATE calls SET asterisk = 'lima' WHERE number = '34'")
         self.assertEqual(len(self.history("--asterisk", "lima").output.splitlines()), 1)
         self.assertEqual(len(self.history("--asterisk", "").output.splitlines()), 2)
         self.assertEqual(json.loads(self.history("--asterisk", "lima", "--json").output)["asterisk"], "lima")
         self.assertNotIn("lima", self.history().output)
-        settings = self.path.with_name("several.toml")
+        settings = pathlib.Path(self.mktemp()).absolute()
         settings.write_text("[[asterisk]]\nname = 'lima'\n[[asterisk]]\nname = 'b'\n")
         lines = self.history("--config", str(settings)).output.splitlines()
         self.assertIn("  lima: 33 -> 34", lines[0])

@@ -19,14 +19,13 @@ from twisted.trial.unittest import TestCase
 
 from pbxrouter import database
 from pbxrouter.counter import storage
-from pbxrouter.database import store as store_module
+from pbxrouter.database import file_store
 from pbxrouter.database.access import add_token
 from pbxrouter.database.audit import Actor
 from pbxrouter.database.calls import add_calls, forget_calls
 from pbxrouter.database.file_store import FileStore
 from pbxrouter.database.rules import add_extension, set_pin
 from pbxrouter.database.rules.loader import read_rules
-from pbxrouter.database.rules.sample import add_sample
 from pbxrouter.database.store import CLOSE_S, Store
 from pbxrouter.errors import DatabaseForeign, DatabaseFull, DatabaseLocked, DatabaseMissing, NotADatabase, StoreError
 from pbxrouter.net import QueueFigures
@@ -34,6 +33,7 @@ from pbxrouter.rules.model import Facts
 from pbxrouter.rules.ruleset import RuleSet
 from pbxrouter.security import Scope
 from tests.database.older import make_older
+from tests.databases import sample_database
 from tests.held_time import HeldTime, until
 from tests.needs import PATIENCE_S
 
@@ -62,9 +62,7 @@ class StoreTests(TestCase):
 
     def make(self, path: Path) -> None:
         """Make a database with the sample, and close it."""
-        database.create(path)
-        with closing(database.connect(path)) as connection:
-            add_sample(connection, hash_pin)
+        sample_database(path, hash_pin)
 
     def opened(self, path: Path | None = None) -> Store:
         """Open a store, which is closed when the test ends."""
@@ -212,13 +210,13 @@ class StoreTests(TestCase):
         left, other, gone = (self.path.with_name(name) for name in ("left", "other", "gone"))
         for path in (left, other):
             path.write_bytes(b"x")
-        identities = [store_module._identity(str(path)) for path in (left, other, gone)]
+        identities = [file_store._identity(str(path)) for path in (left, other, gone)]
         self.assertEqual((len(set(identities)), identities[2]), (3, None))
         for identity in identities[1:]:
-            store_module._delete_if(str(left), identity)
+            file_store._delete_if(str(left), identity)
             self.assertTrue(left.exists())
-        store_module._delete_if(str(left), identities[0])
-        store_module._delete_if(str(gone), identities[2])
+        file_store._delete_if(str(left), identities[0])
+        file_store._delete_if(str(gone), identities[2])
         self.assertEqual((left.exists(), other.exists()), (False, True))
 
     async def test_missing_with_something_in_the_wal(self) -> None:

@@ -18,6 +18,7 @@ from pbxrouter.database.click_to_dial import LinkOptions, LinkValues
 from pbxrouter.database.rules.grant_lists import totals
 from pbxrouter.errors import DatabaseLocked, StoreError
 from pbxrouter.security import GuessKey, Role, Scope
+from tests.databases import new_database
 
 ANA = audit.Actor("ana", "console")
 PLACES = LinkOptions({}, {})
@@ -170,7 +171,7 @@ class UnusableTests(SynchronousTestCase):
     def setUp(self) -> None:
         """Create a database with a row in each table."""
         self.path = Path(self.mktemp()).absolute()
-        database.create(self.path)
+        new_database(self.path)
         self.connection = database.connect(self.path, timeout_s=0)
         self.addCleanup(self.connection.close)
         rules.add_mapping(self.connection, ANA, 1.0, MAPPING)

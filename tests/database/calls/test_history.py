@@ -264,9 +264,9 @@ class IndexTests(HistoryCase):
         add_calls(self.connection, [row(float(second)) for second in range(30)])
         for search, index in ((Search("3*"), "calls_by_caller"), (Search(number="2*"), "calls_by_number")):
             asked: list[str] = []
-            self.connection.set_trace_callback(asked.append)
+            listen(self.connection, asked.append)
             find_page(self.connection, search, 4)
-            self.connection.set_trace_callback(None)
+            listen(self.connection, None)
             (page,) = [statement for statement in asked if "ORDER BY" in statement]
             plan = [detail for (*_, detail) in self.connection.execute(f"EXPLAIN QUERY PLAN {page}")]
             self.assertTrue([detail for detail in plan if f"USING COVERING INDEX {index}" in detail], plan)

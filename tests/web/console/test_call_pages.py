@@ -10,6 +10,7 @@ import re
 import msgspec
 
 from pbxrouter.config import Asterisk
+from pbxrouter.database import Connection, transaction
 from pbxrouter.database.calls.history import CallRow, add_calls, trace_text
 from pbxrouter.text.sentences import Sentence, sentence
 from pbxrouter.web.console.call_pages import (
@@ -185,11 +186,12 @@ class SeveralAsterisksTests(CallsCase):
     async def test_decision(self) -> None:
         """The decision is that about a call from the Asterisk that is chosen."""
         self.configure("madrid", "lima")
-        await self.web.write(
-            lambda connection: connection.executescript(
-                "UPDATE extensions SET extension_number = 'lima:33' WHERE extension_number = '33'"
-            )
-        )
+
+        def rename(connection: Connection) -> None:
+            with transaction(connection):
+                connection.execute("UPDATE extensions SET extension_number = 'lima:33' WHERE extension_number = '33'")
+
+        await self.web.write(rename)
         await self.web.reloader.reload()
         for asterisk, said in (
             ("lima", "lima:33 may use 2X by its own grant"),
