@@ -27,6 +27,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pbxrouter import database
 from pbxrouter.database import Connection, Place, PostgreSQLPlace
 from tests import needs
+from tests.databases import new_database
 
 if TYPE_CHECKING:
     from pbxrouter.database.engine.postgresql import PostgreSQLConnection
@@ -224,7 +225,7 @@ class OnBothEngines(SynchronousTestCase):
         """A new database, with tables and without rows; it goes with the test."""
         if self.is_sqlite:
             path = Path(self.mktemp())
-            database.create(path)
+            new_database(path)
             return path
         return self.server_database()
 
@@ -278,6 +279,11 @@ def listen(connection: Connection, heard: Callable[[str], object] | None) -> Non
             return method(connection, sql, *values)
 
         vars(connection)[name] = run
+
+
+def option_of(place: Place) -> str:
+    """A place as the settings, or a command line, name it."""
+    return place.url if isinstance(place, PostgreSQLPlace) else str(place.absolute())
 
 
 def dump(connection: Connection) -> dict[str, list[Any]]:
