@@ -91,6 +91,8 @@ def carry_over(
     """
     done = Migration()
     with reading(source), transaction(target):
+        for connection in (source, target):
+            dialect_of(connection).take_time(connection)
         if not replace:
             _refuse_in_use(target)
         tables = sorted(tables_of(source) & tables_of(target) - LEFT_OUT)

@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 
 OLDEST_SERVER: Final = 14
 """The oldest version of PostgreSQL that can be used."""
-LOCKS_S: Final = 60.0
-"""How long an upgrade waits until others are done with a table, in seconds."""
 _TABLES: Final = (
     "SELECT relname FROM pg_class WHERE relnamespace = to_regnamespace(quote_ident(current_schema()))"
     " AND relkind IN ('r', 'p', 'v', 'm', 'f')"
@@ -177,7 +175,7 @@ def upgrade(connection: PostgreSQLConnection, notify: Callable[[str], object] | 
     POSTGRESQL.begin_writing(connection, outlasts_power=True)
     usual_s = connection.answer_s
     try:
-        connection.wait_long(LOCKS_S)
+        POSTGRESQL.take_time(connection)
         before = version_of(connection)
         steps = find_steps()
         done = list(range(before + 1, SCHEMA_VERSION + 1))

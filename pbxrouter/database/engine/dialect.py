@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from pbxrouter.database.engine.postgresql import PostgreSQLConnection
 
 
+LOCKS_S: Final = 60.0
+"""How long a transaction that may take its time waits until others are done with a table, in seconds."""
+
+
 class Dialect(Protocol):
     """What is said differently to an engine.
 
@@ -48,6 +52,10 @@ class Dialect(Protocol):
         Raises:
             DATABASE_ERRORS: it cannot be written or read.
         """
+        ...
+
+    def take_time(self, connection: Any) -> None:
+        """Let the open transaction take as long as it needs, as one that carries millions of rows."""
         ...
 
     def defer_foreign_keys(self, connection: Any) -> None:
@@ -114,6 +122,9 @@ class _SQLite:
         (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
         return "" if found == "ok" else str(found).splitlines()[-1]
 
+    def take_time(self, connection: sqlite3.Connection) -> None:
+        """It may in any case."""
+
     def defer_foreign_keys(self, connection: sqlite3.Connection) -> None:
         connection.execute("PRAGMA defer_foreign_keys = ON")
 
@@ -164,6 +175,9 @@ class _PostgreSQL:
     def find_damage(self, connection: PostgreSQLConnection) -> str:
         self.try_writing(connection)  # the server itself looks for damage
         return ""
+
+    def take_time(self, connection: PostgreSQLConnection) -> None:
+        connection.wait_long(LOCKS_S)
 
     def defer_foreign_keys(self, connection: PostgreSQLConnection) -> None:
         connection.run_script("SET CONSTRAINTS ALL DEFERRED")

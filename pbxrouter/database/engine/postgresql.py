@@ -39,6 +39,8 @@ STATEMENT_S: Final = 30.0
 """Seconds after which the server ends a statement."""
 LONG_S: Final = 86_400.0
 """How long an upgrade waits for an answer, in seconds: a large table may be written anew."""
+LONG_IDLE_S: Final = 600
+"""As IDLE_S, for an upgrade or a migration."""
 IDLE_S: Final = 10
 """Seconds after which the server ends a transaction in which nothing is asked, as of a gateway that is frozen: it would
 keep all others from writing."""
@@ -181,8 +183,14 @@ class PostgreSQLConnection:
         self.run_script(f"SET lock_timeout = {_lock_timeout(seconds)}")
 
     def wait_long(self, seconds: float) -> None:
-        """Let the statements of the open transaction take as long as they need, and wait so long for locks."""
-        self.run_script(f"SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = {_lock_timeout(seconds)}")
+        """Let the statements of the open transaction take as long as they need, and wait so long for locks.
+
+        Between them there may be more time, too, such as for reading what is written.
+        """
+        self.run_script(
+            f"SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = {_lock_timeout(seconds)};"
+            f"SET LOCAL idle_in_transaction_session_timeout = {LONG_IDLE_S * 1000}"
+        )
         self.answer_s = LONG_S
 
     # --- for a reactor, which must not wait ---
