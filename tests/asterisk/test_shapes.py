@@ -111,7 +111,7 @@ class ShapeCase(AsteriskTest):
     mappings: Mapping[str, tuple[str, str]] = MAPPINGS
 
     def setUp(self) -> None:
-        """Add the rules, and agents to the queues; the history begins empty."""
+        """Add the rules, and agents to the queues; history and counts begin empty."""
         super().setUp()
         self.gateway.change_rules(
             "DELETE FROM applications_mappings WHERE pattern <> '2X'",
@@ -119,6 +119,7 @@ class ShapeCase(AsteriskTest):
             "DELETE FROM users_mappings",
             "DELETE FROM extensions",
             "DELETE FROM calls",
+            "DELETE FROM counter_minutes",
             *mapping_inserts(self.mappings),
             *(f"INSERT INTO extensions (extension_number) VALUES ('{number}')" for number in SCRIPTED_PHONES),
             "INSERT INTO extensions_mappings (extension_id, map_id)"
