@@ -54,7 +54,7 @@ mutants: ready-dev ## Change single places of the core and see which tests notic
 	@$(BIN)/python scripts/mutants --count $(or $(COUNT),500) $(if $(SEED),--seed $(SEED)) $(WHERE)
 
 shapes: ready-dev ## Try all shapes of calls on a real Asterisk against its CDR; CI tries a sample
-	@SHAPES=all $(BIN)/python -m twisted.trial tests.asterisk.test_shapes
+	@SHAPES=all $(BIN)/python -m twisted.trial tests.asterisk.test_shapes tests.asterisk.test_unusual_shapes
 
 fuzz: ready-dev ## Feed every parser changed inputs until one fails it (SECONDS=600, TARGET="ami config", SEED=1)
 	@$(BIN)/python scripts/fuzz --seconds $(or $(SECONDS),600) $(if $(SEED),--seed $(SEED)) $(TARGET)
