@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,8 @@ from pbxrouter.database.engine.postgresql import connect_to_server
 from pbxrouter.database.failures import store_error
 from pbxrouter.errors import DatabaseFull, DatabaseLocked, DatabaseMissing, StoreError
 from tests.database.postgresql import cluster, own_cluster
+from tests.needs import PATIENCE_S
+from tests.paths import ROOT
 
 PASSWORD = "s3cr3t"
 
@@ -214,3 +218,27 @@ class StatementTests(SynchronousTestCase):
             'FATAL:  no pg_hba.conf entry for host "192.0.2.1"': "pg_hba.conf",
         }.items():
             self.assertIn(words, str(store_error(EngineError(f"connection failed: {message}"), self.place)))
+
+
+class WithoutPsycopgTests(SynchronousTestCase):
+    """Where psycopg is not installed."""
+
+    def test_without(self) -> None:
+        """A database of PostgreSQL is refused in one line that names what to install; one of SQLite is used as ever."""
+        program = (
+            "import sys, pathlib; sys.modules['psycopg'] = None\n"
+            "from pbxrouter import database\n"
+            "from pbxrouter.errors import StoreError\n"
+            "path = pathlib.Path(sys.argv[1]); database.create(path); database.connect(path).close()\n"
+            "place = database.PostgreSQLPlace('postgresql://u:s3cr3t@db/x', path)\n"
+            "for use in (database.connect, database.create, lambda place: database.open_store(place, str, None)):\n"
+            "    try: use(place)\n"
+            "    except StoreError as error: print(error)\n"
+        )
+        command = [sys.executable, "-c", program, str(Path(self.mktemp()).absolute())]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+        line = (
+            "database postgresql://u:***@db/x needs psycopg, which is not installed: install `pbxrouter[postgresql]` "
+            "with pip\n"
+        )
+        self.assertEqual((done.stdout, done.stderr), (3 * line, ""))

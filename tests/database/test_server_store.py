@@ -223,7 +223,7 @@ class Reader:
         reactor.addReader(self)
 
     def stop(self) -> None:
-        """Close it."""
+        """Close the socket, and watch it no more."""
         reactor.removeReader(self)
         self._watched.close()
 
