@@ -7,12 +7,12 @@ from pbxrouter.call.active_calls import (
     short,
 )
 from pbxrouter.call.flow import CallFlow
-from pbxrouter.call.history_writer import HistoryWriter
+from pbxrouter.call.history_writer import HistoryWriter, row_of
 from pbxrouter.call.journal import CallJournal
 from pbxrouter.call.journal_file import journal_files, read_journal
 from pbxrouter.call.pin_calls import PinCalls
 from pbxrouter.call.pin_change import PinChanges
-from pbxrouter.call.pin_guard import PinGuard, PinStatistics
+from pbxrouter.call.pin_guard import PinAttempt, PinGuard, PinSource, PinStatistics
 from pbxrouter.call.proof import CallProofs
 from pbxrouter.call.record import SUCCESSFUL, CallRecord, GatewayOutcome, outcome_kind, outcome_sentence
 from pbxrouter.call.refusals import Refusals
@@ -30,9 +30,11 @@ __all__ = [
     "GatewayOutcome",
     "HistoryWriter",
     "Phase",
+    "PinAttempt",
     "PinCalls",
     "PinChanges",
     "PinGuard",
+    "PinSource",
     "PinStatistics",
     "Refusals",
     "RepeatedCalls",
@@ -41,5 +43,6 @@ __all__ = [
     "outcome_kind",
     "outcome_sentence",
     "read_journal",
+    "row_of",
     "short",
 ]

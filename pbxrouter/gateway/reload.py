@@ -27,6 +27,7 @@ NEEDS_RESTART: Final = frozenset(
         "database",
         "pin_key_file",
         "control",
+        "gateway.workers",
         "fastagi.listen",
         "fastagi.library",
         "asterisk.name",
@@ -158,7 +159,7 @@ def changes(old: Config, new: Config) -> Iterator[str]:
 
 def with_settled(old: Config, new: Config) -> Config:
     """The new settings, but for the keys that need a restart, which stay as they are in force."""
-    kept: dict[str, Any] = {name: getattr(old, name) for name in ("database", "pin_key_file", "control")}
+    kept: dict[str, Any] = {name: getattr(old, name) for name in ("database", "pin_key_file", "control", "gateway")}
     kept["fastagi"] = msgspec.structs.replace(new.fastagi, listen=old.fastagi.listen, library=old.fastagi.library)
     kept["web"] = msgspec.structs.replace(new.web, listen=old.web.listen)
     found = {asterisk.name: asterisk for asterisk in new.asterisk}
