@@ -131,14 +131,18 @@ def main() -> None:
     parser.add_argument("-n", type=int, default=2000, help="calls for each run (2000)")
     parser.add_argument("-r", type=int, default=9, help="rounds (9)")
     parser.add_argument("-c", type=int, default=50, help="calls at once for each worker (50)")
+    parser.add_argument("-p", type=int, default=0, help="processors for the gateways (all)")
     parser.add_argument("-w", type=int, default=2, help="workers of the second gateway (2)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory, contextlib.ExitStack() as running:
         gateways = []
+        processors = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, processors[: options.p or None])
         for name, workers in (("one", 1), ("several", options.w)):
             gateway = Gateway(workers, Path(directory) / name)
             running.callback(gateway.stop)
             gateways.append(gateway)
+        os.sched_setaffinity(0, processors[-1:] if options.p else processors)
         for gateway in gateways:
             gateway.wait()
             play(gateway.port, 500, options.c * gateway.workers)  # to warm it up

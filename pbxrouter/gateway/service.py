@@ -539,7 +539,7 @@ class FastAGIService(Listener):
 
 
 class RulesOfAll(RulesReloader):
-    """Loads the rules of the main process, and after a change by this gateway those of its workers too.
+    """Loads the rules of the main process, and whenever it has, those of its workers, which do not look themselves.
 
     Attributes:
         others: has the workers load them; fires when they have.
@@ -549,14 +549,22 @@ class RulesOfAll(RulesReloader):
 
     def __init__(self, store: Store, engine: RulesEngine, clock: Any) -> None:
         super().__init__(store, engine, clock)
+        self._rules = engine
         self._time = clock
+        self._loading: Deferred[Any] = succeed(None)
         self.others: Callable[[], Deferred[Any]] = lambda: succeed(None)
+
+    async def poll(self) -> None:
+        """Load the rules if they have changed, and have the workers load them. Never fails."""
+        before = self._rules.rules
+        await super().poll()
+        if self._rules.rules is not before:
+            self._loading = self.others()
 
     async def reload(self) -> None:
         """Load the rules now in all processes, and wait for that for some seconds at most. Never fails."""
-        others = self.others()
         await super().reload()
-        if not await at_most(LOAD_S, others, self._time):
+        if not await at_most(LOAD_S, self._loading, self._time):
             self.log.warn("rules: a worker takes longer than {seconds:.0f} s to load them", seconds=LOAD_S)
 
 

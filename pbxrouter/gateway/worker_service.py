@@ -105,7 +105,7 @@ class WorkerGateway(SequentialService):
         raise_alarm = functools.partial(send_alarm, link)
         guard = RemotePinGuard(main, at_hand, config.trunks, time.time, raise_alarm)
         pin_calls = RemotePinCalls(main, at_hand, time.time)
-        self.reloader = RulesReloader(store, self.engine, reactor)
+        self.reloader = RulesAsTold(main, store, self.engine, reactor)
         changes = PinChanges(at_hand, guard, hash_pin, self._load_rules_everywhere, time.time)
         self.proofs = CallProofs(
             has_secret=bool(secret), allows_others=bool(config.fastagi.allow), key=key, ask=RemoteManager.has_variable
@@ -113,7 +113,7 @@ class WorkerGateway(SequentialService):
         worker = Worker(reactor, "journal")
         self.journal = WorkerJournal(Path(config.database), time.time, worker.run)
         history = WorkerHistory(store, config.history.keep_days, reactor, time.time, self.journal)
-        self.finished = FinishedCalls(main, self.journal, history, reactor, CallLog().report)
+        self.finished = FinishedCalls(main, self.journal, history, CallLog().report)
         history.found = self.finished.send
         calls = ReportedCalls()
         reports = Reports()
@@ -217,6 +217,31 @@ class WorkerGateway(SequentialService):
     def _trouble(self) -> Sentence | None:
         outages = (self._descriptors.outage, self.reloader.outage, self.journal.outage)
         return next((outage.trouble for outage in outages if outage.trouble is not None), None)
+
+
+class RulesAsTold(RulesReloader):
+    """Loads the rules when the main process says that they have changed; looks itself while that is away.
+
+    Looking tells only that something in the database has changed, and the main process writes calls there each second.
+    """
+
+    log = Logger(namespace="pbxrouter.rules.reloader.RulesReloader")
+
+    def __init__(self, main: MainProcess, store: Store, engine: RulesEngine, clock: Any) -> None:
+        super().__init__(store, engine, clock)
+        self._main = main
+        self._wanted = True
+
+    async def poll(self) -> None:
+        """Load the rules if they may have changed. Never fails."""
+        if self._wanted or not self._main.is_there:
+            await super().poll()
+            self._wanted = self.outage.away_since is not None
+
+    async def reload(self) -> None:
+        """Load the rules now. Never fails."""
+        self._wanted = True
+        await super().reload()
 
 
 def worker_limits(config: Config) -> tuple[Bounds, int, SharedBounds]:

@@ -12,10 +12,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from twisted.application.service import MultiService
+from twisted.application.service import MultiService, Service
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import deferLater
 from twisted.logger import ILogObserver, LogEvent, Logger, LogLevel, formatEvent
 from twisted.python.threadable import isInIOThread
 from zope.interface import implementer
@@ -58,8 +57,6 @@ LOOK_EVERY_S: Final = 0.5
 TELL_CALLS_EVERY_S: Final = 0.25
 MAX_KEPT: Final = 20_000
 """Finished calls that wait for the main process to write them; further ones the worker writes itself."""
-LAST_CALLS_S: Final = 6.0
-"""Seconds for which a stop waits for the main process to write the last calls; it may wait for AMI to tell their end."""
 MAX_LINES: Final = 2000
 """Log lines and lines of dialogues that may wait while the main process does not read; further ones are dropped."""
 
@@ -313,7 +310,7 @@ class WorkerHistory(HistoryWriter):
             self.found(rows)
 
 
-class FinishedCalls(MultiService):
+class FinishedCalls(Service):
     """Reports finished calls, and keeps each in the worker's journal until the main process has written it.
 
     Args:
@@ -325,14 +322,12 @@ class FinishedCalls(MultiService):
         main: MainProcess,
         journal: CallJournal,
         history: HistoryWriter,
-        clock: IReactorTime,
         log_call: Callable[[CallRecord], object],
     ) -> None:
         super().__init__()
         self._main = main
         self._journal = journal
         self._history = history
-        self._clock = clock
         self._log_call = log_call
         self._kept: dict[str, CallRow] = {}
         self._is_alone = False
@@ -385,17 +380,17 @@ class FinishedCalls(MultiService):
         )
 
     def stopService(self) -> Deferred[None]:
-        """Wait until the main process has written the last calls, for LAST_CALLS_S at most; the rest is written here."""
+        """Have the main process keep what it has not written yet; what it cannot, is written here."""
         super().stopService()
-        return Deferred.fromCoroutine(self._last_calls())
+        return Deferred.fromCoroutine(self._hand_over())
 
-    async def _last_calls(self) -> None:
-        self._main.link.flush()
-        for _ in range(round(LAST_CALLS_S / 0.05)):
-            if not self._kept:
-                return
-            await deferLater(self._clock, 0.05)
-        self.be_alone()
+    async def _hand_over(self) -> None:
+        try:
+            if self._kept:
+                await self._main.ask("take_over", [packed_row(row) for row in self._kept.values()])
+            self.written(list(self._kept))
+        except ProcessAway:
+            self.be_alone()
 
 
 @implementer(ILogObserver)

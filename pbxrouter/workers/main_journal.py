@@ -31,6 +31,13 @@ class MainJournal(CallJournal):
         self._of_workers[key] = written
         return was_left
 
+    def take_over(self, row: CallRow) -> None:
+        """Keep a call whose worker ends, unless the history has it by now."""
+        if row.call_key in self._of_workers:
+            kept = super().finish(row)
+            write = super().written
+            self._of_workers[row.call_key] = lambda key: write([kept])
+
     def finish(self, row: CallRow) -> CallRow:
         """Write a call that is over, if it is one of this process; as in CallJournal."""
         return row if row.call_key in self._of_workers else super().finish(row)

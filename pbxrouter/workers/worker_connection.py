@@ -134,6 +134,7 @@ class WorkerConnection:
             "begun": self._call_begun,
             "ended": self._ended,
             "rows": self._rows,
+            "take_over": self._take_over,
             "refused": self._refused,
             "calls": self._changed_calls,
             "line": self._line,
@@ -210,6 +211,11 @@ class WorkerConnection:
             if not self._parts.journal.leave_to(row.call_key, self._is_written):
                 self._parts.history.add(row)
                 self._parts.talk.watch_left(row)
+
+    def _take_over(self, rows: Sequence[list[Any]]) -> None:
+        """Answer for the calls of a worker that ends."""
+        for packed in rows:
+            self._parts.journal.take_over(unpacked_row(packed))
 
     def _is_written(self, key: str) -> None:
         self._written.append(key)
