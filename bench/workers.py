@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Calls for a second of processor time, of a gateway with two workers beside one with one.
+"""Calls for a second of processor time, of a gateway with several workers beside one with one.
 
-    python bench/workers.py [-n CALLS] [-r ROUNDS] [-c AT_ONCE] [-w WORKERS]
+    python bench/workers.py [-n CALLS] [-r ROUNDS] [-c AT_ONCE] [-w WORKERS] [-p PROCESSORS]
 
-This process plays Asterisk; the two gateways serve the same calls in turns: 33 dials 21. Both have
-sample rules, a database, a journal and a log of their own, and the same processors; each worker has the same number of
-calls at once. The processor time is that of all processes of a gateway together. README.md beside this file says what to make of the numbers.
+This process plays Asterisk; the two gateways serve the same calls in turns: 33 dials 21. Both have sample rules, a
+database, a journal and a log of their own, and the same processors; each worker has the same number of calls at once.
+The processor time is that of all processes of a gateway together. README.md beside this file says what to make of the
+numbers.
 """
 
 from __future__ import annotations
@@ -154,9 +155,8 @@ def main() -> None:
     for gateway in gateways:
         worth = [1e6 / figure for figure in gateway.cpu_us]
         name = f"{gateway.workers} worker{'s' if gateway.workers > 1 else ''}"
-        print(
-            f"{name:10} {spread(gateway.rates, '.0f'):>24} {spread(gateway.cpu_us, '.0f'):>28} {spread(worth, '.0f'):>30}"
-        )
+        rates, cpu_us = spread(gateway.rates, ".0f"), spread(gateway.cpu_us, ".0f")
+        print(f"{name:10} {rates:>24} {cpu_us:>28} {spread(worth, '.0f'):>30}")
     one, several = (gateway.cpu_us for gateway in gateways)
     ratios = [single / shared for single, shared in zip(one, several, strict=True)]
     faster = statistics.median(gateways[1].rates) / statistics.median(gateways[0].rates)

@@ -20,10 +20,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger, globalLogBeginner, globalLogPublisher, textFileLogObserver
 
 from pbxrouter.errors import PbxrouterError
-from pbxrouter.gateway import clean_log
-from pbxrouter.gateway.out_of_memory import OutOfMemory
-from pbxrouter.gateway.signals import STATUS_CUT, STOP_S
-from pbxrouter.gateway.worker_service import WorkerGateway
+from pbxrouter.gateway import clean_log, out_of_memory, signals, worker_service
 from pbxrouter.net import SharedBoard, limit_threads, raise_file_limit, unblock_output, use_monotonic_time
 from pbxrouter.workers import Link, LogToMain, adopt_link
 
@@ -47,7 +44,7 @@ class WorkerProcess:
         self._board = SharedBoard(board, count, number - 1)
         self._port = port
         self._reactor = reactor
-        self._gateway: WorkerGateway | None = None
+        self._gateway: worker_service.WorkerGateway | None = None
         self._stopping = False
         self.status = 0
         handlers: dict[str, Callable[..., object]] = {
@@ -62,13 +59,13 @@ class WorkerProcess:
         self.link = Link(reactor, handlers, self._main_is_gone)
 
     @property
-    def _built(self) -> WorkerGateway:
+    def _built(self) -> worker_service.WorkerGateway:
         assert self._gateway is not None  # the first message has the settings
         return self._gateway
 
     def _begin(self, settings: dict[str, Any], wanted: list[Any], peers: list[str], is_complete: bool) -> None:
         try:
-            gateway = WorkerGateway(settings, self.link, self._board, self._port, self._reactor)
+            gateway = worker_service.WorkerGateway(settings, self.link, self._board, self._port, self._reactor)
         except PbxrouterError as error:
             self.log.critical("workers: this one cannot run: {error}", error=str(error))
             self._leave(STATUS_UNUSABLE)
@@ -94,8 +91,8 @@ class WorkerProcess:
             return
         self._stopping = True
         # Not by the reactor, which may be what does not end.
-        signal.signal(signal.SIGALRM, lambda *_: os._exit(STATUS_CUT))
-        signal.alarm(STOP_S)
+        signal.signal(signal.SIGALRM, lambda *_: os._exit(signals.STATUS_CUT))
+        signal.alarm(signals.STOP_S)
         stopped = self._gateway.stopService() if self._gateway is not None else Deferred()
         if self._gateway is None:
             stopped.callback(None)
@@ -107,7 +104,7 @@ class WorkerProcess:
 
     def _main_is_gone(self) -> None:
         if self._stopping:  # it did not wait: a second signal, or a kill
-            os._exit(STATUS_CUT)
+            os._exit(signals.STATUS_CUT)
         self.log.error("workers: the main process is gone; taking no further call")
         if self._gateway is not None:
             self._gateway.finished.be_alone()
@@ -124,7 +121,7 @@ class WorkerProcess:
 
     def _on_term(self, number: int, frame: FrameType | None) -> None:
         if self._stopping:
-            os._exit(STATUS_CUT)
+            os._exit(signals.STATUS_CUT)
         self._reactor.callFromThread(self.stop)
 
 
@@ -141,7 +138,7 @@ def main() -> None:
     unblock_output(reactor)
     observer = LogToMain(process.link, textFileLogObserver(sys.stdout), reactor)
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
-    globalLogPublisher.addObserver(OutOfMemory(lambda: os._exit(STATUS_CUT)))
+    globalLogPublisher.addObserver(out_of_memory.OutOfMemory(lambda: os._exit(signals.STATUS_CUT)))
     reactor.callWhenRunning(process.install_signals)
     adopt_link(reactor, link, process.link)
     reactor.run()

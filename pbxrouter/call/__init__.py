@@ -8,7 +8,7 @@ from pbxrouter.call.active_calls import (
 )
 from pbxrouter.call.flow import CallFlow
 from pbxrouter.call.history_writer import HistoryWriter, row_of
-from pbxrouter.call.journal import CallJournal
+from pbxrouter.call.journal import CallJournal, JournalEntry
 from pbxrouter.call.journal_file import journal_files, read_journal
 from pbxrouter.call.pin_calls import PinCalls
 from pbxrouter.call.pin_change import PinChanges
@@ -29,6 +29,7 @@ __all__ = [
     "GatewayCall",
     "GatewayOutcome",
     "HistoryWriter",
+    "JournalEntry",
     "Phase",
     "PinAttempt",
     "PinCalls",

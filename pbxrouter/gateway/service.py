@@ -545,8 +545,6 @@ class RulesOfAll(RulesReloader):
         others: has the workers load them; fires when they have.
     """
 
-    log = Logger(namespace="pbxrouter.rules.reloader.RulesReloader")
-
     def __init__(self, store: Store, engine: RulesEngine, clock: Any) -> None:
         super().__init__(store, engine, clock)
         self._rules = engine

@@ -225,8 +225,6 @@ class RulesAsTold(RulesReloader):
     Looking tells only that something in the database has changed, and the main process writes calls there each second.
     """
 
-    log = Logger(namespace="pbxrouter.rules.reloader.RulesReloader")
-
     def __init__(self, main: MainProcess, store: Store, engine: RulesEngine, clock: Any) -> None:
         super().__init__(store, engine, clock)
         self._main = main

@@ -28,14 +28,14 @@ from pbxrouter.call import (
     GatewayCall,
     GatewayOutcome,
     HistoryWriter,
+    JournalEntry,
+    Phase,
     PinAttempt,
     PinCalls,
     PinGuard,
     PinSource,
     row_of,
 )
-from pbxrouter.call.active_calls import Phase
-from pbxrouter.call.journal import JournalEntry
 from pbxrouter.database import Database
 from pbxrouter.database.calls import CallRow
 from pbxrouter.errors import ProcessAway, ProtocolViolation, sentence_of
@@ -84,7 +84,7 @@ class MainProcess(MultiService):
         return self.link.is_open and self._now() - self._board.last_beat(0) <= STILL_S
 
     async def ask(self, kind: str, *values: Any) -> Any:
-        """Ask it.
+        """Ask the main process.
 
         Raises:
             ProcessAway: it is gone, stands still, or could not answer.
@@ -105,10 +105,9 @@ class RemotePinGuard(PinGuard):
     Takes the arguments of PinGuard, and the main process.
     """
 
-    log = Logger(namespace="pbxrouter.call.pin_guard.PinGuard")
-
     def __init__(self, main: MainProcess, *arguments: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)
+        self.log = Logger("pbxrouter.call.pin_guard.PinGuard")  # by which programs find wrong PINs in the log
         self._main = main
         self._numbers = itertools.count(1)
         self._asked: dict[PinAttempt, int] = {}
@@ -168,8 +167,6 @@ class RemotePinGuard(PinGuard):
 
 class RemotePinCalls(PinCalls):
     """The calls of PINs, counted in the main process; by the worker's own count and the database while that is away."""
-
-    log = Logger(namespace="pbxrouter.call.pin_calls.PinCalls")
 
     def __init__(self, main: MainProcess, store: Database | None, now: Callable[[], float]) -> None:
         super().__init__(store, now)
@@ -279,7 +276,6 @@ class ReportedCalls(ActiveCalls):
 class WorkerJournal(CallJournal):
     """The journal of the worker's calls; the main process is told of each that begins, if it knows of their talk."""
 
-    log = Logger(namespace="pbxrouter.call.journal.CallJournal")
     tell_of: Callable[[str, str], object] | None = None
     """Takes the key and the Uniqueid of a call that begins; None: nobody wants to know."""
 
@@ -298,7 +294,6 @@ class WorkerHistory(HistoryWriter):
         found: of the journals that no process had any more.
     """
 
-    log = Logger(namespace="pbxrouter.call.history_writer.HistoryWriter")
     found: Callable[[Sequence[CallRow]], object] = staticmethod(lambda rows: None)
 
     async def forget(self) -> None:
@@ -380,7 +375,7 @@ class FinishedCalls(Service):
         )
 
     def stopService(self) -> Deferred[None]:
-        """Have the main process keep what it has not written yet; what it cannot, is written here."""
+        """Have the main process keep what it has not written yet; what it cannot is written here."""
         super().stopService()
         return Deferred.fromCoroutine(self._hand_over())
 

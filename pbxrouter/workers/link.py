@@ -139,7 +139,7 @@ class Link(Int32StringReceiver):
     # --- Twisted ---
 
     def connectionMade(self) -> None:
-        """Begin."""
+        """Messages can be sent from now on."""
         self.is_open = True
         self.transport.registerProducer(self, True)
 
