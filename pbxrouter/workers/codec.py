@@ -20,6 +20,14 @@ _ROW: Final = tuple(field.name for field in fields(CallRow) if field.name != "ca
 _ROW_VALUES: Final = attrgetter(*_ROW)
 _CALL: Final = tuple(field.name for field in fields(GatewayCall) if field.name not in ("serial", "phase"))
 _CALL_VALUES: Final = attrgetter(*_CALL)
+_RECORD: Final = tuple(
+    field.name for field in fields(CallRecord) if field.name not in ("request", "decision", "outcome", "note")
+)
+_RECORD_VALUES: Final = attrgetter(*_RECORD)
+_DECISION: Final = tuple(
+    field.name for field in fields(Decision) if field.name not in ("verdict", "mapping", "trace", "problem")
+)
+_DECISION_VALUES: Final = attrgetter(*_DECISION)
 
 
 def packed_sentence(sentence: Sentence) -> list[Any]:
@@ -52,26 +60,20 @@ def packed_record(record: CallRecord) -> list[Any]:
         packed_request(record.request),
         None if decision is None else _packed_decision(decision),
         (outcome.status, outcome.cause, outcome.answered_s, outcome.hang_up),
-        record.began,
-        record.ended,
         None if record.note is None else packed_sentence(record.note),
-        record.key,
-        record.source,
+        *_RECORD_VALUES(record),
     ]
 
 
 def unpacked_record(packed: list[Any]) -> CallRecord:
     """The record of a finished call."""
-    variables, decision, outcome, began, ended, note, key, source = packed
+    variables, decision, outcome, note, *rest = packed
     return CallRecord(
         AGIRequest(variables),
         None if decision is None else _unpacked_decision(decision),
         Outcome(*outcome),
-        began,
-        ended,
-        None if note is None else unpacked_sentence(note),
-        key,
-        source,
+        note=None if note is None else unpacked_sentence(note),
+        **dict(zip(_RECORD, rest, strict=True)),
     )
 
 
@@ -79,26 +81,19 @@ def _packed_decision(decision: Decision) -> list[Any]:
     rule = decision.mapping
     return [
         decision.verdict.value,
-        decision.number,
         None if rule is None else (rule.map_id, rule.pattern, rule.application, rule.data),
-        decision.granted_by,
         [packed_sentence(step) for step in decision.trace],
-        decision.extension,
-        decision.user,
-        decision.max_calls,
-        decision.forwarded_by,
+        *_DECISION_VALUES(decision),
     ]
 
 
 def _unpacked_decision(packed: list[Any]) -> Decision:
-    verdict, number, rule, granted_by, trace, *rest = packed
+    verdict, rule, trace, *rest = packed
     return Decision(
-        Verdict(verdict),
-        number,
-        None if rule is None else Rule(*rule),
-        granted_by,
-        tuple(unpacked_sentence(step) for step in trace),
-        *rest,
+        verdict=Verdict(verdict),
+        mapping=None if rule is None else Rule(*rule),
+        trace=tuple(unpacked_sentence(step) for step in trace),
+        **dict(zip(_DECISION, rest, strict=True)),
     )
 
 

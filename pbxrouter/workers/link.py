@@ -41,7 +41,7 @@ _SURROGATES: Final = 1
 
 
 def _with_surrogates_packed(value: Any) -> Any:
-    """The same values; text that MessagePack cannot hold is an extension."""
+    """The same values; text that MessagePack cannot hold is an extension, and escaped where it is a name."""
     if isinstance(value, str):
         try:
             value.encode()
@@ -49,7 +49,10 @@ def _with_surrogates_packed(value: Any) -> Any:
             return msgspec.msgpack.Ext(_SURROGATES, value.encode("utf-8", "surrogatepass"))
         return value
     if isinstance(value, Mapping):
-        return {_with_surrogates_packed(name): _with_surrogates_packed(item) for name, item in value.items()}
+        return {
+            name.encode("utf-8", "backslashreplace").decode(): _with_surrogates_packed(item)
+            for name, item in value.items()
+        }
     if isinstance(value, list | tuple):
         return [_with_surrogates_packed(item) for item in value]
     return value

@@ -230,7 +230,9 @@ class WorkerPool(MultiService):
         self.refuse_new()
         stopped = super().stopService()
         ended = DeferredList([place.ended for place in self._places])
-        ended.addTimeout(END_S, self._reactor, lambda *_: self._kill())
+        kill = Timer(self._reactor)
+        kill.set(END_S, self._kill)
+        ended.addCallback(lambda _: kill.clear())
         return DeferredList([stopped, ended])
 
     def _kill(self) -> None:
