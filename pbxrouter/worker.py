@@ -51,7 +51,7 @@ class WorkerProcess:
             "begin": self._begin,
             "stop": self.stop,
             "settings": lambda settings: self._built.reload(settings),
-            "asterisks": lambda peers, is_complete: self._built.use_asterisks(peers, is_complete),
+            "asterisks": lambda found, is_complete: self._built.use_asterisks(found, is_complete),
             "watch": lambda wanted: self._built.watch.follow(wanted),
             "written": lambda keys: self._built.finished.written(keys),
             "load_rules": lambda: self._built.load_rules(),
@@ -63,7 +63,9 @@ class WorkerProcess:
         assert self._gateway is not None  # the first message has the settings
         return self._gateway
 
-    def _begin(self, settings: dict[str, Any], wanted: list[Any], peers: list[str], is_complete: bool) -> None:
+    def _begin(
+        self, settings: dict[str, Any], wanted: list[Any], asterisks: list[list[str]], is_complete: bool
+    ) -> None:
         try:
             gateway = worker_service.WorkerGateway(settings, self.link, self._board, self._port, self._reactor)
         except PbxrouterError as error:
@@ -75,7 +77,7 @@ class WorkerProcess:
             self._leave(STATUS_UNUSABLE)
             return
         self._gateway = gateway
-        gateway.use_asterisks(peers, is_complete)
+        gateway.use_asterisks(asterisks, is_complete)
         gateway.watch.follow(wanted)
         gateway.privilegedStartService()
         gateway.startService()

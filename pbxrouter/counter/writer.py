@@ -8,7 +8,6 @@ as a gap.
 from __future__ import annotations
 
 import functools
-import sqlite3
 from collections.abc import Callable
 
 from twisted.logger import Logger
@@ -18,7 +17,7 @@ from pbxrouter.counter.call_table import CallTable
 from pbxrouter.counter.counts import ALL, CallCounts
 from pbxrouter.counter.storage import Batch, Kept, LiveRow
 from pbxrouter.counter.turn import Turn
-from pbxrouter.database import Database
+from pbxrouter.database import Connection, Database
 from pbxrouter.net import Outage, QueueFigures
 
 
@@ -154,7 +153,7 @@ class CounterWriter:
             self.started_up,
         )
 
-    def _load(self, connection: sqlite3.Connection) -> Kept:
+    def _load(self, connection: Connection) -> Kept:
         return storage.load(connection, self._asterisk)
 
     def _live_rows(self) -> dict[str, LiveRow]:

@@ -7,8 +7,7 @@ import functools
 import os
 import socket
 import time
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -17,9 +16,9 @@ from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.logger import Logger
 
 from pbxrouter import database
-from pbxrouter.call import CallFlow, CallProofs, PinChanges, Reports
-from pbxrouter.config import Config
-from pbxrouter.database import LimitedDatabase, Store
+from pbxrouter.call import AsteriskFinder, CallFlow, CallProofs, PinChanges, Reports
+from pbxrouter.config import Config, beside
+from pbxrouter.database import LimitedDatabase, Store, open_store
 from pbxrouter.database.rules import read_rules
 from pbxrouter.drivers import DriverApplications, load_drivers
 from pbxrouter.errors import PbxrouterError, ProcessAway, StoreError
@@ -38,6 +37,7 @@ from pbxrouter.gateway.service import (
     admission,
     fastagi_factory,
     fastagi_limits,
+    hosts_of,
 )
 from pbxrouter.net import (
     Bounds,
@@ -96,24 +96,28 @@ class WorkerGateway(SequentialService):
         drivers = load_drivers(config)
         applications = DriverApplications(drivers)
         self.engine = RulesEngine(applications)
-        with contextlib.suppress(StoreError), contextlib.closing(database.connect(Path(config.database))) as connection:
+        with contextlib.suppress(StoreError), contextlib.closing(database.connect(config.place)) as connection:
             self.engine.replace(read_rules(connection, hash_pin))
         main = self.main = MainProcess(link, board, reactor, time.monotonic)
         self.watch = WorkerWatch(functools.partial(send_line, link))
-        store = Store(Path(config.database), hash_pin, reactor)
+        store = open_store(config.place, hash_pin, reactor)
         at_hand = LimitedDatabase(store, CALL_WAIT_S, reactor)
         raise_alarm = functools.partial(send_alarm, link)
-        guard = RemotePinGuard(main, at_hand, config.trunks, time.time, raise_alarm)
+        guard = RemotePinGuard(
+            main, at_hand, config.trunks, time.time, raise_alarm, has_several=len(config.asterisk) > 1
+        )
         pin_calls = RemotePinCalls(main, at_hand, time.time)
         self.reloader = RulesAsTold(main, store, self.engine, reactor)
         changes = PinChanges(at_hand, guard, hash_pin, self._load_rules_everywhere, time.time)
         self.proofs = CallProofs(
             has_secret=bool(secret), allows_others=bool(config.fastagi.allow), key=key, ask=RemoteManager.has_variable
         )
+        self._managers: dict[str, RemoteManager] = {}  # by Asterisk
+        finder = AsteriskFinder(hosts_of(config), self._managers, time.monotonic, self.proofs.is_simulated)
         worker = Worker(reactor, "journal")
-        self.journal = WorkerJournal(Path(config.database), time.time, worker.run)
+        self.journal = WorkerJournal(beside(config.place, ""), time.time, worker.run)
         history = WorkerHistory(store, config.history.keep_days, reactor, time.time, self.journal)
-        self.finished = FinishedCalls(main, self.journal, history, CallLog().report)
+        self.finished = FinishedCalls(main, self.journal, history, CallLog(len(config.asterisk) > 1).report)
         history.found = self.finished.send
         calls = ReportedCalls()
         reports = Reports()
@@ -131,6 +135,7 @@ class WorkerGateway(SequentialService):
             journal=self.journal,
             proofs=self.proofs,
             cdr_field=config.history.cdr_field,
+            asterisk_of=finder.of,
         )
         self._parts.append(reload_parts.calls(flow, guard, drivers, applications))
         self._parts.append(reload_parts.days(history, ()))
@@ -172,11 +177,13 @@ class WorkerGateway(SequentialService):
 
     # --- what the main process tells and asks ---
 
-    def use_asterisks(self, peers: list[str], is_complete: bool) -> None:
-        """Use the addresses that AMI is connected to, one for each Asterisk."""
-        self.proofs.managers = [RemoteManager(self.main, place, peer) for place, peer in enumerate(peers)]
+    def use_asterisks(self, found: Sequence[Sequence[str]], is_complete: bool) -> None:
+        """Use the Asterisks with AMI, each by its name and the address that AMI is connected to."""
+        managers = [RemoteManager(self.main, place, name, peer) for place, (name, peer) in enumerate(found)]
+        self._managers.update((manager.name, manager) for manager in managers)
+        self.proofs.managers = managers
         self.proofs.is_complete = is_complete
-        self.journal.tell_of = (lambda key, uniqueid: self._link.tell("begun", key, uniqueid)) if peers else None
+        self.journal.tell_of = functools.partial(self._link.tell, "begun") if managers else None
 
     def reload(self, settings: Mapping[str, Any]) -> None:
         """Use other settings, which the main process has checked and uses."""

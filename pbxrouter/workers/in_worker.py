@@ -123,7 +123,7 @@ class RemotePinGuard(PinGuard):
                 request.channel,
                 request.caller,
                 map_id,
-                [told.endpoint, told.peer, told.standing.value, told.is_phone],
+                [told.endpoint, told.peer, told.standing.value, told.is_phone, told.asterisk],
             )
         except ProcessAway as error:
             self.log.warn("PIN guard: counting in the worker alone: {error}", error=str(error))
@@ -215,11 +215,14 @@ class RemoteManager:
 
     Args:
         place: among those of the main process.
+        name: of the Asterisk.
+        peer: the address that it is connected to.
     """
 
-    def __init__(self, main: MainProcess, place: int, peer: str = "") -> None:
+    def __init__(self, main: MainProcess, place: int, name: str = "", peer: str = "") -> None:
         self._main = main
         self._place = place
+        self.name = name
         self.peer = peer
 
     @staticmethod
@@ -241,11 +244,16 @@ class ReportedCalls(ActiveCalls):
         self._told: set[int] = set()
         self._over: list[int] = []
 
-    def add(self, request: AGIRequest, now: float) -> GatewayCall:
+    def add(self, request: AGIRequest, now: float, asterisk: str = "") -> GatewayCall:
         """Add a call that has come; as in ActiveCalls."""
-        call = super().add(request, now)
+        call = super().add(request, now, asterisk)
         self._changed[call] = None
         return call
+
+    def set_asterisk(self, call: GatewayCall, asterisk: str) -> None:
+        """Set the Asterisk that a call came from; as in ActiveCalls."""
+        super().set_asterisk(call, asterisk)
+        self._changed[call] = None
 
     def set_decision(self, call: GatewayCall, decision: Decision) -> None:
         """Set what was decided for a call; as in ActiveCalls."""
@@ -276,14 +284,14 @@ class ReportedCalls(ActiveCalls):
 class WorkerJournal(CallJournal):
     """The journal of the worker's calls; the main process is told of each that begins, if it knows of their talk."""
 
-    tell_of: Callable[[str, str], object] | None = None
-    """Takes the key and the Uniqueid of a call that begins; None: nobody wants to know."""
+    tell_of: Callable[[str, str, str], object] | None = None
+    """Takes key, Uniqueid and Asterisk of a call that begins; None: nobody wants to know."""
 
     def begin(self, call: GatewayCall, request: AGIRequest) -> JournalEntry:
         """Write a call that begins; as in CallJournal."""
         entry = super().begin(call, request)
         if self.tell_of is not None:
-            self.tell_of(entry.key, request.uniqueid)
+            self.tell_of(entry.key, request.uniqueid, call.asterisk)
         return entry
 
 
@@ -370,9 +378,8 @@ class FinishedCalls(Service):
 
     def refused(self, request: AGIRequest, violation: ProtocolViolation) -> None:
         """Report a call that was refused before it was served."""
-        self._main.link.tell(
-            "refused", packed_request(request), packed_sentence(sentence_of(violation)), violation.peer
-        )
+        why = packed_sentence(sentence_of(violation))
+        self._main.link.tell("refused", packed_request(request), why, violation.peer, violation.asterisk)
 
     def stopService(self) -> Deferred[None]:
         """Have the main process keep what it has not written yet; what it cannot is written here."""

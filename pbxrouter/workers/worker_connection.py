@@ -189,8 +189,8 @@ class WorkerConnection:
         more = {} if system is None else {"log_system": system}
         Logger(namespace=namespace).emit(LogLevel.lookupByName(level), "{log_text}", log_text=text, **more)
 
-    def _call_begun(self, key: str, uniqueid: str) -> None:
-        talks = self._parts.talk.talks_so_far(uniqueid)
+    def _call_begun(self, key: str, uniqueid: str, asterisk: str) -> None:
+        talks = self._parts.talk.talks_so_far(uniqueid, asterisk)
         if talks is not None:
             self._begun[key] = talks
             if len(self._begun) > MAX_BEGUN:
@@ -226,9 +226,9 @@ class WorkerConnection:
             written, self._written = self._written, []
             self.link.tell("written", written)
 
-    def _refused(self, variables: Mapping[str, str], why: list[Any], peer: str) -> None:
+    def _refused(self, variables: Mapping[str, str], why: list[Any], peer: str, asterisk: str) -> None:
         violation = ProtocolViolation(unpacked_sentence(why))
-        violation.peer = peer
+        violation.peer, violation.asterisk = peer, asterisk
         self._parts.refusals.refused(AGIRequest(variables), violation)
 
     def _changed_calls(self, changed: Sequence[list[Any]], over: Sequence[int]) -> None:
@@ -259,10 +259,10 @@ class WorkerConnection:
     async def _admission(
         self, number: int, channel: str, caller: str | None, map_id: int, source: Sequence[Any]
     ) -> list[Any]:
-        endpoint, peer, standing, is_phone = source
+        endpoint, peer, standing, is_phone, asterisk = source
         self._attempts[number] = None
         attempt = await self._parts.guard.admit(
-            caller_request(channel, caller), map_id, PinSource(endpoint, peer, Standing(standing), is_phone)
+            caller_request(channel, caller), map_id, PinSource(endpoint, peer, Standing(standing), is_phone, asterisk)
         )
         if number in self._given_up:
             self._given_up.discard(number)
@@ -319,9 +319,9 @@ class WorkerConnection:
 
     @property
     def asterisks(self) -> list[Any]:
-        """The addresses that AMI is connected to, and whether each Asterisk of the settings has a connection."""
+        """Name and address of each Asterisk with AMI, and whether each Asterisk of the settings has a connection."""
         proofs = self._parts.proofs
-        return [[manager.peer for manager in proofs.managers], proofs.is_complete]
+        return [[[str(manager.name), manager.peer] for manager in proofs.managers], proofs.is_complete]
 
     def _has_variable(self, place: int, uniqueid: str, name: str, value: str) -> Deferred[bool | None] | None:
         managers: Sequence[Any] = self._parts.proofs.managers

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from hypothesis import given, settings
@@ -20,7 +21,7 @@ from pbxrouter.counter.writer import CounterWriter
 from pbxrouter.net import QueueFigures
 from pbxrouter.rules.model import Decision, Verdict
 from pbxrouter.rules.model import Mapping as Rule
-from tests.counter_fakes import NOW, DatabaseCase, FakeStore
+from tests.counter_fakes import NOW, EnginesCase, FakeStore
 
 
 def _header(headers: Mapping[str, str], name: str) -> str:
@@ -28,8 +29,8 @@ def _header(headers: Mapping[str, str], name: str) -> str:
     return headers.get(name, "")
 
 
-class WriterTests(DatabaseCase):
-    """A writer, its table and counts, on a real database."""
+class WriterCase(EnginesCase):
+    """Test case with a writer."""
 
     def setUp(self) -> None:
         """Make the writer; counting has just begun."""
@@ -66,6 +67,10 @@ class WriterTests(DatabaseCase):
     def levels(self) -> list[LogLevel]:
         """The levels of the log lines above debug."""
         return [log["log_level"] for log in self.logs if log["log_level"] > LogLevel.debug]
+
+
+class WriterTests(WriterCase):
+    """A writer, its table and counts, on a real database."""
 
     def test_nothing_new(self) -> None:
         """Without changes nothing is written; a new ``seen`` alone is."""
@@ -291,33 +296,6 @@ class WriterTests(DatabaseCase):
                 [(key, *storage.live_row(call, self.table.talk_of)) for key, call in sorted(self.table.live.items())],
             )
 
-    @settings(max_examples=50, deadline=None)
-    @given(st.lists(st.tuples(st.integers(0, 7), st.integers(0, 5), st.integers(0, 3)), max_size=40))
-    def test_rows_are_those_of_the_calls(self, steps: list[tuple[int, int, int]]) -> None:
-        """After any events, each write leaves the rows that the calls in progress have then."""
-        self.setUp()
-        decision = Decision(Verdict.ALLOW, "21", Rule(1, "2X", "dial", ""), "33", (), extension="33")
-        for number, (kind, channel, call) in enumerate(steps):
-            headers = {"Uniqueid": f"u{channel}", "Linkedid": f"l{call}", "BridgeUniqueid": f"b{call % 2}"}
-            headers |= {"DialStatus": ("BUSY", "ANSWER")[call % 2], "Cause": "17", "DestUniqueid": f"u{channel}"}
-            live = self.table.call_of(f"u{channel}")
-            if kind < 5:
-                name = ("Newchannel", "BridgeEnter", "BridgeLeave", "DialEnd", "Hangup")[kind]
-                self.table.event(name, functools.partial(_header, headers), NOW + number)
-            elif kind == 5 and live is not None:
-                self.counting.label(live, decision, ("ANSWER", "DEAD")[call % 2])
-            elif kind == 6:
-                seen = [ChannelSeen(f"u{channel}", f"l{call}", 1.0, f"b{call % 2}", "33", "21")]
-                self.table.resync(self.table.channels, seen, NOW + number)
-            self.writer.seen = NOW + number
-            self.write()
-            columns = "started, answered, channels, caller, number, dial_status, outcome, labels, certain, talks"
-            stored = self.rows(f"SELECT linkedid, {columns} FROM counter_live ORDER BY linkedid")
-            wanted = [
-                (key, *storage.live_row(live, self.table.talk_of)) for key, live in sorted(self.table.live.items())
-            ]
-            self.assertEqual(stored, wanted)
-
     def test_any_failure(self) -> None:
         """If a write raises anything, its counts are kept."""
         run, self.store.run = self.store.run, lambda work: fail(RuntimeError("anything"))  # type: ignore[method-assign]
@@ -341,9 +319,10 @@ class WriterTests(DatabaseCase):
     def test_takes_over(self) -> None:
         """A gateway that goes on with the counts knows since when Asterisk has run, and until when they are known."""
         storage.write(self.connection, Batch("x", seen=NOW - 10, started_up="then"))
-        other = FileTurn(self.path, "x")
+        path = Path(self.mktemp()).absolute()
+        other = FileTurn(path, "x")
         self.assertTrue(other.take())
-        turn = FileTurn(self.path, "x")
+        turn = FileTurn(path, "x")
         self.addCleanup(turn.leave)
         writer = CounterWriter("x", self.table, self.counting, self.store, lambda: NOW, turn)
         with capturedLogs() as logs:
@@ -370,3 +349,36 @@ class WriterTests(DatabaseCase):
         self.assertEqual(self.rows("SELECT began FROM counter_gaps"), [(1.0,)])
         self.successResultOf(Deferred.fromCoroutine(self.writer.forget(2.5)))
         self.assertEqual(self.rows("SELECT began FROM counter_gaps"), [])
+
+
+class AnyEventsTests(WriterCase):
+    """Any events, each time with a new database of SQLite."""
+
+    engine = "SQLite"
+
+    @settings(max_examples=50, deadline=None)
+    @given(st.lists(st.tuples(st.integers(0, 7), st.integers(0, 5), st.integers(0, 3)), max_size=40))
+    def test_rows_are_those_of_the_calls(self, steps: list[tuple[int, int, int]]) -> None:
+        """After any events, each write leaves the rows that the calls in progress have then."""
+        self.setUp()
+        decision = Decision(Verdict.ALLOW, "21", Rule(1, "2X", "dial", ""), "33", (), extension="33")
+        for number, (kind, channel, call) in enumerate(steps):
+            headers = {"Uniqueid": f"u{channel}", "Linkedid": f"l{call}", "BridgeUniqueid": f"b{call % 2}"}
+            headers |= {"DialStatus": ("BUSY", "ANSWER")[call % 2], "Cause": "17", "DestUniqueid": f"u{channel}"}
+            live = self.table.call_of(f"u{channel}")
+            if kind < 5:
+                name = ("Newchannel", "BridgeEnter", "BridgeLeave", "DialEnd", "Hangup")[kind]
+                self.table.event(name, functools.partial(_header, headers), NOW + number)
+            elif kind == 5 and live is not None:
+                self.counting.label(live, decision, ("ANSWER", "DEAD")[call % 2])
+            elif kind == 6:
+                seen = [ChannelSeen(f"u{channel}", f"l{call}", 1.0, f"b{call % 2}", "33", "21")]
+                self.table.resync(self.table.channels, seen, NOW + number)
+            self.writer.seen = NOW + number
+            self.write()
+            columns = "started, answered, channels, caller, number, dial_status, outcome, labels, certain, talks"
+            stored = self.rows(f"SELECT linkedid, {columns} FROM counter_live ORDER BY linkedid")
+            wanted = [
+                (key, *storage.live_row(live, self.table.talk_of)) for key, live in sorted(self.table.live.items())
+            ]
+            self.assertEqual(stored, wanted)

@@ -100,9 +100,9 @@ class FakeTalk:
     def __init__(self) -> None:
         self.left: list[str] = []
 
-    def talks_so_far(self, uniqueid: str) -> int | None:
+    def talks_so_far(self, uniqueid: str, asterisk: str) -> int | None:
         """Two talks of one channel."""
-        return 2 if uniqueid == "1.2" else None
+        return 2 if (uniqueid, asterisk) == ("1.2", "office") else None
 
     def watch_left(self, row: CallRow) -> None:
         """Note a call that goes on."""
@@ -212,7 +212,7 @@ class ReportTests(ConnectionCase):
 
     def test_ended(self) -> None:
         """A finished call reaches the reports as it was, with its talks; the worker keeps it until it is written."""
-        self.link.tell("begun", "ab-1", "1.2")
+        self.link.tell("begun", "ab-1", "1.2", "office")
         self.finished.report(RECORD)
         self.carry()
         self.assertEqual(self.records, [RECORD])
@@ -423,8 +423,8 @@ class QuestionTests(ConnectionCase):
                 return succeed([SimpleNamespace(all=lambda name: ["PBXROUTER_PROOF=abc"])])
 
         self.proofs.managers = [Manager()]
-        self.assertEqual(self.worker.asterisks, [["192.0.2.7"], True])
-        manager = RemoteManager(self.main, 0, "192.0.2.7")
+        self.assertEqual(self.worker.asterisks, [[["office", "192.0.2.7"]], True])
+        manager = RemoteManager(self.main, 0, "office", "192.0.2.7")
         question = RemoteManager.has_variable(manager, "123.4", "PBXROUTER_PROOF", "abc")
         self.assertEqual((self.run_in_worker(question), len(asked)), (True, 1))
         other = RemoteManager(self.main, 1)
