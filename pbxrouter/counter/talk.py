@@ -180,6 +180,11 @@ class TalkOfCalls(Service):
         for row in await self._history.left():
             self._watch(_Watched(row, 0, ("", ""), self._clock.seconds(), True, True))
 
+    def watch_left(self, row: CallRow) -> None:
+        """Watch a call that a process of the gateway has left to Asterisk; it is on its way into the history."""
+        if row.outcome in GOES_ON:
+            self._watch(_Watched(row, 0, ("", ""), self._clock.seconds(), True, True))
+
     def _watch(self, call: _Watched) -> None:
         if self._settle(call):
             return

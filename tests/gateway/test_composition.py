@@ -37,6 +37,7 @@ from pbxrouter.database.calls import CallRow, add_calls
 from pbxrouter.drivers import Outcome
 from pbxrouter.errors import ConfigError
 from pbxrouter.gateway import service
+from pbxrouter.net import UNSHARED
 from pbxrouter.rules.model import Facts
 from pbxrouter.security import Role, keyfile, pins
 from pbxrouter.security.guess_limits import FREE_GUESSES
@@ -292,9 +293,9 @@ class PartsTests(CompositionCase):
         """The server knows how late the gateway is, and that there must be room for the Asterisk that is connected."""
         admission, lateness, proofs = self.made("Admission"), self.made("Lateness"), self.made("CallProofs")
         self.start(SOCKET)
-        *_, behind, trusted = admission.given
+        *_, behind, trusted, others, shared = admission.given
         type(lateness.part).seconds = 7.5
-        self.assertEqual((behind(), trusted()), (7.5, []))
+        self.assertEqual((behind(), trusted(), others, shared), (7.5, [], None, UNSHARED))
         proofs.part.managers = [SimpleNamespace(peer="192.0.2.7"), SimpleNamespace(peer="")]
         self.assertEqual(trusted(), ["192.0.2.7"])
         proofs.part.managers = []
