@@ -19,6 +19,7 @@ from pbxrouter.agi.commands import (
 from pbxrouter.agi.dial_options import option_arguments, option_letters, options_problem
 from pbxrouter.agi.messages import (
     GATEWAY_VARIABLE,
+    KEY_VARIABLE,
     NOT_SHOWN,
     SECRET,
     AGIReply,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "GATEWAY_VARIABLE",
+    "KEY_VARIABLE",
     "NOT_SHOWN",
     "SECRET",
     "AGIReader",

@@ -53,6 +53,8 @@ MAX_NEEDED: Final = 64 << 20
 ORPHAN_S: Final = 86_400.0
 """Seconds for which a call by MAGI that an earlier run left may still be taken up."""
 MAX_ORPHANS: Final = 10_000
+MAX_RESERVED: Final = 20_000
+"""Keys that dialplans have been told and have not come back with."""
 
 CUT: Final = Sentence("cut: the gateway died during this call; what became of it is not known")
 """The last step of the trace of such a call."""
@@ -97,6 +99,7 @@ class CallJournal:
         database: the database file, beside which the journal is.
         now: returns the time in epoch seconds.
         aside: does blocking work in a thread of its own.
+        gateway: the gateway's id, eight hex digits with which the keys of its calls begin; empty: it has none.
 
     Attributes:
         path: the file; None before ``open``, and while there is none.
@@ -105,11 +108,12 @@ class CallJournal:
 
     log = Logger()
 
-    def __init__(self, database: Path, now: Callable[[], float], aside: Aside) -> None:
+    def __init__(self, database: Path, now: Callable[[], float], aside: Aside, gateway: str = "") -> None:
         self._database = database
         self._now = now
         self._aside = aside
-        self._run: Final = secrets.token_hex(6)
+        self._run: Final = gateway + secrets.token_hex(4) if gateway else secrets.token_hex(6)
+        self._reserved: dict[str, None] = {}  # the oldest first
         self._serial = 0
         self._needed: dict[str, tuple[CallRow | None, bytes]] = {}
         self._needed_bytes = 0
@@ -140,15 +144,38 @@ class CallJournal:
 
     # --- the calls of this run ---
 
+    def reserve(self) -> str:
+        """A key for a call that is to come, for its dialplan to pass on."""
+        self._serial += 1
+        key = f"{self._run}-{self._serial}"
+        self._reserved[key] = None
+        if len(self._reserved) > MAX_RESERVED:
+            del self._reserved[next(iter(self._reserved))]
+        return key
+
+    def _key_of(self, request: AGIRequest) -> str:
+        """The key that the dialplan passes, if it is one to be used; else a new one.
+
+        Of another run it is the key of a call that another gateway, or this one before it died, had begun. A key of
+        this run is used once, whatever a dialplan says.
+        """
+        key = request.call_key
+        if key in self._reserved:
+            del self._reserved[key]
+            return key
+        if key and request.is_second_turn and not key.startswith(f"{self._run}-") and key not in self._needed:
+            return key
+        self._serial += 1
+        return f"{self._run}-{self._serial}"
+
     def begin(self, call: GatewayCall, request: AGIRequest) -> JournalEntry:
-        """Write a call that begins, or goes on by MAGI after an earlier run. Never fails."""
+        """Write a call that begins, or goes on after an earlier run or at a second gateway. Never fails."""
         by_magi = request.variables.get("request") == "async"
         if by_magi and call.uniqueid in self._orphans:
             key, began = self._orphans.pop(call.uniqueid)
             self._forget(_orphan(call.uniqueid))
         else:
-            self._serial = serial = self._serial + 1
-            key, began = f"{self._run}-{serial}", call.since
+            key, began = self._key_of(request), call.since
         line = begun_line(key, began, call.uniqueid, call.caller, call.caller_name, call.number, by_magi)
         self._keep(key, None, line)
         return JournalEntry(key, began)

@@ -143,7 +143,8 @@ def build(
     secret = read_fastagi_secret(config)
     proofs = CallProofs(has_secret=bool(secret), allows_others=bool(config.fastagi.allow), key=key)
     worker = Worker(reactor, "journal")
-    journal = CallJournal(Path(config.database), time.time, worker.run)
+    own_id = gateway_id(config)
+    journal = CallJournal(Path(config.database), time.time, worker.run, own_id)
     history = HistoryWriter(store, config.history.keep_days, reactor, time.time, journal)
     talk = TalkOfCalls(reactor, history)
     flow = CallFlow(
@@ -182,7 +183,6 @@ def build(
     reports.add(repeats.report)
     reloader.setServiceParent(gateway)
     LastRecords(flow, reactor).setServiceParent(gateway)
-    own_id = gateway_id(config)
     standstill = StandstillGuard(reactor)
     standstill.setServiceParent(gateway)
     lateness = Lateness(reactor)
@@ -194,13 +194,24 @@ def build(
         lambda: [manager.peer for manager in proofs.managers if manager.peer],
     )
     fastagi = fastagi_factory(config)(flow.serve, reactor, watch, admitted, refusals.refused, own_id, standstill)
+    fastagi.new_key = journal.reserve
     listening = WhenRouting(engine, reactor)
     listening.setServiceParent(gateway)
     fastagi_port = FastAGIService(config.fastagi.listen, fastagi, reactor, standstill)
     fastagi_port.setServiceParent(listening)
     reload.add(reload_parts.fastagi(fastagi.admission, proofs, fastagi_port, fastagi_limits, secret))
     asterisks = [
-        AsteriskService(asterisk, flow.serve, engine, config.technologies, watch, reactor, refusals.refused, own_id)
+        AsteriskService(
+            asterisk,
+            flow.serve,
+            engine,
+            config.technologies,
+            watch,
+            reactor,
+            refusals.refused,
+            own_id,
+            journal.reserve,
+        )
         for asterisk in config.asterisk
     ]
     for asterisk in asterisks:

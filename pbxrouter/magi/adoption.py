@@ -109,7 +109,7 @@ async def whole_request(call: MagiChannel, bounded: Callable[[], object] = lambd
         bounded: called as soon as the call's arguments are known: its time limit may run out meanwhile.
     """
     argument = await call.execute(command("GET VARIABLE", "PBXROUTER_BOUNDED"))
-    arguments = (argument.data,) if argument.data else ()
+    arguments = tuple(argument.data.split(",")) if argument.data else ()
     variables = dict(call.request.variables)
     call.request = AGIRequest(variables, arguments)
     bounded()

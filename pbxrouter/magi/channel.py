@@ -183,7 +183,11 @@ class MagiChannel:
         self._talk_until = self._clock.seconds() + talk_s
         self._renew()
         for name, value in variables.items():
-            self._queue(format_command("SET VARIABLE", name, value))
+            self.tell(name, value)
+
+    def tell(self, name: str, value: str) -> None:
+        """Set a channel variable for the dialplan, without waiting."""
+        self._queue(format_command("SET VARIABLE", name, value))
 
     def _renew(self) -> None:
         """Set the limit anew: by a command, or past the queue while one runs, whose reply is not to be mixed up."""

@@ -22,7 +22,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from pbxrouter.agi import GATEWAY_VARIABLE, AGIRequest, Channel, DialogueWatch, parse_request
+from pbxrouter.agi import GATEWAY_VARIABLE, KEY_VARIABLE, AGIRequest, Channel, DialogueWatch, parse_request
 from pbxrouter.ami import AMIConnection, AMIMessage, ChannelCheck, is_whole, with_reporting_hint
 from pbxrouter.errors import (
     ActionFailed,
@@ -79,6 +79,7 @@ class MagiService(Service):
         on_refused: told of each call that was refused before it was served.
         gateway: the gateway's id, told to each dialplan that leaves its time limit to the gateway; empty: none.
         claims: tells which contexts' calls this gateway serves, of several on this Asterisk; None: all.
+        new_key: makes the key of a call whose dialplan asks for it; ``""``: none.
     """
 
     log = Logger()
@@ -93,9 +94,11 @@ class MagiService(Service):
         on_refused: Callable[[AGIRequest, ProtocolViolation], object] = lambda request, violation: None,
         gateway: str = "",
         claims: Claims | None = None,
+        new_key: Callable[[], str] = str,
     ) -> None:
         self._claims = claims
         self._told = {GATEWAY_VARIABLE: gateway} if gateway else {}
+        self._new_key = new_key
         self._on_refused = on_refused
         self._manager = manager
         self._contexts = frozenset(contexts)
@@ -282,9 +285,12 @@ class MagiService(Service):
     # --- calls ---
 
     def _begin(self, call: MagiChannel, request: AGIRequest) -> None:
-        call.request, call.wait_forever = request, False
+        key = self._new_key() if request.wants_key else ""
+        call.request, call.wait_forever = request.with_key(key) if key else request, False
         self._calls[call.address] = call
         call.keep_time_limit(self._told)
+        if key:
+            call.tell(KEY_VARIABLE, key)
         if self._watch.active:
             self._watch.opened(request)
         self._spawn(self._serve_and_release(call))

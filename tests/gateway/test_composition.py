@@ -271,7 +271,7 @@ class PartsTests(CompositionCase):
         self.start(settings)
         own_id = gateway_id(parsing.parse(f'database = "x.db"\ncontrol = "c"\n{settings}', "x", Path.cwd()))
         self.assertTrue(own_id)
-        self.assertEqual((server.given[-2:], asterisk.given[-1]), ((own_id, guard.part), own_id))
+        self.assertEqual((server.given[-2:], asterisk.given[-2]), ((own_id, guard.part), own_id))
 
     def test_state(self) -> None:
         """The state of the parts can be told."""

@@ -176,13 +176,17 @@ _VALUES: Final = attrgetter(*_NAMES, "call_key")  # dataclasses.astuple copies d
 LONGEST_S: Final = 7 * 86_400.0
 """Seconds for which a call is taken to last at most before the gateway leaves it."""
 UNKNOWN: Final = "UNKNOWN"
-"""The outcome of a call in which the gateway died; it gives way to another one of the same call."""
+"""The outcome of a call in which the gateway died."""
+PROVISIONAL: Final = (UNKNOWN, "LOST", "STOPPED")
+"""Outcomes that give way to another one of the same call, which a second gateway, or the next run, had to its end."""
 GOES_ON: Final = ("LEFT", "LOST", UNKNOWN)
 """Outcomes of calls that may go on without the gateway."""
 _INSERT: Final = (
     f"INSERT INTO calls ({_COLUMNS}, call_key) VALUES ({', '.join('?' * len(_NAMES))}, ?)"
     " ON CONFLICT (call_key) WHERE call_key <> '' DO UPDATE SET"
-    f" {', '.join(f'{name} = excluded.{name}' for name in _NAMES)} WHERE outcome = '{UNKNOWN}'"
+    f" {', '.join(f'{name} = excluded.{name}' for name in _NAMES if name != 'began')},"
+    " began = CASE WHEN excluded.began < calls.began THEN excluded.began ELSE calls.began END"
+    f" WHERE calls.outcome IN {PROVISIONAL} AND excluded.outcome <> '{UNKNOWN}'"
 )
 _INDEXES: Final = {
     "caller": "calls_by_caller",
@@ -196,7 +200,7 @@ _NUMBERS: Final = ("caller", "number")
 def add_calls(connection: sqlite3.Connection, rows: Iterable[CallRow]) -> list[SetAside]:
     """Insert calls in one transaction; returns those that cannot be written, which are set aside.
 
-    A call that is there already, by its key, is left as it is, unless its outcome is UNKNOWN: it is replaced.
+    A call that is there already, by its key, is left as it is; only one with an outcome of PROVISIONAL is replaced.
 
     Raises:
         StoreError: the database cannot be written.
@@ -225,8 +229,8 @@ def complete_calls(connection: sqlite3.Connection, rows: Iterable[CallRow]) -> N
     with transaction(connection, outlasts_power=False):
         connection.executemany(
             "UPDATE OR IGNORE calls SET outcome = :outcome, answered_s = :answered_s WHERE call_key = :key"
-            # The next run of the gateway may have served the call to its end meanwhile.
-            f" AND (:outcome <> '{UNKNOWN}' OR outcome = '{UNKNOWN}')",
+            # The next run of the gateway, or another gateway, may have served the call to its end meanwhile.
+            f" AND (:outcome NOT IN {PROVISIONAL} OR outcome IN {(*PROVISIONAL, 'LEFT')})",
             [{"outcome": row.outcome, "answered_s": row.answered_s, "key": row.call_key} for row in rows],
         )
 
