@@ -18,6 +18,7 @@ from pbxrouter.agi.commands import (
 )
 from pbxrouter.agi.dial_options import option_arguments, option_letters, options_problem
 from pbxrouter.agi.messages import (
+    AGAIN,
     GATEWAY_VARIABLE,
     KEY_VARIABLE,
     NOT_SHOWN,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from pbxrouter.agi.dialogue_watch import DialogueLine, DialogueWatch
 
 __all__ = [
+    "AGAIN",
     "GATEWAY_VARIABLE",
     "KEY_VARIABLE",
     "NOT_SHOWN",

@@ -481,8 +481,9 @@ class Banner(Service):
         """Log the lines; all other services have started."""
         super().startService()
         self.log.info(
-            "pbxrouter {version} is up: FastAGI at {listen}, rules in {database}",
+            "pbxrouter {version} (gateway {gateway}) is up: FastAGI at {listen}, rules in {database}",
             version=__version__,
+            gateway=gateway_id(self._config),
             listen=self._config.fastagi.listen,
             database=self._config.database,
         )

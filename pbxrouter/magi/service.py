@@ -38,6 +38,7 @@ from pbxrouter.magi.adoption import (
     agrees_with,
     has_gone_on,
     is_block,
+    is_second_turn,
     is_waiting,
     mark_of,
     may_be_waiting,
@@ -376,7 +377,9 @@ class MagiService(Service):
             mark: how far a gateway has come with it.
         """
         is_shared = self._clock.seconds() < self._shared.get(channel.get("Context"), 0.0)
-        return is_shared and (mark not in NOT_BEGUN or channel.get("Uniqueid") in self._theirs)
+        # In a second turn a command is heard that the first gateway left in Asterisk's queue: it has not begun again.
+        is_theirs = channel.get("Uniqueid") in self._theirs and not is_second_turn(channel)
+        return is_shared and (mark not in NOT_BEGUN or is_theirs)
 
     # --- the connection, and calls that were already waiting ---
 

@@ -1,1 +1,1 @@
-"""Several hosts on one machine: network namespaces with gateways and Asterisks, and faults of each and of the network."""
+"""Several hosts: gateways and Asterisks in network namespaces, and faults of each and of the network."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
 import traceback
 
+from tests.asterisk.harness import why_not
 from tests.asterisk.hosts import network
 from tests.asterisk.hosts.faults import case_names, run_case
-from tests.asterisk.harness import why_not
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -24,6 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
             parser.error(f"{case}: there is no such case; accepted are {', '.join(names)}, and their beginnings")
     if reason := why_not() or network.why_not():
         parser.error(reason)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that namespaces are removed
     cases = [name for name in names if not chosen.only or any(name.startswith(case) for case in chosen.only)]
     began, bad = time.monotonic(), 0
     for case in cases:

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from tests.asterisk.hosts.site import ASTERISKS, GATEWAYS, Site, SiteCall
-from tests.waiting import wait_for
 
 WAYS: Final = {
     "fastagi": ("gw-a", "gw-b"),
@@ -21,8 +20,10 @@ EVERY_S: Final = 0.4
 """Seconds between two new calls; the Asterisks have them in turn."""
 OVER_S: Final = 60.0
 """Seconds after the fault within which every call is over."""
-KEYS_ANYWAY_S: Final = 8.0
-"""Seconds after the fault after which a caller keys the PIN without having been asked for it again."""
+KEYS_ANYWAY_S: Final = 12.0
+"""Seconds after the fault after which a caller keys the PIN without having been asked for it afresh."""
+KEYS_S: Final = (0.5, 5.0)
+"""Seconds after the beginning of a prompt between which a caller keys it."""
 PROVISIONAL: Final = ("UNKNOWN", "LOST", "STOPPED")
 
 End = Callable[[], None]
@@ -141,8 +142,8 @@ class CaseResult:
         rows = ", ".join(f"{number} {outcome}" for outcome, number in sorted(self.rows.items()))
         return (
             f"{self.name}: {sum(self.kinds.values())} calls, {kinds}; asked for the PIN: {self.asked}, afresh"
-            f" {self.fresh}, after {self.silent_s:.1f} s at most; dialled before: {self.went_on} went on; a new call waited"
-            f" {self.longest_s:.1f} s at most; history: {rows}, {self.taken_over} had by both gateways;"
+            f" {self.fresh}, after {self.silent_s:.1f} s at most; dialled before: {self.went_on} went on; a new call"
+            f" waited {self.longest_s:.1f} s at most; history: {rows}, {self.taken_over} had by both gateways;"
             f" counted: {', '.join(self.counted) or 'not judged'}; {len(self.wrong)} wrong"
         )
 
@@ -181,7 +182,7 @@ class Case:
         end()
         over = time.time()
         self._load(began, over + 3)
-        while time.time() < began + KEYS_ANYWAY_S + 1:
+        while time.time() < began + KEYS_ANYWAY_S + KEYS_S[1] and len(self._pressed) < len(self._asked):
             self._press_keys(began)
             time.sleep(0.2)
         is_over = site.until_over(max(5.0, over + OVER_S - time.time()))
@@ -216,8 +217,9 @@ class Case:
             return
         self.site.read()
         for call in due:
-            is_fresh = len(call.prompts) > 1 and time.time() > call.prompts[-1] + 0.5
-            if is_fresh or time.time() > began + KEYS_ANYWAY_S:
+            is_asked = KEYS_S[0] < time.time() - call.prompts[-1] < KEYS_S[1]
+            is_afresh = len({url for _, url in call.asked}) > 1 or len(call.asked) > 1
+            if is_asked and (is_afresh or time.time() > began + KEYS_ANYWAY_S):
                 self._pressed.add(call.number)
                 if self._is_back(call.asterisk):
                     self.site.press(call)
@@ -246,7 +248,7 @@ class Case:
             if call in self._asked:
                 result.asked += 1
                 after = [at for at in (*call.prompts, *call.dialled) if at > began]
-                if len(call.prompts) > 1:
+                if len(call.asked) > 1 and after:
                     result.fresh += 1
                     result.silent_s = max(result.silent_s, after[0] - began)
             elif call in self._dialled:

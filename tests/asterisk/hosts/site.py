@@ -217,12 +217,6 @@ class SiteGateway:
         path = self.folder / "log"
         return path.stat().st_size if path.exists() else 0
 
-    @property
-    def id(self) -> str:
-        """Its id, as it says itself."""
-        found = re.search(r"gateway ([0-9a-f]{8}) of ", self.log())
-        return found[1] if found else ""
-
     def rows(self, query: str) -> list[tuple[object, ...]]:
         """The rows of a query."""
         with contextlib.closing(sqlite3.connect(self.database)) as connection:
@@ -292,6 +286,8 @@ class SiteCall:
             self.talked += 1
         elif f"[{self.number}@pbxrouter-fallback:1]" in text:
             self.fallback = at
+        elif found := re.search(r'"2,pbxrouter \d+: done ([A-Z]+)', text):
+            self.outcome = self.outcome or found[1]
         elif found := re.search(r"\[([A-Z]+)@pbxrouter-outcome:1\]", text):
             self.outcome = found[1]
             if self.outcome in ("CONGESTION", "REFUSED"):

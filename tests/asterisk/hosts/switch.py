@@ -7,6 +7,7 @@ SECONDS`` holds them so long in each, ``HOST ok`` ends either. Needs neither the
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import itertools
 import select
@@ -97,10 +98,8 @@ class Switch:
             self._send(to, frame)
 
     def _send(self, to: str, frame: bytes) -> None:
-        try:
+        with contextlib.suppress(OSError):  # the interface is down, or full: a frame is lost, as on any network
             self._ports[to].send(frame)
-        except OSError:  # the interface is down, or full: a frame is lost, as on any network
-            pass
 
 
 if __name__ == "__main__":
