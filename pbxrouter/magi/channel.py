@@ -159,6 +159,12 @@ class MagiChannel:
         """Whether Asterisk runs a dialplan application for the gateway now."""
         return self._waiting is not None and is_application(self._command)
 
+    @property
+    def is_in_bounded_prompt(self) -> bool:
+        """Whether a prompt or the caller's keys are waited for, under a time limit that can be set meanwhile."""
+        is_waiting = self._waiting is not None and self._is_talking
+        return is_waiting and self._talk_until is not None and self._set_limit is not None
+
     def is_driven_by(self, status: AMIMessage) -> bool:
         """Whether by Asterisk's word the channel is in AGI(agi:async), or runs an application that we asked for."""
         application = status.get("Application").lower()

@@ -64,6 +64,8 @@ RELEASED_S: Final = 5.0
 """Seconds for which a call that was given back is remembered if AsyncAGIEnd does not come."""
 MAY_COME_BACK_S: Final = 60.0
 """Seconds for which the calls of a gateway that stops, or gives no sign of life, are left to it."""
+LAST_S: Final = 1
+"""Seconds until a call in a prompt goes on without a gateway that stops: Asterisk's least."""
 MAX_THEIRS: Final = 10_000
 """Calls that are remembered as another gateway's."""
 
@@ -159,13 +161,20 @@ class MagiService(Service):
             Deferred.fromCoroutine(self._claims.release())
 
     def stopService(self) -> Deferred[Any]:
-        """Give every call back to the dialplan after its current command."""
+        """Give every call back to the dialplan: after its current command, or in a prompt by its time limit.
+
+        A command that is queued behind a prompt would be run late: in the turn of another gateway.
+        """
         super().stopService()
         self._look_no_more()
         calls, self._calls = [call for call in self._calls.values() if not call.ended], {}
+        by_limit = [call.is_in_bounded_prompt for call in calls]
         for call in calls:
             call.give_back()
-        released = [self._send(call.address, BREAK, self._manager.new_id()) for call in calls]
+        released = [
+            self._limit(call.address, LAST_S) if limited else self._send(call.address, BREAK, self._manager.new_id())
+            for call, limited in zip(calls, by_limit, strict=True)
+        ]
         return DeferredList(released, consumeErrors=True)
 
     # --- events ---

@@ -177,16 +177,30 @@ LONGEST_S: Final = 7 * 86_400.0
 """Seconds for which a call is taken to last at most before the gateway leaves it."""
 UNKNOWN: Final = "UNKNOWN"
 """The outcome of a call in which the gateway died."""
-PROVISIONAL: Final = (UNKNOWN, "LOST", "STOPPED")
-"""Outcomes that give way to another one of the same call, which a second gateway, or the next run, had to its end."""
+PROVISIONAL: Final = {UNKNOWN: 0, "LOST": 1, "STOPPED": 1, "LEFT": 1, "MOVED": 2, "FAILED": 2, "HANGUP": 3}
+"""Outcomes that give way to another one of the same call, which a second gateway, or the next run, had to its end.
+
+One with a higher number knows more; of the same number that of the row which began later counts.
+"""
 GOES_ON: Final = ("LEFT", "LOST", UNKNOWN)
 """Outcomes of calls that may go on without the gateway."""
+
+
+def _known(column: str) -> str:
+    """SQL for the number that an outcome has in PROVISIONAL; a larger one for any other outcome."""
+    cases = " ".join(f"WHEN '{outcome}' THEN {number}" for outcome, number in PROVISIONAL.items())
+    return f"CASE {column} {cases} ELSE {len(PROVISIONAL)} END"
+
+
+_THERE: Final = _known("calls.outcome")
+_NEW: Final = _known("excluded.outcome")
 _INSERT: Final = (
     f"INSERT INTO calls ({_COLUMNS}, call_key) VALUES ({', '.join('?' * len(_NAMES))}, ?)"
     " ON CONFLICT (call_key) WHERE call_key <> '' DO UPDATE SET"
     f" {', '.join(f'{name} = excluded.{name}' for name in _NAMES if name != 'began')},"
     " began = CASE WHEN excluded.began < calls.began THEN excluded.began ELSE calls.began END"
-    f" WHERE calls.outcome IN {PROVISIONAL} AND excluded.outcome <> '{UNKNOWN}'"
+    f" WHERE {_THERE} < {len(PROVISIONAL)}"
+    f" AND ({_THERE} < {_NEW} OR {_THERE} = {_NEW} AND calls.began < excluded.began)"
 )
 _INDEXES: Final = {
     "caller": "calls_by_caller",
@@ -230,7 +244,7 @@ def complete_calls(connection: sqlite3.Connection, rows: Iterable[CallRow]) -> N
         connection.executemany(
             "UPDATE OR IGNORE calls SET outcome = :outcome, answered_s = :answered_s WHERE call_key = :key"
             # The next run of the gateway, or another gateway, may have served the call to its end meanwhile.
-            f" AND (:outcome NOT IN {PROVISIONAL} OR outcome IN {(*PROVISIONAL, 'LEFT')})",
+            f" AND {_known('outcome')} <= {_known(':outcome')}",
             [{"outcome": row.outcome, "answered_s": row.answered_s, "key": row.call_key} for row in rows],
         )
 

@@ -24,7 +24,7 @@ KEYS_ANYWAY_S: Final = 12.0
 """Seconds after the fault after which a caller keys the PIN without having been asked for it afresh."""
 KEYS_S: Final = (0.5, 5.0)
 """Seconds after the beginning of a prompt between which a caller keys it."""
-PROVISIONAL: Final = ("UNKNOWN", "LOST", "STOPPED")
+PROVISIONAL: Final = ("UNKNOWN", "LOST", "STOPPED", "LEFT", "MOVED", "FAILED", "HANGUP")
 
 End = Callable[[], None]
 
