@@ -19,8 +19,10 @@ from pbxrouter.agi.commands import (
 from pbxrouter.agi.dial_options import option_arguments, option_letters, options_problem
 from pbxrouter.agi.messages import (
     AGAIN,
+    BOUNDED,
     GATEWAY_VARIABLE,
     KEY_VARIABLE,
+    KEYED,
     NOT_SHOWN,
     SECRET,
     AGIReply,
@@ -42,7 +44,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AGAIN",
+    "BOUNDED",
     "GATEWAY_VARIABLE",
+    "KEYED",
     "KEY_VARIABLE",
     "NOT_SHOWN",
     "SECRET",

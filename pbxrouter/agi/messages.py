@@ -237,9 +237,9 @@ class AGIRequest:
         """Whether another gateway was asked about the call first, and did not serve it."""
         return bool(self._argument(AGAIN))
 
-    def with_key(self, key: str) -> AGIRequest:
-        """The same request with a key for the call, as if the dialplan had passed it."""
-        return replace(self, arguments=(*self.arguments, f"{KEYED}={key}"))
+    def with_key(self, key: str, name: str = KEYED) -> AGIRequest:
+        """The same request with a key for the call, as if the dialplan had passed it as the argument of this name."""
+        return replace(self, arguments=(*self.arguments, f"{name}={key}"))
 
     def _argument(self, name: str) -> str:
         given = next((text for text in self.arguments if text.startswith(f"{name}=")), "")

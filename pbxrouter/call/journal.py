@@ -156,15 +156,17 @@ class CallJournal:
     def _key_of(self, request: AGIRequest) -> str:
         """The key that the dialplan passes, if it is one to be used; else a new one.
 
-        Of another run it is the key of a call that another gateway, or this one before it died, had begun. A key of
-        this run is used once, whatever a dialplan says.
+        In a second turn it is the key of a call that another gateway, or this one, had begun and did not serve. In a
+        first turn a key is used once, whatever a dialplan says.
         """
         key = request.call_key
         if key in self._reserved:
             del self._reserved[key]
             return key
-        if key and request.is_second_turn and not key.startswith(f"{self._run}-") and key not in self._needed:
-            return key
+        if key and request.is_second_turn:
+            run, _, serial = key.partition("-")
+            if run != self._run or int(serial) <= self._serial:
+                return key
         self._serial += 1
         return f"{self._run}-{self._serial}"
 

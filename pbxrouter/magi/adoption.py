@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Final
 
-from pbxrouter.agi import AGAIN, NOT_SHOWN, AGIRequest, command, decode, parse_request
+from pbxrouter.agi import AGAIN, BOUNDED, NOT_SHOWN, AGIRequest, command, decode, parse_request
 from pbxrouter.ami import AMIMessage, is_whole
 from pbxrouter.errors import ProtocolViolation
 from pbxrouter.magi.channel import MagiChannel
@@ -43,6 +43,11 @@ def is_waiting(item: AMIMessage, contexts: Collection[str]) -> bool:
 def may_be_waiting(item: AMIMessage, contexts: Collection[str]) -> bool:
     """Whether it may be such a call: after an EXEC the list keeps naming that application."""
     return item.get("Context") in contexts and is_whole(item, "Application", "ApplicationData")
+
+
+def is_bounded(item: AMIMessage) -> bool:
+    """Whether the dialplan of a call in a list of channels leaves its time limit to the gateway."""
+    return any(text.startswith(f"{BOUNDED}=") for text in item.get("ApplicationData").split(",")[1:])
 
 
 def is_second_turn(item: AMIMessage) -> bool:

@@ -107,6 +107,7 @@ class MagiChannel:
         wait_forever: whether replies have no timeout, since an application may still be running.
         rest: the rest of an earlier reply that preceded this one; None if it was lost.
         is_proven: the channel is Asterisk's: its commands go there over AMI.
+        has_run_application: whether a dialplan application was asked for that may have dialled.
     """
 
     log = Logger()
@@ -140,6 +141,7 @@ class MagiChannel:
         self._clearing = self._lost = False
         self._timer = Timer(clock)
         self._clock = clock
+        self.has_run_application = False
         self._talk_until: float | None = None  # None: the time limit is not ours
         self._renewal = Timer(clock)
         self._renewing = False
@@ -248,6 +250,7 @@ class MagiChannel:
         if outlives_caller(command):
             self._dial_status = ""
         self._command, self._sent = command, without_break_on_error(command)
+        self.has_run_application |= is_application(command) and not _PAUSE.match(command)
         waiting: Deferred[AGIReply] = Deferred(self._set_aside)
         self._waiting = waiting
         allowed_s = reply_timeout_s(command)

@@ -22,7 +22,16 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from pbxrouter.agi import GATEWAY_VARIABLE, KEY_VARIABLE, AGIRequest, Channel, DialogueWatch, parse_request
+from pbxrouter.agi import (
+    AGAIN,
+    GATEWAY_VARIABLE,
+    KEY_VARIABLE,
+    KEYED,
+    AGIRequest,
+    Channel,
+    DialogueWatch,
+    parse_request,
+)
 from pbxrouter.ami import AMIConnection, AMIMessage, ChannelCheck, is_whole, with_reporting_hint
 from pbxrouter.errors import (
     ActionFailed,
@@ -38,6 +47,7 @@ from pbxrouter.magi.adoption import (
     agrees_with,
     has_gone_on,
     is_block,
+    is_bounded,
     is_second_turn,
     is_waiting,
     mark_of,
@@ -45,7 +55,7 @@ from pbxrouter.magi.adoption import (
     request_so_far,
     whole_request,
 )
-from pbxrouter.magi.channel import BREAK, MagiChannel
+from pbxrouter.magi.channel import BREAK, SILENT_S, MagiChannel
 from pbxrouter.magi.claim import Claims, Taken
 from pbxrouter.magi.wire import (
     BLOCK_END,
@@ -112,6 +122,7 @@ class MagiService(Service):
         self._check = ChannelCheck(manager, clock)
         self._ending: set[tuple[MagiChannel, str]] = set()
         self._adopting: set[str] = set()
+        self._unserved: dict[str, str] = {}  # the keys of calls that went on before an application was run
         self._looked: set[str] = set()  # the contexts whose calls of before have been looked for
         self._theirs: dict[str, None] = {}  # calls to which another gateway has sent commands, the oldest first
         self._shared: dict[str, float] = {}  # until when another gateway may have calls in a context
@@ -295,8 +306,12 @@ class MagiService(Service):
     # --- calls ---
 
     def _begin(self, call: MagiChannel, request: AGIRequest) -> None:
-        key = self._new_key() if request.wants_key else ""
-        call.request, call.wait_forever = request.with_key(key) if key else request, False
+        key = ""
+        if request.wants_key:  # of a turn that ended before the dialplan had it the key is used again
+            told = self._unserved.pop(request.uniqueid, "")
+            key = told or self._new_key()
+            request = request.with_key(key, AGAIN if told else KEYED) if key else request
+        call.request, call.wait_forever = request, False
         self._calls[call.address] = call
         call.keep_time_limit(self._told)
         if key:
@@ -319,6 +334,9 @@ class MagiService(Service):
         try:
             await self._serve(call)
         finally:
+            if call.ended and call.request.call_key and not call.has_run_application:
+                self._unserved[call.address] = call.request.call_key
+                self._clock.callLater(RELEASED_S, self._unserved.pop, call.address, None)
             await self._release(call)
 
     async def _release(self, call: MagiChannel) -> None:
@@ -438,6 +456,8 @@ class MagiService(Service):
         call = self._channel(request_so_far(item), item.get("Uniqueid"), unread=True)
         self._calls[call.address] = call
         self._adopting.add(call.address)
+        if is_bounded(item):  # what is asked of it takes time
+            self._limit(call.address, SILENT_S).addErrback(lambda _: None)
         try:
             mark = await mark_of(call)
             if self._is_others(item, mark):

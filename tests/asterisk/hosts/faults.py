@@ -6,7 +6,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from tests.asterisk.hosts.site import ASTERISKS, GATEWAYS, Site, SiteCall
@@ -290,11 +290,17 @@ class Case:
                     )
 
 
-def run_case(name: str, way: str) -> CaseResult:
-    """Run the case of a fault of a host, such as ``gw-a-killed``, with calls by one way."""
+def run_case(name: str, way: str, hold_s: float | None = None) -> CaseResult:
+    """Run the case of a fault of a host, such as ``gw-a-killed``, with calls by one way.
+
+    Args:
+        hold_s: seconds that the fault lasts, if not as long as usual.
+    """
     fault, host = next(
         (fault, host) for host in (*GATEWAYS, *ASTERISKS) for fault in FAULTS.values() if name == f"{host}-{fault.name}"
     )
+    if hold_s is not None:
+        fault = replace(fault, hold_s=hold_s)
     site = Site(*WAYS[way])
     try:
         site.start()
