@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import importlib.util
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from tests.asterisk.hosts.site import ASTERISKS, GATEWAYS, Site, SiteCall
+from tests.asterisk.hosts.postgresql import programs
+from tests.asterisk.hosts.site import ASTERISKS, DATABASE, GATEWAYS, Site, SiteCall
 
+SHARED: Final = "-shared"
+"""The end of a way's name where the gateways share a database of PostgreSQL."""
 WAYS: Final = {
     "fastagi": ("gw-a", "gw-b"),
     "magi": ("agi:async", "agi:async"),
@@ -50,6 +54,9 @@ class HostFault:
 
 
 def _killed(site: Site, name: str) -> End:
+    if site.server is not None and name == DATABASE:
+        site.server.kill()
+        return site.server.start
     if name in site.asterisks:
         site.asterisks[name].signal(signal.SIGKILL)
         return site.asterisks[name].restart
@@ -76,6 +83,10 @@ def _stopped(site: Site, name: str) -> End:
 
 
 def _frozen(site: Site, name: str) -> End:
+    server = site.server
+    if server is not None and name == DATABASE:
+        server.signal(signal.SIGSTOP)
+        return lambda: server.signal(signal.SIGCONT)
     if name in site.asterisks:
         site.asterisks[name].signal(signal.SIGSTOP)
         return lambda: site.asterisks[name].signal(signal.SIGCONT)
@@ -276,8 +287,9 @@ class Case:
     def _judge_counts(self) -> None:
         """A gateway that could hear its Asterisks all the time has counted each call once."""
         placed = Counter(call.asterisk for call in self.site.read())
-        for gateway in GATEWAYS:
-            if self.host == gateway and self.fault.misses:
+        is_shared = self.site.server is not None
+        for gateway in GATEWAYS[: 1 if is_shared else None]:
+            if ((is_shared and self.host in GATEWAYS) or self.host == gateway) and self.fault.misses:
                 continue
             counted = self.site.counted(gateway)
             for asterisk in ASTERISKS:
@@ -297,11 +309,14 @@ def run_case(name: str, way: str, hold_s: float | None = None) -> CaseResult:
         hold_s: seconds that the fault lasts, if not as long as usual.
     """
     fault, host = next(
-        (fault, host) for host in (*GATEWAYS, *ASTERISKS) for fault in FAULTS.values() if name == f"{host}-{fault.name}"
+        (fault, host)
+        for host in (*GATEWAYS, *ASTERISKS, DATABASE)
+        for fault in FAULTS.values()
+        if name == f"{host}-{fault.name}"
     )
     if hold_s is not None:
         fault = replace(fault, hold_s=hold_s)
-    site = Site(*WAYS[way])
+    site = Site(*WAYS[way.removesuffix(SHARED)], hosts=[DATABASE] if way.endswith(SHARED) else [])
     try:
         site.start()
         return Case(site, fault, host, way).run()
@@ -309,8 +324,14 @@ def run_case(name: str, way: str, hold_s: float | None = None) -> CaseResult:
         site.close()
 
 
-def case_names(ways: Sequence[str] = tuple(WAYS)) -> list[str]:
-    """All cases, each with its way: ``gw-a-killed/fastagi``."""
+def case_names() -> list[str]:
+    """All cases, each with its way: ``gw-a-killed/fastagi``; on a shared database ``gw-a-killed/fastagi-shared``."""
     names = [f"{host}-{fault}" for host in GATEWAYS for fault in FAULTS]
     names += [f"{host}-{fault}" for host in ASTERISKS[:1] for fault in ("killed", "frozen", "cut", "slow")]
-    return [f"{name}/{way}" for name in names for way in ways]
+    cases = [f"{name}/{way}" for name in names for way in WAYS]
+    if programs() is not None and importlib.util.find_spec("psycopg"):
+        shared = [
+            f"{host}-{fault}" for host in (GATEWAYS[0], DATABASE) for fault in ("killed", "frozen", "cut", "slow")
+        ]
+        cases += [f"{name}/{way}{SHARED}" for name in shared for way in WAYS]
+    return cases

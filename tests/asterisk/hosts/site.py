@@ -22,10 +22,13 @@ from typing import Final
 from tests.asterisk.ami import Ami
 from tests.asterisk.harness import ASTERISK_ROOT, LAB, PROJECT, TWISTD
 from tests.asterisk.hosts.network import Host, Network
+from tests.asterisk.hosts.postgresql import SitePostgreSQL
 from tests.waiting import wait_for
 
 GATEWAYS: Final = ("gw-a", "gw-b")
 ASTERISKS: Final = ("pbx-a", "pbx-b")
+DATABASE: Final = "db"
+"""The host of PostgreSQL, where the gateways share a database."""
 AGI_PORT: Final = 4573
 AMI_PORT: Final = 15038
 PIN: Final = "123456#"
@@ -46,14 +49,14 @@ secret_file = "{folder}/ami.secret"
 magi = ["pbxrouter-ask"]
 """
 RULES: Final = (
-    "INSERT OR IGNORE INTO extensions (extension_number) VALUES ('36')",
+    "INSERT INTO extensions (extension_number) VALUES ('36')",
     "INSERT INTO applications_mappings (application_name, application_data, pattern)"
     " VALUES ('dial', 'Local/{number}@target', '6XXXX'), ('dial', 'Local/{number}@target', '7XXXX')",
     "INSERT INTO extensions_mappings (extension_id, map_id) SELECT extension_id, map_id"
     " FROM extensions, applications_mappings WHERE extension_number = '36' AND pattern = '6XXXX'",
     "INSERT INTO users_mappings (user_id, map_id) SELECT user_id, map_id FROM users, applications_mappings"
     " WHERE pattern = '7XXXX'",
-    "INSERT OR REPLACE INTO users_limits (user_id, max_calls) SELECT user_id, 1000 FROM users",
+    "INSERT INTO users_limits (user_id, max_calls) SELECT user_id, 1000 FROM users",
 )
 
 _LINE: Final = re.compile(r"\[([\d-]+ [\d:.]+)\] \w+\[\d+\](?:\[C-[0-9a-f]+\])? (?:Ext\. )?\S+: (.*)")
@@ -143,11 +146,14 @@ class SiteAsterisk:
 class SiteGateway:
     """A gateway on its host: it sees no process of another one, and has a host name of its own."""
 
-    def __init__(self, host: Host, asterisks: Iterable[SiteAsterisk], database: str = "", settings: str = "") -> None:
+    def __init__(
+        self, host: Host, asterisks: Iterable[SiteAsterisk], server: SitePostgreSQL | None = None, settings: str = ""
+    ) -> None:
         self.host = host
         self.name = host.name
         self.folder = Path(tempfile.mkdtemp(prefix=f"pbxrouter-{host.name}-"))
-        self.database = database or str(self.folder / "pbxrouter.sqlite")
+        self._server = server
+        self.database = server.url if server is not None else str(self.folder / "pbxrouter.sqlite")
         self.config = self.folder / "pbxrouter.toml"
         text = CONFIG.format(database=self.database, address=host.address) + settings
         for asterisk in asterisks:
@@ -158,15 +164,22 @@ class SiteGateway:
         secret.write_text("enero2007\n")
         self.process: subprocess.Popen[bytes] | None = None
 
-    def init(self) -> None:
-        """Make its database, with rules for the calls of this package."""
+    def init(self, other: SiteGateway | None = None) -> None:
+        """Make its database, with rules for the calls of this package.
+
+        Args:
+            other: a gateway that has made it already: its PIN key is taken.
+        """
+        if self._server is not None and other is not None:
+            for key in other.folder.glob("*.pinkey"):
+                shutil.copy2(key, self.folder)
+            return
         program = [sys.executable, "-c", "from pbxrouter.cli import main; main()"]
         command = self.host.command(*program, "init", "--sample", "--config", str(self.config))
         done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
-        with contextlib.closing(sqlite3.connect(self.database)) as connection, connection:
-            for statement in RULES:
-                connection.execute(statement)
+        for statement in RULES:
+            self.rows(statement)
 
     def start(self) -> None:
         """Start it (again), and wait until it serves calls."""
@@ -218,8 +231,10 @@ class SiteGateway:
         return path.stat().st_size if path.exists() else 0
 
     def rows(self, query: str) -> list[tuple[object, ...]]:
-        """The rows of a query."""
-        with contextlib.closing(sqlite3.connect(self.database)) as connection:
+        """The rows of a statement on its database."""
+        if self._server is not None:
+            return self._server.query(query)
+        with contextlib.closing(sqlite3.connect(self.database)) as connection, connection:
             return connection.execute(query).fetchall()
 
     def remove(self) -> None:
@@ -307,18 +322,21 @@ class Site:
             self.network.hosts[name].set_kernel("net.ipv4.tcp_retries2", 3)
         self.asterisks: dict[str, SiteAsterisk] = {}
         self.gateways: dict[str, SiteGateway] = {}
+        self.server: SitePostgreSQL | None = None
         self._calls: dict[tuple[str, str], SiteCall] = {}
         self._ways = ways
 
-    def start(self, prepare: Sequence[str] = ()) -> None:
-        """Start the Asterisks, then the gateways, and wait until all are connected."""
+    def start(self) -> None:
+        """Start PostgreSQL if there is a host for it, Asterisks and gateways; wait until all are connected."""
         hosts = self.network.hosts
+        if DATABASE in hosts:
+            self.server = SitePostgreSQL(hosts[DATABASE])
         for name in ASTERISKS:
             self.asterisks[name] = SiteAsterisk(hosts[name])
             self.asterisks[name].start()
         for name in GATEWAYS:
-            self.gateways[name] = SiteGateway(hosts[name], self.asterisks.values())
-            self.gateways[name].init()
+            self.gateways[name] = SiteGateway(hosts[name], self.asterisks.values(), self.server)
+            self.gateways[name].init(next(iter(self.gateways.values())) if len(self.gateways) > 1 else None)
             self.gateways[name].start()
         for asterisk in self.asterisks.values():
             for variable, way in zip(("PBXROUTER_URL", "PBXROUTER_URL_2"), self._ways, strict=False):
@@ -398,7 +416,7 @@ class Site:
     def history(self) -> dict[str, list[tuple[str, str, str]]]:
         """By a call's Uniqueid: gateway, key and outcome of each row that has it."""
         found: dict[str, list[tuple[str, str, str]]] = {}
-        for name, gateway in self.gateways.items():
+        for name, gateway in list(self.gateways.items())[: 1 if self.server else None]:
             for uniqueid, key, outcome in gateway.rows(
                 "SELECT uniqueid, call_key, outcome FROM calls ORDER BY call_id"
             ):
@@ -408,7 +426,7 @@ class Site:
     def counted(self, gateway: str) -> Counter[str]:
         """The calls that a gateway has counted as finished, by Asterisk."""
         rows = self.gateways[gateway].rows(
-            "SELECT asterisk, total(finished) FROM counter_minutes WHERE kind = 'all' GROUP BY asterisk"
+            "SELECT asterisk, coalesce(sum(finished), 0) FROM counter_minutes WHERE kind = 'all' GROUP BY asterisk"
         )
         return Counter({str(asterisk): int(str(finished).partition(".")[0]) for asterisk, finished in rows})
 
@@ -418,4 +436,6 @@ class Site:
             gateway.remove()
         for asterisk in self.asterisks.values():
             asterisk.stop()
+        if self.server is not None:
+            self.server.remove()
         self.network.close()
