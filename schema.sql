@@ -1,4 +1,4 @@
--- The database of pbxrouter: rules, call counts, history, console. Schema version 10.
+-- The database of pbxrouter: rules, call counts, history, console. Schema version 11.
 --
 -- `pbxrouter init` creates a database from this file. It can be read and changed with
 -- any SQLite tool while the gateway runs; a change reaches the next call within a
@@ -38,7 +38,8 @@ CREATE TABLE applications_mappings (
                       CONSTRAINT pattern_is_not_empty CHECK (trim(pattern) <> '')
 );
 
--- Phones that are known by their number (the caller ID).
+-- Phones that are known by their number (the caller ID). One that belongs to one of several
+-- Asterisks has that one's name in the settings in front: madrid:33.
 CREATE TABLE extensions (
     extension_id      INTEGER PRIMARY KEY AUTOINCREMENT,
     -- As Asterisk shows it: text, so 033 stays 033.
@@ -188,12 +189,13 @@ CREATE TABLE counter_live (
 ) WITHOUT ROWID;
 
 -- Every call that the gateway has had, kept for a while ([history] keep_days).
--- The last column but one, forwarded_by, is who forwarded the call, by a forward or a transfer: a
--- number or an endpoint such as PJSIP/21, proven or claimed (the trace tells which); '' if
--- it was not forwarded. The last one, call_key, names the call in the gateway's journal, so
--- that none is written twice; '' for calls from before schema version 8. Both stand where
--- an upgrade adds them without copying the history. answered_s is how long two people talked:
--- 0 if none did, NULL if that is not known.
+-- The last three columns stand where an upgrade adds them without copying the history.
+-- forwarded_by is who forwarded the call, by a forward or a transfer: a number or an endpoint such
+-- as PJSIP/21, proven or claimed (the trace tells which); '' if it was not forwarded. call_key names
+-- the call in the gateway's journal, so that none is written twice; '' for calls from before schema
+-- version 8. asterisk is the [[asterisk]] that the call came from, by its name in the settings; '' if
+-- that is not known, as for calls from before schema version 11. answered_s is how long two people
+-- talked: 0 if none did, NULL if that is not known.
 CREATE TABLE calls (
     call_id           INTEGER PRIMARY KEY AUTOINCREMENT,
     -- When the gateway got the call and when it was done with it, seconds since 1970.
@@ -217,13 +219,14 @@ CREATE TABLE calls (
     answered_s        INTEGER,
     -- Why: a JSON list of [sentence, values].
     trace             TEXT NOT NULL
-, forwarded_by TEXT NOT NULL DEFAULT '', call_key TEXT NOT NULL DEFAULT '');
+, forwarded_by TEXT NOT NULL DEFAULT '', call_key TEXT NOT NULL DEFAULT '', asterisk TEXT NOT NULL DEFAULT '');
 CREATE INDEX calls_by_time ON calls (began);
 CREATE INDEX calls_by_caller ON calls (caller, began);
 CREATE INDEX calls_by_number ON calls (number, began);
 CREATE INDEX calls_by_outcome ON calls (outcome, began);
 CREATE INDEX calls_sent_on ON calls (began, forwarded_by) WHERE forwarded_by <> '';
 CREATE UNIQUE INDEX calls_by_key ON calls (call_key) WHERE call_key <> '';
+CREATE INDEX calls_by_asterisk ON calls (asterisk, began) WHERE asterisk <> '';
 
 -- Tokens for the HTTP API, made with `pbxrouter token create`.
 CREATE TABLE api_tokens (
@@ -287,7 +290,7 @@ CREATE TABLE console_setup (
 
 -- Who changed what: in the console, by the HTTP API, with a command, by phone, or with SQL.
 -- Triggers write it, which `pbxrouter init` creates for each table whose changes are in it
--- (pbxrouter/database/audit_triggers.py generates them). One statement is one entry.
+-- (pbxrouter/database/audit_triggers generates them). One statement is one entry.
 CREATE TABLE audit_log (
     audit_id          INTEGER PRIMARY KEY AUTOINCREMENT,
     changed_at        REAL NOT NULL,
@@ -360,6 +363,7 @@ CREATE TABLE audit_before (
 ) WITHOUT ROWID;
 
 -- Click-to-dial for visitors: a page that rings one of our phones and connects it with the visitor's.
+-- Of several Asterisks, '' in the column asterisk is the one that has the phone.
 CREATE TABLE dial_links (
     link_id           INTEGER PRIMARY KEY AUTOINCREMENT,
     -- What the page is headed with, such as Talk to sales.
@@ -454,4 +458,4 @@ CREATE TABLE schema_version (
     version           INTEGER PRIMARY KEY,
     applied_at        TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%SZ', 'now'))
 );
-INSERT INTO schema_version (version) VALUES (10);
+INSERT INTO schema_version (version) VALUES (11);

@@ -176,9 +176,11 @@ class ProtocolViolation(AGIError):
 
     Attributes:
         peer: who brought it: an address, or an Asterisk's name; ``""`` if that is not known.
+        asterisk: the Asterisk's name in the settings, if that is certain; else ``""``.
     """
 
     peer = ""
+    asterisk = ""
 
 
 class ForgedRequest(ProtocolViolation):

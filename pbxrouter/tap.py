@@ -11,7 +11,6 @@ import os
 import pathlib
 import re
 import socket
-import sqlite3
 import sys
 from typing import Any, Final, NoReturn
 
@@ -23,6 +22,7 @@ from twisted.python import usage
 
 from pbxrouter import database
 from pbxrouter.config import DEFAULT_FILE, Config, at_database, read_config
+from pbxrouter.database import dialect_of
 from pbxrouter.database.rules import check_columns
 from pbxrouter.errors import ConfigError, DatabaseFull, DatabaseLocked, PbxrouterError, StoreError
 from pbxrouter.gateway import clean_log, demand_file, service, signals
@@ -107,7 +107,7 @@ def _was_said_here(error: ConfigError, options: Options) -> bool:
     """Whether the error is about an option or a default, not about the settings file."""
     from_option = any(
         options[option] and str(error).startswith(key)
-        for option, key in (("listen", "fastagi.listen"), ("web", "web.listen"))
+        for option, key in (("listen", "fastagi.listen"), ("web", "web.listen"), ("database", "--database"))
     )
     return from_option or not pathlib.Path(_file(options)).exists()
 
@@ -141,7 +141,7 @@ def configured(options: Options, here: pathlib.Path | None = None) -> Config:
     here = here or pathlib.Path.cwd()
     config = read_config(options["config"], here)
     if options["database"]:
-        config = at_database(config, here / options["database"])
+        config = at_database(config, options["database"], here)
     fastagi = config.fastagi
     if options["listen"]:
         fastagi = msgspec.structs.replace(fastagi, listen=options["listen"])
@@ -186,41 +186,38 @@ def check(config: Config, reactor: object) -> RuleSet | None:
     if config.web.listen:
         _check_port("web.listen", config.web.listen)
     try:
-        check_database(pathlib.Path(config.database))
+        check_database(config.place)
         return service.read_first_rules(config)
     except DatabaseLocked:
         return None
     except PbxrouterError:
         raise
-    except database.SQLITE_ERRORS as error:
-        raise database.store_error(error, pathlib.Path(config.database)) from error
+    except database.DATABASE_ERRORS as error:
+        raise database.store_error(error, config.place) from error
     except Exception as error:  # of values that no edit of ours writes
         why = f"{type(error).__name__}: {error}"
         raise StoreError(
-            sentence("database {path}: the rules cannot be read: {why}", path=config.database, why=why)
+            sentence("database {path}: the rules cannot be read: {why}", path=config.place, why=why)
         ) from error
 
 
-def check_database(path: pathlib.Path) -> None:
+def check_database(place: database.Place) -> None:
     """Check that the database can be used: the tables and columns of the rules are there, and it can be written.
 
     Raises:
         StoreError: it cannot. One that is being written, or on a full disk, can: calls are routed, and written later.
     """
     try:
-        with contextlib.closing(database.connect(path, notify=_log_upgrade)) as connection:
+        with contextlib.closing(database.connect(place, notify=_log_upgrade)) as connection:
             check_columns(connection)
             try:
-                connection.execute("BEGIN IMMEDIATE")
-                # The lock alone is given for a file that may only be read, too.
-                connection.execute("CREATE TABLE written (by_this)")
-                connection.execute("ROLLBACK")
-            except sqlite3.Error as error:
-                why = database.store_error(error, path)
+                dialect_of(connection).try_writing(connection)
+            except database.DATABASE_ERRORS as error:
+                why = database.store_error(error, place)
                 if not isinstance(why, DatabaseLocked | DatabaseFull):
                     raise why from error
-    except database.SQLITE_ERRORS as error:
-        raise database.store_error(error, path) from error
+    except database.DATABASE_ERRORS as error:
+        raise database.store_error(error, place) from error
 
 
 def _log_upgrade(line: str) -> None:

@@ -29,11 +29,11 @@ from pbxrouter.call.history_writer import HistoryWriter
 from pbxrouter.config import Zone
 from pbxrouter.config.parsing import resolved
 from pbxrouter.config.schema import TECHNOLOGIES, Config
+from pbxrouter.database import open_store
 from pbxrouter.database.access.tokens import add_token
 from pbxrouter.database.audit import Actor
 from pbxrouter.database.calls.history import CallRow, trace_text
 from pbxrouter.database.rules.sample import add_sample
-from pbxrouter.database.store import Store
 from pbxrouter.drivers import load_drivers
 from pbxrouter.drivers.applications import DriverApplications
 from pbxrouter.fastagi.server import FastAGIFactory
@@ -41,6 +41,7 @@ from pbxrouter.health import HealthProbe
 from pbxrouter.originate.originator import (
     CallRequest,
     Originator,
+    PhoneState,
     Progress,
     check_request,
 )
@@ -74,6 +75,19 @@ class FakeOriginator:
         self.requests: list[CallRequest] = []
         self.steps: list[Progress] = [Progress("ringing", Sentence("the phone rings"), "x-1"), ANSWERED]
         self.error: Exception | None = None
+        self.state = PhoneState.UNTOLD
+
+    def allows(self, context: str) -> bool:
+        """Let calls enter any context."""
+        return True
+
+    def is_phone(self, channel: str) -> bool:
+        """Take any text for a phone."""
+        return True
+
+    async def phone_state(self, channel: str) -> PhoneState:
+        """Say of any phone what the test has set up."""
+        return self.state
 
     @property
     def is_up(self) -> bool:
@@ -118,7 +132,7 @@ def make_web_context(
         connection = database.connect(path)
         add_sample(connection, hash_pin)
         connection.close()
-    writing = Store(path, hash_pin, reactor)
+    writing = open_store(path, hash_pin, reactor)
     engine = RulesEngine(APPLICATIONS)
     reloader = RulesReloader(writing, engine, clock, clock.seconds)
     config = resolved(Config(database=str(path)), path.parent)
@@ -126,7 +140,7 @@ def make_web_context(
     fastagi = FastAGIFactory(serve_no_call, clock, DialogueWatch())
     return WebContext(
         config=config,
-        reading=Store(path, hash_pin, reactor),
+        reading=open_store(path, hash_pin, reactor),
         writing=writing,
         engine=engine,
         reloader=reloader,

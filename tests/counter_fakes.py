@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter import database
 from pbxrouter.ami.messages import AMIMessage
+from pbxrouter.database import Connection
 from pbxrouter.errors import ActionFailed, StoreError
+from tests.database.postgresql import OnBothEngines
 
 NOW = 1_800_000_000
 """A whole minute."""
@@ -34,6 +35,19 @@ class DatabaseCase(SynchronousTestCase):
         database.create(self.path)
         self.connection = database.connect(self.path)
         self.addCleanup(self.connection.close)
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """The rows of a query."""
+        return self.connection.execute(query).fetchall()
+
+
+class EnginesCase(OnBothEngines):
+    """Test case with a new database of each engine."""
+
+    def setUp(self) -> None:
+        """Create the database and connect to it."""
+        self.place = self.new_place()
+        self.connection = self.open(self.place)
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """The rows of a query."""
@@ -143,13 +157,13 @@ class FakeStore:
         runs: how much work there was.
     """
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self.away = self.slow = False
         self.held: list[Deferred[None]] = []
         self.runs = 0
         self._connection = connection
 
-    def run(self, work: Callable[[sqlite3.Connection], Any]) -> Deferred[Any]:
+    def run(self, work: Callable[[Connection], Any]) -> Deferred[Any]:
         """Run work on the connection, later if the store is slow."""
         self.runs += 1
         if self.slow:
@@ -157,7 +171,7 @@ class FakeStore:
             return self.held[-1].addCallback(lambda _: self._run(work))
         return self._run(work)
 
-    def _run(self, work: Callable[[sqlite3.Connection], Any]) -> Deferred[Any]:
+    def _run(self, work: Callable[[Connection], Any]) -> Deferred[Any]:
         if self.away:
             return fail(StoreError("away"))
         done: Deferred[Any] = maybeDeferred(work, self._connection)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections.abc import Iterable, Mapping
 from typing import Final
@@ -11,7 +10,7 @@ from pbxrouter import database
 from pbxrouter.counter import storage
 from pbxrouter.counter.call_table import LiveCall
 from pbxrouter.counter.counts import ALL, Counts
-from pbxrouter.database import access, calls, click_to_dial, rules
+from pbxrouter.database import CONSTRAINT_ERRORS, Connection, access, calls, click_to_dial, rules
 from pbxrouter.security import GuessKey, Scope
 from tests.api_fakes import ACTOR, a_call
 from tests.database.test_unusable import LINK, PLACES
@@ -68,7 +67,7 @@ KEYS: Final = {
 """Columns that log-ins need, or by which the database is known: they keep their values."""
 
 
-def spoil(connection: sqlite3.Connection, value: object, tables: Iterable[str] | None = None) -> None:
+def spoil(connection: Connection, value: object, tables: Iterable[str] | None = None) -> None:
     """Write a value into each column of each row, but for keys, as owners may with any SQLite tool."""
     connection.execute("PRAGMA ignore_check_constraints = ON")
     connection.execute("PRAGMA foreign_keys = OFF")
@@ -84,7 +83,7 @@ def spoil(connection: sqlite3.Connection, value: object, tables: Iterable[str] |
                     connection.execute(f"UPDATE OR IGNORE {table} SET {column} = {value}")
                 else:
                     connection.execute(f"UPDATE OR IGNORE {table} SET {column} = ?", (value,))
-            except sqlite3.IntegrityError:
+            except CONSTRAINT_ERRORS:
                 connection.execute(
                     f"UPDATE OR IGNORE {table} SET {column} = ? WHERE rowid = (SELECT min(rowid) FROM {table})",
                     (value,),
@@ -92,7 +91,7 @@ def spoil(connection: sqlite3.Connection, value: object, tables: Iterable[str] |
     connection.commit()
 
 
-def fill(connection: sqlite3.Connection, token_hash: str) -> None:
+def fill(connection: Connection, token_hash: str) -> None:
     """Write rows into every table of a database with sample rules."""
     now = time.time()
     minute = int(now // 60) * 60

@@ -160,7 +160,7 @@ class SettingsTests(SynchronousTestCase):
         for key, default in defaults.items():
             kind, text = told[key]
             shown = None if text == "none" else tomllib.loads(f"value = {text}")["value"]
-            if isinstance(default, str) and default.startswith(f"{base}/"):
+            if isinstance(default, str) and f"{default}/".startswith(f"{base}/"):
                 shown = str(base / str(shown))
             self.assertEqual(shown, list(default) if isinstance(default, tuple) else default, key)
             self.assertRegex(kind, KINDS[type(default)], key)

@@ -20,6 +20,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.agi import AGIRequest, Channel, DialogueWatch
 from pbxrouter.call import PinGuard
+from pbxrouter.call.pin_guard import PinSource
 from pbxrouter.fastagi import Admission, FastAGIFactory, bounds_of
 from pbxrouter.security import parse_network
 from pbxrouter.simulator import SimulatedCall
@@ -93,6 +94,21 @@ class FilterTests(SynchronousTestCase):
         found = found_by("pbxrouter-pins.conf", log)
         self.assertEqual((set(found), len(found)), ({"PJSIP/33"}, len(log.splitlines())))
         self.assertEqual(found_by("pbxrouter.conf", log), [])
+
+    def test_pins_of_several_asterisks(self) -> None:
+        """With several Asterisks the lines end with the call's own, and are found in the same way."""
+        guard = PinGuard(None, (), lambda: 1000.0, seconds=lambda: 1000.0, has_several=True)
+        with capturedLogs() as events:
+            for number in range(8):
+                request = AGIRequest({"channel": f"PJSIP/33-0000001{number}", "callerid": "33"})
+                source = PinSource(asterisk="the office")
+                attempt = self.successResultOf(Deferred.fromCoroutine(guard.admit(request, 3, source)))
+                guard.wrong(attempt, request, "192.0.2.1", "34")
+        log = self.written(events)
+        self.assertIn('locked out endpoint "the office:PJSIP/33" after', log)
+        self.assertTrue(all(line.endswith(', asterisk "the office"') for line in log.splitlines()))
+        found = found_by("pbxrouter-pins.conf", log)
+        self.assertEqual((set(found), len(found)), ({"PJSIP/33"}, len(log.splitlines())))
 
     def test_what_callers_write(self) -> None:
         """No text of a caller hides a line, or makes the filters find another channel or address than the true one."""

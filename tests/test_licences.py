@@ -23,6 +23,7 @@ ACCEPTED = {
     "ISC",
     "PSF-2.0",
     "ZPL-2.1",
+    "LGPL-3.0-only",
     "LGPL-3.0-or-later",
 }
 _ROW = re.compile(r"^\| (?!package )([a-z0-9-]+) \| ([^|]+) \|$", re.MULTILINE)

@@ -77,7 +77,7 @@ def wanted(*extras: str) -> list[Requirement]:
     return [Requirement(line) for line in lines]
 
 
-FILES = {"run.txt": wanted(), "dev.txt": wanted("test", "check")}
+FILES = {"run.txt": wanted("postgresql"), "dev.txt": wanted("postgresql", "test", "check")}
 
 
 class LockTests(SynchronousTestCase):

@@ -109,6 +109,8 @@ _REPLY: Final = re.compile(r"(200|510|511|520)(?: result=(-?[^\s(]*))?(.*)", re.
 _ENDPOS: Final = re.compile(r" endpos=([0-9]{1,18})(?![0-9])")
 
 
+ASTERISK: Final = "asterisk="
+"""How the argument of AGI() begins by which the dialplan names its Asterisk (dialplan/pbxrouter.conf)."""
 SECRET: Final = "secret="
 """How the argument of AGI() begins that holds the shared secret."""
 _SECRET: Final = re.compile(f"({re.escape(SECRET)}).*", re.DOTALL | re.IGNORECASE)
@@ -154,6 +156,11 @@ class AGIRequest:
     def secret(self) -> str | None:
         """The shared secret: what follows ``secret=`` in the first argument that begins so; None if none does."""
         return next((text.removeprefix(SECRET) for text in self.arguments if text.startswith(SECRET)), None)
+
+    @property
+    def asterisk(self) -> str:
+        """What the dialplan says it is: what follows ``asterisk=`` in the first argument that begins so; or ``""``."""
+        return next((text.removeprefix(ASTERISK) for text in self.arguments if text.startswith(ASTERISK)), "")
 
     @property
     def caller(self) -> str | None:

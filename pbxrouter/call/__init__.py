@@ -6,6 +6,7 @@ from pbxrouter.call.active_calls import (
     Phase,
     short,
 )
+from pbxrouter.call.asterisk_finder import AsteriskFinder
 from pbxrouter.call.flow import CallFlow
 from pbxrouter.call.history_writer import HistoryWriter
 from pbxrouter.call.journal import CallJournal
@@ -22,6 +23,7 @@ from pbxrouter.call.reports import Reports
 __all__ = [
     "SUCCESSFUL",
     "ActiveCalls",
+    "AsteriskFinder",
     "CallFlow",
     "CallJournal",
     "CallProofs",

@@ -55,7 +55,7 @@ class GatewayCall:
 
     Attributes:
         serial: number of the call, counted since the gateway started.
-        uniqueid: of its channel; a forged call may claim that of another.
+        uniqueid: of its channel; a forged call may claim that of another, and another Asterisk may have one like it.
         caller: ``""`` if the call shows none; likewise ``caller_name``.
         number: what was dialled; ``""`` until that is known.
         pattern: of the mapping that was decided on; ``""`` before that, or if none matched.
@@ -63,6 +63,7 @@ class GatewayCall:
         granted_by: extension or user whose grant allowed the call; ``""`` if none has yet.
         forwarded_by: who forwarded the call, proven or claimed; ``""`` before the decision, or if it was not forwarded.
         since: when the gateway got the call, epoch seconds.
+        asterisk: the Asterisk that it came from, by its name in the settings; ``""`` if that is not known.
     """
 
     serial: int
@@ -77,6 +78,7 @@ class GatewayCall:
     data: str = ""
     granted_by: str = ""
     forwarded_by: str = ""
+    asterisk: str = ""
 
 
 class ActiveCalls:
@@ -97,11 +99,12 @@ class ActiveCalls:
         """The calls in progress, the oldest first."""
         return self._calls.keys()
 
-    def add(self, request: AGIRequest, now: float) -> GatewayCall:
+    def add(self, request: AGIRequest, now: float, asterisk: str = "") -> GatewayCall:
         """Add a call that has come.
 
         Args:
             now: epoch seconds.
+            asterisk: the Asterisk that it came from; ``""`` if that is not known.
 
         Returns:
             The call, for the other methods.
@@ -118,11 +121,17 @@ class ActiveCalls:
             short(request.caller_name),
             short(number),
             now,
+            asterisk=asterisk,
         )
         if len(self._calls) < MAX_CALLS:
             self._calls[call] = None
         self.version += 1
         return call
+
+    def set_asterisk(self, call: GatewayCall, asterisk: str) -> None:
+        """Set the Asterisk that a call came from, which was not known, or told wrongly."""
+        call.asterisk = asterisk
+        self.version += 1
 
     def set_decision(self, call: GatewayCall, decision: Decision) -> None:
         """Set what was decided for a call, instead of an earlier decision."""

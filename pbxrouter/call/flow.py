@@ -49,7 +49,7 @@ from pbxrouter.errors import (
 )
 from pbxrouter.rules import Decision, Facts, RulesEngine, Verdict, normalise_number
 from pbxrouter.security import GuessKey, RateLimit, Standing
-from pbxrouter.text import Sentence, log_field, printable, sentence
+from pbxrouter.text import Sentence, at_asterisk, log_field, printable, sentence, split_asterisk
 
 PIN_PROMPTS: Final = 3
 """Number of times that a caller is asked for a PIN."""
@@ -93,6 +93,7 @@ class _Conversation:
 
     __slots__ = (
         "answered",
+        "asterisk",
         "began",
         "channel",
         "decision",
@@ -109,6 +110,7 @@ class _Conversation:
         self.channel = channel
         self.began = began  # monotonic
         self.listed = listed  # among the calls in progress
+        self.asterisk = listed.asterisk
         self.entry = entry  # in the journal
         self.decision: Decision | None = None
         self.answered = False
@@ -132,8 +134,8 @@ class _Conversation:
 class Talks(Protocol):
     """Tells of the talk of channels, by AMI."""
 
-    def talks_so_far(self, uniqueid: str) -> int | None:
-        """Number of talks that a channel has had; None if the channel is not known."""
+    def talks_so_far(self, uniqueid: str, asterisk: str) -> int | None:
+        """Number of talks that a channel of an Asterisk has had; None if the channel is not known."""
         ...
 
 
@@ -156,6 +158,7 @@ class CallFlow:
         proofs: proves calls that key a PIN to be Asterisk's; by default they are taken to be.
         talks: tells of the talk of channels; by default only Asterisk's variables do.
         cdr_field: the field of Asterisk's CDR that gets the user, the mapping and the call's key; ``""``: none.
+        asterisk_of: tells from which Asterisk a call came; by default only calls by MAGI tell it.
     """
 
     log = Logger()
@@ -177,7 +180,9 @@ class CallFlow:
         seconds: Callable[[], float] = time.monotonic,
         talks: Talks | None = None,
         cdr_field: str = "",
+        asterisk_of: Callable[[Channel], str] = lambda channel: str(getattr(channel, "asterisk", "")),
     ) -> None:
+        self._asterisk_of = asterisk_of
         self._cdr_field = cdr_field
         self._journal = journal
         self._talks = talks
@@ -219,7 +224,7 @@ class CallFlow:
         """Serve one call from its beginning to its end. Never fails."""
         began = self._now()
         note, source = None, ""
-        listed = self._active_calls.add(channel.request, began)
+        listed = self._active_calls.add(channel.request, began, self._asterisk_of(channel))
         journal = self._journal
         entry = JournalEntry("", began) if journal is None else journal.begin(listed, channel.request)
         call = _Conversation(channel, listed, self._seconds(), entry)
@@ -259,12 +264,13 @@ class CallFlow:
                 entry.key,
                 source,
                 talks_before or 0,
+                call.asterisk,
             )
         )
 
     def _talks_so_far(self, call: _Conversation) -> int | None:
         """Number of talks of the call's channel so far; None if AMI does not tell of them."""
-        return None if self._talks is None else self._talks.talks_so_far(call.channel.request.uniqueid)
+        return None if self._talks is None else self._talks.talks_so_far(call.channel.request.uniqueid, call.asterisk)
 
     async def _converse(self, call: _Conversation) -> Outcome:
         if call.channel.request.is_hung_up:
@@ -308,6 +314,7 @@ class CallFlow:
             by_trunk=origin.by_trunk,
             forwarders=origin.forwarders,
             claimed_forwarder=origin.claimed_forwarder,
+            asterisk=call.asterisk,
         )
         decision = self._set_decision(call, await self._engine.decide(facts))
         if decision.verdict is Verdict.PIN:
@@ -434,7 +441,7 @@ class CallFlow:
 
     async def _begin_proof(self, call: _Conversation) -> None:
         if call.proof is None and self._proofs is not None:
-            call.proof = await self._proofs.begin(call.channel)
+            call.proof = await self._proofs.begin(call.channel, call.asterisk)
 
     async def _pin_source(self, call: _Conversation) -> PinSource:
         """Where the call came from.
@@ -446,9 +453,28 @@ class CallFlow:
         standing = Standing.PROVEN if call.proof is None else await call.proof.standing()
         if standing is Standing.FORGED:
             await self._refuse(call)
+        if call.proof is not None and call.proof.asterisk not in ("", call.asterisk):
+            self._found_elsewhere(call, call.proof.asterisk)
         rules, endpoint = self._engine.rules, call.endpoint
-        is_phone = rules is not None and rules.has_phone(endpoint, call.channel.request.caller)
-        return PinSource(endpoint, call.peer, standing, is_phone and endpoint not in self._trunks)
+        is_phone = rules is not None and rules.has_phone(endpoint, call.channel.request.caller, call.asterisk)
+        is_phone = is_phone and endpoint not in self._trunks
+        return PinSource(endpoint, call.peer, standing, is_phone, call.asterisk)
+
+    def _found_elsewhere(self, call: _Conversation, asterisk: str) -> None:
+        """Another Asterisk than was thought has the call's channel: what is counted from now on is that one's.
+
+        The grants that the call had were decided on before, and are not decided on again.
+        """
+        if call.asterisk:
+            self.log.warn(
+                "calls: {uniqueid} says that it comes from {told}, and its channel is on {asterisk}: correct"
+                " PBXROUTER_ASTERISK there",
+                uniqueid=printable(call.channel.request.uniqueid),
+                told=call.asterisk,
+                asterisk=asterisk,
+            )
+        call.asterisk = asterisk
+        self._active_calls.set_asterisk(call.listed, asterisk)
 
     async def _refuse(self, call: _Conversation) -> NoReturn:
         if not self._refused_lines.wait_s(call.peer, self._seconds()):
@@ -626,7 +652,10 @@ def _asked_first(key: str) -> Sentence:
 
 def _source_of(locked_by: GuessKey) -> str:
     """What locked-out calls are counted by; see CallRecord. On a trunk each guess may have a number of its own."""
-    name = locked_by.name.partition(" ")[0] if locked_by.scope == "trunk" else locked_by.name
+    name = locked_by.name
+    if locked_by.scope == "trunk":
+        asterisk, trunk = split_asterisk(name)
+        name = at_asterisk(asterisk, trunk.partition(" ")[0])
     return f"locked out {locked_by.scope} {name}"
 
 

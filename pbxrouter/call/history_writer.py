@@ -267,5 +267,6 @@ def row_of(record: CallRecord) -> CallRow:
         outcome.answered_s,
         trace_text((*(decision.trace if decision else ()), *((record.note,) if record.note else ()))),
         printable(decision.forwarded_by, MAX_TEXT) if decision else "",
+        record.asterisk,
         call_key=record.key,
     )

@@ -29,6 +29,7 @@ from pbxrouter.call.active_calls import GatewayCall
 from pbxrouter.call.journal_file import (
     HEADER,
     Begun,
+    ChannelOf,
     JournalContent,
     Segment,
     begun_line,
@@ -118,7 +119,7 @@ class CallJournal:
         self._needed: dict[str, tuple[CallRow | None, bytes]] = {}
         self._needed_bytes = 0
         self._decided: dict[str, tuple[GatewayCall, str]] = {}  # not written yet
-        self._orphans: dict[str, tuple[str, float]] = {}
+        self._orphans: dict[ChannelOf, tuple[str, float]] = {}
         self._segment: Segment | None = None
         self._next: Segment | None = None  # while the file is written anew, both are appended to
         self._incomplete = True  # whether something needed is not in the file
@@ -173,12 +174,16 @@ class CallJournal:
     def begin(self, call: GatewayCall, request: AGIRequest) -> JournalEntry:
         """Write a call that begins, or goes on after an earlier run or at a second gateway. Never fails."""
         by_magi = request.variables.get("request") == "async"
-        if by_magi and call.uniqueid in self._orphans:
-            key, began = self._orphans.pop(call.uniqueid)
-            self._forget(_orphan(call.uniqueid))
+        # A line of an earlier version does not tell the Asterisk.
+        own = ((call.asterisk, call.uniqueid), ("", call.uniqueid))
+        channel = next((channel for channel in own if channel in self._orphans), None) if by_magi else None
+        if channel is not None:
+            key, began = self._orphans.pop(channel)
+            self._forget(_orphan(channel))
         else:
             key, began = self._key_of(request), call.since
-        line = begun_line(key, began, call.uniqueid, call.caller, call.caller_name, call.number, by_magi)
+        told = (call.uniqueid, call.caller, call.caller_name, call.number)
+        line = begun_line(key, began, *told, by_magi, call.asterisk)
         self._keep(key, None, line)
         return JournalEntry(key, began)
 
@@ -327,11 +332,13 @@ class CallJournal:
         taken.cut += len(cut)
         taken.unreadable += content.unreadable
         since = self._now() - ORPHAN_S
-        waiting = {call.uniqueid: (call.key, call.began) for call in content.begun.values() if call.by_magi}
-        for uniqueid, (key, began) in {**content.orphans, **waiting}.items():
+        waiting = {
+            (call.asterisk, call.uniqueid): (call.key, call.began) for call in content.begun.values() if call.by_magi
+        }
+        for channel, (key, began) in {**content.orphans, **waiting}.items():
             if began >= since and len(self._orphans) < MAX_ORPHANS:
-                self._orphans[uniqueid] = (key, began)
-                self._keep(_orphan(uniqueid), None, orphan_line(uniqueid, key, began))
+                self._orphans[channel] = (key, began)
+                self._keep(_orphan(channel), None, orphan_line(channel, key, began))
 
     def _new_segment(self, path: Path) -> Segment:
         return Segment(path.with_name(f"{path.name}.new"), HEADER + b"".join(line for _, line in self._needed.values()))
@@ -431,9 +438,9 @@ def _no_name_left() -> OSError:
     return OSError(errno.EEXIST, os.strerror(errno.EEXIST))
 
 
-def _orphan(uniqueid: str) -> str:
+def _orphan(channel: ChannelOf) -> str:
     """The key under which a call that an earlier run left is kept; no call of a run has such a key."""
-    return f"left {uniqueid}"
+    return f"left {' '.join(channel).strip()}"
 
 
 def _cut_row(call: Begun, ended: float) -> CallRow:
@@ -456,6 +463,7 @@ def _cut_row(call: Begun, ended: float) -> CallRow:
         None,
         trace_text([CUT]),
         forwarded_by,
+        call.asterisk,
         call_key=call.key,
     )
 

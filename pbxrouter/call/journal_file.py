@@ -40,6 +40,9 @@ MAX_LINE: Final = 32 << 10
 """Bytes of a line; of a longer row the texts are cut and the trace is left out."""
 _MAX_TEXT: Final = 500
 
+ChannelOf = tuple[str, str]
+"""An Asterisk, ``""`` if it is not known, and the Uniqueid of a channel there: two Asterisks may have equal ones."""
+
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -51,6 +54,7 @@ class Begun:
         began: epoch seconds.
         by_magi: whether it came by MAGI, so that the next run may find it waiting.
         decided: number, verdict, pattern, application, data, granted_by and forwarded_by, if its application was run.
+        asterisk: the Asterisk that it came from; ``""`` if that is not known, or an earlier version wrote the line.
     """
 
     key: str
@@ -61,6 +65,7 @@ class Begun:
     number: str
     by_magi: bool
     decided: tuple[str, ...] = ()
+    asterisk: str = ""
 
 
 @dataclass(slots=True)
@@ -70,7 +75,7 @@ class JournalContent:
     Attributes:
         begun: calls without an end, by key.
         finished: calls that are over and not known to be in the history, by key, the first to end first.
-        orphans: calls by MAGI that earlier runs left, as (key, began), by Uniqueid.
+        orphans: calls by MAGI that earlier runs left, as (key, began), by Asterisk and Uniqueid.
         unreadable: lines that cannot be read.
         size: bytes, without the space that is allocated ahead.
         modified: when it was last written, epoch seconds.
@@ -78,7 +83,7 @@ class JournalContent:
 
     begun: dict[str, Begun] = field(default_factory=dict)
     finished: dict[str, CallRow] = field(default_factory=dict)
-    orphans: dict[str, tuple[str, float]] = field(default_factory=dict)
+    orphans: dict[ChannelOf, tuple[str, float]] = field(default_factory=dict)
     unreadable: int = 0
     size: int = 0
     modified: float = 0.0
@@ -88,10 +93,17 @@ class JournalContent:
 
 
 def begun_line(
-    key: str, began: float, uniqueid: str, caller: str, caller_name: str, number: str, by_magi: bool
+    key: str,
+    began: float,
+    uniqueid: str,
+    caller: str,
+    caller_name: str,
+    number: str,
+    by_magi: bool,
+    asterisk: str = "",
 ) -> bytes:
     """The line of a call that begins; see Begun."""
-    return _line(("b", key, began, uniqueid, caller, caller_name, number, by_magi))
+    return _line(("b", key, began, uniqueid, caller, caller_name, number, by_magi, asterisk))
 
 
 def decided_line(key: str, decided: Sequence[str]) -> bytes:
@@ -105,9 +117,10 @@ def finished_line(row: CallRow) -> bytes:
     return line if len(line) <= MAX_LINE else _line(("f", *_cells(_cut(row))))
 
 
-def orphan_line(uniqueid: str, key: str, began: float) -> bytes:
+def orphan_line(channel: ChannelOf, key: str, began: float) -> bytes:
     """The line of a call by MAGI that an earlier run left and that may still wait."""
-    return _line(("o", key, uniqueid, began))
+    asterisk, uniqueid = channel
+    return _line(("o", key, uniqueid, began, asterisk))
 
 
 def written_line(keys: Sequence[str]) -> bytes:
@@ -171,8 +184,10 @@ def _take(found: JournalContent, line: bytes) -> bool:
 
 
 def _take_begun(found: JournalContent, key: str, began: float, *values: Any) -> None:
-    uniqueid, caller, caller_name, number, by_magi = values
-    call = Begun(str(key), _finite(began), str(uniqueid), str(caller), str(caller_name), str(number), bool(by_magi))
+    uniqueid, caller, caller_name, number, by_magi, *added = values
+    asterisk = str(added[0]) if added else ""  # earlier versions have not written it
+    texts = str(uniqueid), str(caller), str(caller_name), str(number)
+    call = Begun(str(key), _finite(began), *texts, bool(by_magi), asterisk=asterisk)
     found.begun[call.key] = call
 
 
@@ -194,8 +209,8 @@ def _take_finished(found: JournalContent, key: str, *cells: Any) -> None:
     found.finished[str(key)] = CallRow(*cells, call_key=str(key))
 
 
-def _take_orphan(found: JournalContent, key: str, uniqueid: str, began: float) -> None:
-    found.orphans[str(uniqueid)] = (str(key), _finite(began))
+def _take_orphan(found: JournalContent, key: str, uniqueid: str, began: float, asterisk: str = "") -> None:
+    found.orphans[(str(asterisk), str(uniqueid))] = (str(key), _finite(began))
 
 
 def _finite(value: Any) -> float:

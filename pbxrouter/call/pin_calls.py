@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import sqlite3
 from collections import Counter
 from collections.abc import Callable
 from typing import Final
@@ -11,7 +10,7 @@ from typing import Final
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from pbxrouter.database import Database, begin_pin_call, write_pin_calls
+from pbxrouter.database import CONSTRAINT_ERRORS, Database, begin_pin_call, write_pin_calls
 from pbxrouter.errors import StoreError
 
 
@@ -51,7 +50,7 @@ class PinCalls:
             begun = await self._store.run(
                 lambda connection: begin_pin_call(connection, self._gateway, user, calls, limit, now)
             )
-        except (StoreError, sqlite3.IntegrityError) as error:  # the latter by a constraint that is the owner's
+        except (StoreError, *CONSTRAINT_ERRORS) as error:  # the latter by a constraint that is the owner's
             self.log.warn("PIN calls: the database cannot be used, counting in memory: {error}", error=str(error))
             return True
         except BaseException:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVar
 
@@ -10,7 +9,7 @@ from twisted.logger import Logger
 
 from pbxrouter.agi import Channel, verbs
 from pbxrouter.call.pin_guard import PinAttempt, PinGuard, PinSource
-from pbxrouter.database import Database
+from pbxrouter.database import Connection, Database
 from pbxrouter.database.rules import change_own_pin, user_of_pin
 from pbxrouter.errors import ApplicationFailed, ChannelHungUp, EditRefused, PinError, StoreError
 from pbxrouter.security import GuessKey, check_pin
@@ -147,7 +146,7 @@ class CallerPins:
         peer = getattr(self._channel, "peer", "")
         self._changes.guard.wrong(attempt, self._channel.request, peer, self._number)
 
-    async def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    async def _run(self, work: Callable[[Connection], T]) -> T:
         try:
             return await self._changes.store.run(work)
         except (StoreError, EditRefused) as error:

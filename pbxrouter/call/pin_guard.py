@@ -10,7 +10,6 @@ locked out.
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
@@ -23,6 +22,7 @@ from twisted.logger import Logger
 from pbxrouter.agi import AGIRequest
 from pbxrouter.alarms import Alarm
 from pbxrouter.database import (
+    Connection,
     Database,
     admit_guess,
     forget_guesses,
@@ -46,6 +46,11 @@ from pbxrouter.security import (
 )
 from pbxrouter.text import log_field, printable
 
+_WRONG: Final = "PIN guard: wrong PIN from {peer}, channel {channel}, caller {caller}, number {number}"
+_LOCKED_OUT: Final = (
+    "PIN guard: locked out {scope} {name} after wrong PINs from {peer}, channel {channel}, caller {caller}, "
+    "number {number}"
+)
 MAX_SHOWN: Final = 200
 """Characters of each text in a log line or an alarm."""
 MAX_IN_MEMORY: Final = 10_000
@@ -65,12 +70,14 @@ class PinSource:
         peer: the address that the call came from; ``""`` over AMI.
         standing: whether the channel's name can be relied on.
         is_phone: whether the rules name the endpoint as an extension's, so that no right PIN need make it known.
+        asterisk: the Asterisk that it came from, by its name in the settings; ``""`` if that is not known.
     """
 
     endpoint: str = ""
     peer: str = ""
     standing: Standing = Standing.PROVEN
     is_phone: bool = False
+    asterisk: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,11 +88,13 @@ class PinAttempt:
         keys: what its guess is counted by, the caller's first.
         ruling: whether it is checked, and after what delay.
         is_known: whether the caller was known before.
+        asterisk: the Asterisk that it came from, if it is known and there are several; else ``""``.
     """
 
     keys: tuple[GuessKey, ...]
     ruling: Ruling
     is_known: bool = False
+    asterisk: str = ""
 
     @property
     def is_checked(self) -> bool:
@@ -126,6 +135,7 @@ class PinGuard:
         now: returns epoch seconds.
         seconds: returns monotonic seconds, by which this process remembers guesses.
         alarm: tells the owner of a lock-out or an attack.
+        has_several: whether the settings have several Asterisks, so that ``PJSIP/33`` of each is a phone of its own.
 
     Attributes:
         statistics: what it has seen since the gateway started.
@@ -140,7 +150,9 @@ class PinGuard:
         now: Callable[[], float],
         alarm: Callable[[Alarm], object] = lambda alarm: None,
         seconds: Callable[[], float] = time.monotonic,
+        has_several: bool = False,
     ) -> None:
+        self._has_several = has_several
         self._raise_alarm = alarm
         self._store = store
         self._trunks = frozenset(trunks)
@@ -168,6 +180,7 @@ class PinGuard:
             source: where the call came from; by default what the channel's name tells is relied on.
         """
         source = source or PinSource()
+        asterisk = source.asterisk if self._has_several else ""
         keys = keys_of(
             request.channel,
             request.caller,
@@ -176,15 +189,16 @@ class PinGuard:
             endpoint=source.endpoint,
             peer=source.peer,
             standing=source.standing,
+            asterisk=asterisk,
         )
-        attempt = await self._rule(keys, source.is_phone)
+        attempt = await self._rule(keys, source.is_phone, asterisk)
         while (locked := attempt.ruling.locked_by) is not None and self._unfinished[locked] > attempt.ruling.excess:
             waiting: Deferred[bool] = Deferred()
             self._waiting.setdefault(locked, deque()).append(waiting)
             if not await waiting:
                 break
             try:
-                attempt = await self._rule(keys, source.is_phone, again=True)
+                attempt = await self._rule(keys, source.is_phone, asterisk, again=True)
             finally:
                 self._finish([locked])
         self._admitted += 1
@@ -192,10 +206,13 @@ class PinGuard:
             await self.forget()
         return attempt
 
-    async def _rule(self, keys: tuple[GuessKey, ...], is_phone: bool, *, again: bool = False) -> PinAttempt:
+    async def _rule(
+        self, keys: tuple[GuessKey, ...], is_phone: bool, asterisk: str, *, again: bool = False
+    ) -> PinAttempt:
         """Rule on a PIN, and charge its guess.
 
         Args:
+            asterisk: see PinAttempt.
             again: whether it was ruled on before, and not checked.
         """
         now = self._now()
@@ -224,7 +241,7 @@ class PinGuard:
                 ruling = replace(ruling, locked_until=ruling.locked_until - moment + now)
         for key in charges(used, ruling):
             self._remember(key, charged(key, self._memory.get(key, 0.0), moment))
-        attempt = PinAttempt(used, ruling, known)
+        attempt = PinAttempt(used, ruling, known, asterisk)
         if attempt.is_checked:
             self._attempts.add(attempt)
             self._unfinished.update(attempt.charged)
@@ -293,23 +310,23 @@ class PinGuard:
             "caller": request.caller or "unknown",
             "number": number,
         }
+        if attempt.asterisk:
+            told["asterisk"] = attempt.asterisk
         fields = {name: log_field(value) if value != "?" else value for name, value in told.items()}
         told = {name: printable(value, MAX_SHOWN) for name, value in told.items()}
+        which = ", asterisk {asterisk}" if attempt.asterisk else ""
         if ruling.alarmed is not None:
             self._alarm(ruling.alarmed, now, told)
         if ruling.locked_by is None:
             self.statistics.wrong += 1
-            self.log.info(
-                "PIN guard: wrong PIN from {peer}, channel {channel}, caller {caller}, number {number}", **fields
-            )
+            self.log.info(_WRONG + which, **fields)
             return
         self.statistics.unchecked += 1
         key = ruling.locked_by
         if self._locked.get(key, 0.0) <= now:
             self.statistics.lockouts += 1
             self.log.warn(
-                "PIN guard: locked out {scope} {name} after wrong PINs from {peer}, channel {channel}, "
-                "caller {caller}, number {number}",
+                _LOCKED_OUT + which,
                 scope=key.scope,
                 name=log_field(key.name),
                 **fields,
@@ -365,7 +382,7 @@ class PinGuard:
 
 
 def _admit(
-    connection: sqlite3.Connection,
+    connection: Connection,
     keys: tuple[GuessKey, ...],
     now: float,
     is_phone: bool,
@@ -378,7 +395,7 @@ def _admit(
     return used, admit_guess(connection, used, now, known, unfinished, again), known
 
 
-def _right(connection: sqlite3.Connection, keys: tuple[GuessKey, ...], now: float, becomes_known: bool) -> None:
+def _right(connection: Connection, keys: tuple[GuessKey, ...], now: float, becomes_known: bool) -> None:
     refund_guess(connection, keys, now)
     if becomes_known:
         note_known(connection, keys[0], now)

@@ -132,6 +132,7 @@ class CallRecord:
         key: names the call in the journal; ``""`` if it is not there.
         source: what calls are counted by that brought a guesser or a forger nothing; ``""`` for any other call.
         talks_before: number of talks that the channel had had before, by AMI.
+        asterisk: the Asterisk that it came from, by its name in the settings; ``""`` if that is not known.
     """
 
     request: AGIRequest
@@ -143,3 +144,4 @@ class CallRecord:
     key: str = field(default="", compare=False)
     source: str = field(default="", compare=False)
     talks_before: int = field(default=0, compare=False)
+    asterisk: str = field(default="", compare=False)

@@ -58,7 +58,8 @@ class Refusals:
             now = self._now()
             note = refusal_note(request, violation)
             refused = Outcome(GatewayOutcome.REFUSED)
-            self._report(CallRecord(request, None, refused, now, now, note, source=source_of(violation)))
+            source, asterisk = source_of(violation), violation.asterisk
+            self._report(CallRecord(request, None, refused, now, now, note, source=source, asterisk=asterisk))
         else:
             self._count(request, violation.peer)
 
@@ -66,9 +67,9 @@ class Refusals:
         """Count a call that is over, if it was refused; a listener of Reports."""
         if record.outcome.status == GatewayOutcome.REFUSED:
             peer = "" if record.note is None else str(record.note.values.get("peer", ""))
-            self._count(record.request, peer)
+            self._count(record.request, peer, record.asterisk)
 
-    def _count(self, request: AGIRequest, peer: str) -> None:
+    def _count(self, request: AGIRequest, peer: str, asterisk: str = "") -> None:
         self.total += 1
         now = self._now()
         recent = self._recent
@@ -91,6 +92,8 @@ class Refusals:
                 minutes=ALARM_S / 60,
                 **told,
             )
+            if asterisk:
+                told["asterisk"] = asterisk
             text = f"{len(recent)} calls refused as forged within {ALARM_S / 60:.0f} minutes"
             self._raise_alarm(Alarm("forged-calls", text, told))
 

@@ -25,6 +25,7 @@ COMMANDS = {
     "explain": "pbxrouter.cli.explain:explain",
     "call": "pbxrouter.cli.call:call",
     "import": "pbxrouter.cli.imports:import_",
+    "migrate": "pbxrouter.cli.migrate:migrate",
     "pin": "pbxrouter.cli.pin:pin",
     "endpoint": "pbxrouter.cli.endpoint:endpoint",
     "token": "pbxrouter.cli.token:token",

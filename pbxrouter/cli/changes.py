@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import sqlite3
 import time
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from pbxrouter.cli.options import config_option, database_option, open_database,
 
 if TYPE_CHECKING:
     from pbxrouter.config import Zone
+    from pbxrouter.database import Connection
     from pbxrouter.database.audit import AuditDetail, AuditEntry
 
 MOST = 500
@@ -57,7 +57,7 @@ def changes(
             _undo(connection, numbers)
 
 
-def _list(connection: sqlite3.Connection, zone: "Zone", who: str | None, limit: int, as_json: bool) -> None:
+def _list(connection: "Connection", zone: "Zone", who: str | None, limit: int, as_json: bool) -> None:
     from pbxrouter.database.audit import AuditSearch, find_entries
 
     found = find_entries(connection, AuditSearch(who=who), limit)
@@ -67,7 +67,7 @@ def _list(connection: sqlite3.Connection, zone: "Zone", who: str | None, limit: 
         click.echo(json.dumps(_plain(row)) if as_json else _line(row, zone))
 
 
-def _show(connection: sqlite3.Connection, zone: "Zone", number: int, as_json: bool) -> None:
+def _show(connection: "Connection", zone: "Zone", number: int, as_json: bool) -> None:
     from pbxrouter.database.audit import entry
     from pbxrouter.text import printable
 
@@ -90,7 +90,7 @@ def _show(connection: sqlite3.Connection, zone: "Zone", number: int, as_json: bo
         click.echo(f"  and {detail.rows - len(detail.changes)} rows more")
 
 
-def _undo(connection: sqlite3.Connection, numbers: tuple[int, ...]) -> None:
+def _undo(connection: "Connection", numbers: tuple[int, ...]) -> None:
     from pbxrouter.cli.actor import system_actor
     from pbxrouter.database.audit import undo_together
 

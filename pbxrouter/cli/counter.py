@@ -22,6 +22,7 @@ MINUTE_S = 60
 MOST_MINUTES = 1440
 TODAY = "today"
 KINDS = ("mapping", "user", "extension")
+ASTERISK = "asterisk"
 
 
 @click.command()
@@ -49,7 +50,9 @@ KINDS = ("mapping", "user", "extension")
     metavar="[N]",
     help="The N minutes, 10 by default, in which most calls began.",
 )
-@click.option("--by", type=click.Choice(KINDS), help="One line for each mapping, user or extension.")
+@click.option(
+    "--by", type=click.Choice((*KINDS, ASTERISK)), help="One line for each mapping, user, extension or Asterisk."
+)
 @click.option("--json", "as_json", is_flag=True, help="Write JSON.")
 @config_option
 @database_option
@@ -90,11 +93,17 @@ def counter(
                 raise click.UsageError(f"no calls of {asterisk!r} are counted; accepted is {accepted}")
             names = [asterisk]
         report = counter_report.read(connection, names, began, ended, now)
+        each = [counter_report.read(connection, [name], began, ended, now, only_all=True) for name in names]
     # For minutes, which go into a graph, a partial count would mislead; for a day it is useful.
     short = day is None and week is None
-    known = report.is_known() if short else report.unknown_s() < ended - began
+    known = _is_known(report, short)
     if as_json:
-        click.echo(json.dumps(_as_json(report, zone, asterisk, busiest, known, short), indent=2))
+        shown = _as_json(report, zone, asterisk, busiest, known, short)
+        shown["asterisks"] = {of_one.names[0]: _of_one(of_one, _is_known(of_one, short)) for of_one in each}
+        click.echo(json.dumps(shown, indent=2))
+    elif by == ASTERISK:
+        for of_one in each:
+            click.echo(f"{printable(of_one.names[0])}  {_line(_all_figures(of_one, _is_known(of_one, short)))}")
     elif busiest is not None:
         for minute, counts in report.busiest(busiest):
             at_least = "" if report.is_known(minute, minute + 60) else "  (at least: part of it is unknown)"
@@ -105,6 +114,22 @@ def counter(
                 click.echo(f"{printable(name)}  {_line(_figures(counts, known))}")
     else:
         click.echo(_line(_all_figures(report, known)))
+
+
+def _is_known(report: "Report", short: bool) -> bool:
+    """Whether figures are given: of minutes if they are complete, of days also if they are only a part."""
+    return report.is_known() if short else report.is_seen
+
+
+def _of_one(report: "Report", known: bool) -> dict[str, Any]:
+    """The figures of one Asterisk, for JSON."""
+    return {
+        "known": known,
+        "unknown_seconds": round(report.unknown_s(), 3),
+        "active": report.active,
+        **_figures(report.total, known),
+        "reasons": _reasons(report.total, known),
+    }
 
 
 def settled(clock: Callable[[], float] = time.time, sleep: Callable[[float], object] = time.sleep) -> float:

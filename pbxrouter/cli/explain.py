@@ -32,6 +32,13 @@ from pbxrouter.cli.options import (
     default="",
     help="The number that forwarded the call by its own claim, without proof, as in a Diversion header.",
 )
+@click.option(
+    "--asterisk",
+    metavar="NAME",
+    default="",
+    help="The Asterisk from which it comes, by its name in the settings; CALLER and ENDPOINT may have it in front, "
+    "as in madrid:33.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Write JSON.")
 @config_option
 @database_option
@@ -42,6 +49,7 @@ def explain(
     endpoint: str,
     forwarded_by: str,
     claimed_forwarder: str,
+    asterisk: str,
     as_json: bool,
     config_file: str | None,
     database: str | None,
@@ -69,9 +77,12 @@ def explain(
             endpoint=endpoint,
             forwarded_by=forwarded_by,
             claimed_forwarder=claimed_forwarder,
+            asterisk=asterisk,
+            asterisks=[known.name for known in config.asterisk],
         )
     except EditRefused as error:
-        raise click.BadParameter(str(error), param_hint=f"--{error.field.replace('_', '-')}") from None
+        option = "from" if error.field == "caller" else error.field.replace("_", "-")
+        raise click.BadParameter(str(error), param_hint=f"--{option}") from None
     shown = facts.caller
     decision = DriverApplications(DriversOnDemand(config)).examined(rules.decide(facts), facts.caller)
     beside = runners_up(rules, decision)

@@ -52,6 +52,11 @@ def _seconds(moment: datetime.datetime | None, zone: "Zone") -> float | None:
     metavar="FORWARDER",
     help="Only calls that this number or endpoint forwarded, by a forward or a transfer.",
 )
+@click.option(
+    "--asterisk",
+    metavar="NAME",
+    help="Only calls from this Asterisk, by its name in the settings; '' is those of which it is not known.",
+)
 @click.option("--outcome", metavar="WORD", help="Only calls with this outcome, such as BUSY or DENIED.")
 @click.option(
     "--since",
@@ -73,6 +78,7 @@ def history(
     caller: str | None,
     number: str | None,
     forwarded_by: str | None,
+    asterisk: str | None,
     outcome: str | None,
     since: datetime.datetime | None,
     until: datetime.datetime | None,
@@ -92,14 +98,15 @@ def history(
     from pbxrouter.database.calls import CallsCsv, Search, find_calls
     from pbxrouter.text import printable
 
-    caller, number, forwarder = (
-        None if value is None else printable(value) for value in (caller, number, forwarded_by)
+    caller, number, forwarder, asterisk = (
+        None if value is None else printable(value) for value in (caller, number, forwarded_by, asterisk)
     )
     config = read_config(config_file, database)
     zone = Zone(config.web.timezone)
     search = Search(
-        caller, number, outcome and outcome.upper(), _seconds(since, zone), _seconds(until, zone), forwarder
+        caller, number, outcome and outcome.upper(), _seconds(since, zone), _seconds(until, zone), forwarder, asterisk
     )
+    several = len(config.asterisk) > 1
     csv = CallsCsv(zone, bom)
     with open_database(config) as connection:
         if as_csv:
@@ -111,14 +118,16 @@ def history(
             elif as_json:
                 click.echo(json.dumps(_plain(row)))
             else:
-                _show(row, zone, with_trace)
+                _show(row, zone, with_trace, several)
 
 
-def _show(row: "CallRow", zone: "Zone", with_trace: bool) -> None:
+def _show(row: "CallRow", zone: "Zone", with_trace: bool, several: bool) -> None:
     began = zone.local(row.began).strftime("%Y-%m-%d %H:%M:%S")
     what = f"{row.application} {row.data}".strip() or "-"
     talk = ", talk unknown" if row.talk_s is None else f", {row.talk_s} s of talk" if row.talk_s else ""
     who = f"{row.caller or 'unknown'} forwarded by {row.forwarded_by}" if row.forwarded_by else row.caller or "unknown"
+    if several:
+        who = f"{row.asterisk or '(Asterisk unknown)'}: {who}"
     click.echo(f"{began}  {who} -> {row.number or '?'}  {what}  {row.outcome}{talk}")
     if with_trace:
         for step in row.steps:

@@ -13,7 +13,8 @@ from pbxrouter.cli.options import config_option, database_option, pin_hasher, re
 from pbxrouter.errors import KeyFileError, NotADatabase
 
 if TYPE_CHECKING:
-    from pbxrouter.config import Config
+    from pbxrouter.config import Config, Place
+    from pbxrouter.database import Connection
 
 
 @click.command()
@@ -30,22 +31,19 @@ def init(sample: bool, config_file: str | None, database: str | None) -> None:
     from pbxrouter.database.rules import add_sample
 
     config = read_config(config_file, database)
-    path = pathlib.Path(config.database)
-    if path.exists() and not (path.is_file() or path.is_dir()):
-        # Opening a named pipe would wait for a writer.
-        raise NotADatabase(f"database {path} is not a file; accepted is the path of a file, which need not exist yet")
-    new = not path.exists() or _is_empty(path)
+    place = config.place
+    new = _is_new(place)
     if new:
-        databases.create(path)
+        databases.create(place)
     upgraded: list[str] = []
-    with contextlib.closing(databases.connect(path, notify=upgraded.append)) as connection:
+    with contextlib.closing(databases.connect(place, notify=upgraded.append)) as connection:
         try:
             if new:
-                click.echo(f"created the database {path}")
+                click.echo(f"created the database {place}")
             elif upgraded:
                 click.echo(upgraded[0])
             else:
-                click.echo(f"the database {path} exists already: nothing changed")
+                click.echo(f"the database {place} exists already: nothing changed")
             _ensure_key(config, connection)
             if sample:
                 if _has_rules(connection):
@@ -53,8 +51,24 @@ def init(sample: bool, config_file: str | None, database: str | None) -> None:
                 else:
                     add_sample(connection, pin_hasher(config), system_actor(), time.time())
                     click.echo("added the sample rules: try `pbxrouter explain 21 --from 33`")
-        except databases.SQLITE_ERRORS as error:
-            raise databases.store_error(error, path) from error
+        except databases.DATABASE_ERRORS as error:
+            raise databases.store_error(error, place) from error
+
+
+def _is_new(place: "Place") -> bool:
+    """Whether there is no database yet, or one without tables.
+
+    Raises:
+        StoreError: it cannot be told; there is something else at the path, or no server.
+    """
+    from pbxrouter import database as databases
+
+    if not isinstance(place, pathlib.Path):
+        return databases.is_empty(place)
+    if place.exists() and not (place.is_file() or place.is_dir()):
+        # Opening a named pipe would wait for a writer.
+        raise NotADatabase(f"database {place} is not a file; accepted is the path of a file, which need not exist yet")
+    return not place.exists() or _is_empty(place)
 
 
 def _is_empty(path: pathlib.Path) -> bool:
@@ -66,7 +80,7 @@ def _is_empty(path: pathlib.Path) -> bool:
         return False
 
 
-def _ensure_key(config: "Config", connection: sqlite3.Connection) -> None:
+def _ensure_key(config: "Config", connection: "Connection") -> None:
     """Create the PIN key if there is none and no PIN was hashed with one.
 
     Raises:
@@ -91,7 +105,7 @@ def _ensure_key(config: "Config", connection: sqlite3.Connection) -> None:
     click.echo(f"created the PIN key {path}: keep a copy of it, apart from the database")
 
 
-def _has_rules(connection: sqlite3.Connection) -> bool:
+def _has_rules(connection: "Connection") -> bool:
     from pbxrouter.database import WORKSHOP_TABLES
 
     return any(connection.execute(f"SELECT EXISTS (SELECT 1 FROM {table})").fetchone()[0] for table in WORKSHOP_TABLES)

@@ -2,10 +2,13 @@
 
 import dataclasses
 import json
-import sqlite3
 import time
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from pbxrouter.database import Connection
 
 from pbxrouter.cli.options import config_option, database_option, open_database, read_config
 
@@ -38,7 +41,7 @@ def lockouts(
             _lift(connection, scope, name or "")
 
 
-def _list(connection: sqlite3.Connection, as_json: bool) -> None:
+def _list(connection: "Connection", as_json: bool) -> None:
     from pbxrouter.database import list_guesses
     from pbxrouter.text import printable
 
@@ -59,7 +62,7 @@ def _list(connection: sqlite3.Connection, as_json: bool) -> None:
         )
 
 
-def _lift(connection: sqlite3.Connection, scope: str, name: str) -> None:
+def _lift(connection: "Connection", scope: str, name: str) -> None:
     from pbxrouter.cli.actor import system_actor
     from pbxrouter.database import lift_lockout
     from pbxrouter.errors import NotThere

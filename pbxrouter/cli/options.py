@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import pathlib
-import sqlite3
 import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ from pbxrouter.errors import PinError
 
 if TYPE_CHECKING:
     from pbxrouter.config import Config
+    from pbxrouter.database import Connection
 
 STDIN = "-"
 
@@ -25,7 +25,7 @@ config_option = click.option(
     help="The settings file (TOML).  [default: pbxrouter.toml in the working directory, if it exists]",
 )
 database_option = click.option(
-    "-d", "--database", metavar="FILE", help="The database file, in place of the one in the settings."
+    "-d", "--database", metavar="FILE|URL", help="The database, in place of the one in the settings."
 )
 caller_option = click.option(
     "--from",
@@ -42,7 +42,7 @@ def read_config(config_file: str | None = None, database: str | None = None) -> 
     Args:
         config_file: the TOML file; None is pbxrouter.toml in the working directory if it exists, else the
             defaults.
-        database: a database path that takes precedence, relative to the working directory.
+        database: a database that takes precedence: a path relative to the working directory, or a URL of PostgreSQL.
 
     Raises:
         ConfigError: the file cannot be read, or a setting is not accepted.
@@ -51,11 +51,11 @@ def read_config(config_file: str | None = None, database: str | None = None) -> 
     from pbxrouter.config import file as settings
 
     config = settings.read_config(config_file)
-    return config if database is None else at_database(config, pathlib.Path.cwd() / database)
+    return config if database is None else at_database(config, database, pathlib.Path.cwd())
 
 
 @contextlib.contextmanager
-def open_database(config: "Config") -> Iterator[sqlite3.Connection]:
+def open_database(config: "Config") -> Iterator["Connection"]:
     """Open the database of the settings, and close it at the end of the block.
 
     One of an older version is backed up and upgraded, with one line on standard error.
@@ -65,12 +65,12 @@ def open_database(config: "Config") -> Iterator[sqlite3.Connection]:
     """
     from pbxrouter import database
 
-    path = pathlib.Path(config.database)
-    with contextlib.closing(database.connect(path, notify=lambda line: click.echo(line, err=True))) as connection:
+    place = config.place
+    with contextlib.closing(database.connect(place, notify=lambda line: click.echo(line, err=True))) as connection:
         try:
             yield connection
-        except database.SQLITE_ERRORS as error:
-            raise database.store_error(error, path) from error
+        except database.DATABASE_ERRORS as error:
+            raise database.store_error(error, place) from error
 
 
 def pin_hasher(config: "Config") -> Callable[[str], str]:

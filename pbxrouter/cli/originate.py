@@ -25,7 +25,9 @@ _SUCCEEDED = frozenset({"answered", "connected", "ended"})
     help="How long the phone may ring.",
 )
 @click.option("--wait", is_flag=True, help="Report the call's progress until it ends.")
-@click.option("--asterisk", metavar="NAME", help="The Asterisk to use, if several are configured.")
+@click.option(
+    "--asterisk", metavar="NAME", help="The Asterisk to use; by default, of several, the one that has the phone."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
 @config_option
 def originate(
@@ -40,9 +42,9 @@ def originate(
 ) -> int:
     """Call the phone CHANNEL and connect it with a number.
 
-    CHANNEL is for example PJSIP/33; the rules apply as if that phone had dialled. The command ends when the
-    phone was answered or could not be reached, with --wait when the call is over. The exit status is 1 if
-    the phone, or with --wait the number, could not be reached.
+    CHANNEL is for example PJSIP/33, or madrid:PJSIP/33 to name one of several Asterisks; the rules apply as if
+    that phone had dialled. The command ends when the phone was answered or could not be reached, with --wait when
+    the call is over. The exit status is 1 if the phone, or with --wait the number, could not be reached.
     """
     request: dict[str, Any] = {"channel": channel, "to": number, "context": context, "ring": ring, "wait": wait}
     request["asterisk"] = asterisk

@@ -1,7 +1,6 @@
 """`pbxrouter token`: creates, lists and revokes tokens of the HTTP API."""
 
 import datetime
-import sqlite3
 import time
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ from pbxrouter.cli.options import config_option, database_option, open_database,
 
 if TYPE_CHECKING:
     from pbxrouter.config import Zone
+    from pbxrouter.database import Connection
 
 SCOPES = ("read", "rules", "dial", "admin")
 """The scopes of pbxrouter.security.tokens; a test keeps them equal."""
@@ -52,7 +52,7 @@ def token(
             _revoke(connection, name)
 
 
-def _create(connection: sqlite3.Connection, name: str, scopes: tuple[str, ...]) -> None:
+def _create(connection: "Connection", name: str, scopes: tuple[str, ...]) -> None:
     from pbxrouter.cli.actor import system_actor
     from pbxrouter.database.access import add_token
     from pbxrouter.security import Scope, hash_token, new_token
@@ -62,7 +62,7 @@ def _create(connection: sqlite3.Connection, name: str, scopes: tuple[str, ...]) 
     click.echo(token)
 
 
-def _list(connection: sqlite3.Connection, timezone: str) -> None:
+def _list(connection: "Connection", timezone: str) -> None:
     from pbxrouter.config import Zone
     from pbxrouter.database.access import list_tokens
     from pbxrouter.security import scopes_text
@@ -95,7 +95,7 @@ def _local(text: str | None, zone: "Zone") -> str | None:
     return zone.local(seconds).strftime("%Y-%m-%d %H:%M")
 
 
-def _revoke(connection: sqlite3.Connection, name: str) -> None:
+def _revoke(connection: "Connection", name: str) -> None:
     from pbxrouter.cli.actor import system_actor
     from pbxrouter.database.access import revoke_token, valid_token
 

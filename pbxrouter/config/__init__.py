@@ -1,6 +1,7 @@
 """The settings file: its schema, its messages, where it is read."""
 
-from pbxrouter.config.address import is_local, of_endpoint
+from pbxrouter.config.address import host_of_ami, is_local, of_endpoint
+from pbxrouter.config.database_place import Place, PostgreSQLPlace, beside, has_password, is_url, place_at
 from pbxrouter.config.file import DEFAULT_FILE, read_config
 from pbxrouter.config.gateway_id import gateway_id
 from pbxrouter.config.parsing import at_database
@@ -13,14 +14,21 @@ __all__ = [
     "DEFAULT_LISTEN",
     "Asterisk",
     "Config",
+    "Place",
+    "PostgreSQLPlace",
     "Web",
     "Zone",
     "address",
     "at_database",
+    "beside",
     "file",
     "gateway_id",
+    "has_password",
+    "host_of_ami",
     "is_local",
+    "is_url",
     "of_endpoint",
+    "place_at",
     "read_alarm_secret",
     "read_config",
     "read_fastagi_secret",

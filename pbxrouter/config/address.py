@@ -74,6 +74,22 @@ def of_endpoint(listen: str) -> SocketAddress:
     )
 
 
+def host_of_ami(ami: str) -> str:
+    """The host of a client endpoint string; ``""`` if it has none, as that of a Unix socket."""
+    kind, positional, named = _split(ami)
+    return "" if kind == "unix" else named.get("host", positional[0] if positional else "")
+
+
+def place_of_ami(ami: str) -> str:
+    """What is equal for two client endpoint strings that lead to the same AMI, as far as they show it."""
+    kind, positional, named = _split(ami)
+    if kind not in ("tcp", "tls", "ssl"):
+        return ami
+    host = host_of_ami(ami).lower()
+    port = named.get("port", positional[1] if len(positional) > 1 else "")
+    return f"{'localhost' if host == '::1' or host.startswith('127.') else host} {port}"
+
+
 def is_local(listen: str) -> bool:
     """Whether only this machine can connect to a server that listens on an endpoint string."""
     kind, _, named = _split(listen)

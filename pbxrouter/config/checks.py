@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
 
 from pbxrouter.agi import is_prompt_name
-from pbxrouter.config.schema import DEFAULT_LISTEN, AlarmSettings, Config, Web
+from pbxrouter.config.address import place_of_ami
+from pbxrouter.config.database_place import has_password, is_url, url_problem
+from pbxrouter.config.schema import DEFAULT_LISTEN, AlarmSettings, Asterisk, Config, Web
 from pbxrouter.config.zone import Zone
 from pbxrouter.errors import ConfigError
 from pbxrouter.rules import country_exists
 from pbxrouter.security import parse_network
-from pbxrouter.text import printable
+from pbxrouter.text import MAX_ASTERISK_NAME, is_asterisk_name, printable
+
+URL_ACCEPTED: Final = "a URL such as postgresql://pbxrouter@db.example.org/pbxrouter"
 
 
 def check_values(config: Config, source: str) -> None:
@@ -29,9 +33,21 @@ def check_values(config: Config, source: str) -> None:
         if not condition:
             raise ConfigError(f"{source}: {printable(key)}: accepted is {accepted}")
 
-    demand(config.database, "database", "the path of a file")
-    for key in ("database", "pin_key_file", "control"):
+    demand(config.database, "database", f"the path of a file, or {URL_ACCEPTED}")
+    for key in ("database", "database_password_file", "folder", "pin_key_file", "control"):
         demand("\0" not in getattr(config, key), key, "the path of a file")
+    if is_url(config.database):
+        problem = url_problem(config.database)
+        demand(not problem, "database", f"{URL_ACCEPTED}; {problem}")
+        demand(
+            not (config.database_password_file and has_password(config.database)),
+            "database_password_file",
+            "one password: leave out the one in database",
+        )
+    else:
+        demand("://" not in config.database, "database", f"the path of a file, or {URL_ACCEPTED}")
+        for key in ("database_password_file", "folder"):
+            demand(not getattr(config, key), key, f"a path only where database is {URL_ACCEPTED}")
     demand(bool(config.fastagi.listen), "fastagi.listen", f"an endpoint such as {DEFAULT_LISTEN}")
     demand("\0" not in config.fastagi.secret_file, "fastagi.secret_file", "the path of a file")
     for network in config.fastagi.allow:
@@ -84,8 +100,36 @@ def check_values(config: Config, source: str) -> None:
                 )
     _check_web(config.web, demand)
     _check_alarm(config.alarm, demand)
-    names = [asterisk.name for asterisk in config.asterisk]
-    demand(len(set(names)) == len(names), "asterisk.name", "a different name for each [[asterisk]]")
+    _check_asterisks(config.asterisk, demand)
+
+
+def _check_asterisks(asterisks: Sequence[Asterisk], demand: Callable[[object, str, str], None]) -> None:
+    """Check that each has a name of its own, and that no AMI is there twice: its calls would be counted twice."""
+    names: dict[str, str] = {}
+    places: dict[str, str] = {}
+    for asterisk in asterisks:
+        name = asterisk.name
+        demand(
+            is_asterisk_name(name),
+            "asterisk.name",
+            f"a name of at most {MAX_ASTERISK_NAME} letters, digits and _ . -, with blanks between, not {name!a}",
+        )
+        other = names.get(name.casefold())
+        demand(
+            other is None,
+            "asterisk.name",
+            f"a different name for each [[asterisk]], upper and lower case aside, not {other!a} and {name!a}",
+        )
+        names[name.casefold()] = name
+        if not asterisk.secret_file:
+            continue
+        place = place_of_ami(asterisk.ami)
+        demand(
+            place not in places,
+            "asterisk.ami",
+            f"one [[asterisk]] for each AMI, not {places.get(place)!a} and {name!a} both at {asterisk.ami!a}",
+        )
+        places[place] = name
 
 
 def _check_alarm(alarm: AlarmSettings, demand: Callable[[object, str, str], None]) -> None:

@@ -9,16 +9,20 @@ from __future__ import annotations
 import pathlib
 import re
 import tomllib
-from typing import Any, get_args, get_type_hints
+from typing import Any, Final, get_args, get_type_hints
 
 import msgspec
 
-from pbxrouter.config.checks import check_values
+from pbxrouter.config.checks import URL_ACCEPTED, check_values
+from pbxrouter.config.database_place import BASE_NAME, beside, has_password, is_url, place_at, url_problem
 from pbxrouter.config.error_messages import plain
 from pbxrouter.config.schema import TECHNOLOGIES, Config
 from pbxrouter.errors import ConfigError
 from pbxrouter.security import as_written
 from pbxrouter.text import printable
+
+PIN_KEY: Final = ".pinkey"
+CONTROL: Final = ".sock"
 
 
 def parse(text: str, source: str, base: pathlib.Path) -> Config:
@@ -52,11 +56,15 @@ def from_table(table: dict[str, Any], source: str, base: pathlib.Path) -> Config
 
 def resolved(config: Config, base: pathlib.Path) -> Config:
     """Make paths absolute, add the built-in technologies, and write those of trunks as Asterisk does."""
-    database = base / config.database
+    folder = base / config.folder
+    database = config.database if is_url(config.database) else str(base / config.database)
+    place = place_at(database, folder / BASE_NAME)
     changes = {
-        "database": str(database),
-        "pin_key_file": str(base / config.pin_key_file if config.pin_key_file else f"{database}.pinkey"),
-        "control": str(base / config.control if config.control else f"{database}.sock"),
+        "database": database,
+        "database_password_file": str(base / config.database_password_file) if config.database_password_file else "",
+        "folder": str(folder),
+        "pin_key_file": str(base / config.pin_key_file if config.pin_key_file else beside(place, PIN_KEY)),
+        "control": str(base / config.control if config.control else beside(place, CONTROL)),
         "technologies": {**TECHNOLOGIES, **config.technologies},
         "trunks": tuple(map(as_written, config.trunks)),
         "fastagi": msgspec.structs.replace(
@@ -76,13 +84,32 @@ def resolved(config: Config, base: pathlib.Path) -> Config:
     return msgspec.structs.replace(config, **changes)
 
 
-def at_database(config: Config, path: pathlib.Path) -> Config:
-    """The configuration with another database, and with the files beside it unless they are configured."""
-    changes = {"database": str(path)}
-    for name in ("pin_key_file", "control"):
-        value: str = getattr(config, name)
-        if value.startswith(f"{config.database}."):
-            changes[name] = f"{path}{value.removeprefix(config.database)}"
+def at_database(config: Config, database: str, base: pathlib.Path) -> Config:
+    """The configuration with another database, and with the files that belong to it unless they are configured.
+
+    Args:
+        database: a path, or a URL of PostgreSQL.
+        base: the folder that a relative path counts from.
+
+    Raises:
+        ConfigError: the URL cannot be used, or a password is in it: everyone sees the arguments of a command.
+    """
+    if is_url(database):
+        problem = url_problem(database)
+        if problem:
+            raise ConfigError(f"--database: {problem}; accepted is {URL_ACCEPTED}")
+        if has_password(database):
+            raise ConfigError(
+                "--database: a password on the command line can be read by everyone on this machine; accepted is one "
+                "in database_password_file of the settings, in ~/.pgpass or in PGPASSWORD"
+            )
+    else:
+        database = str(base / database)
+    before, after = config.place, place_at(database, pathlib.Path(config.folder, BASE_NAME))
+    changes = {"database": database}
+    for name, suffix in (("pin_key_file", PIN_KEY), ("control", CONTROL)):
+        if getattr(config, name) == str(beside(before, suffix)):
+            changes[name] = str(beside(after, suffix))
     return msgspec.structs.replace(config, **changes)
 
 

@@ -6,11 +6,13 @@ A new key goes here; what its value may be beyond its type goes into ``checks``.
 from __future__ import annotations
 
 import types
+from pathlib import Path
 from typing import Annotated, Final, Literal
 
 import msgspec
 
 from pbxrouter.agi import Prompts
+from pbxrouter.config.database_place import BASE_NAME, Place, place_at
 
 DEFAULT_LISTEN: Final = "tcp:4573:interface=127.0.0.1"
 TECHNOLOGIES: Final = types.MappingProxyType({"SIP": "PJSIP", "Zap": "DAHDI"})
@@ -113,10 +115,16 @@ class AlarmSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All settings. ``parse`` makes paths absolute; empty ones are placed beside the database.
 
+    ``database`` is a file's path, or the URL of a database of PostgreSQL, which may hold a password: show ``place``
+    instead. ``folder`` is where files are placed that would stand beside a database's file, and
+    ``database_password_file`` holds the password, both for PostgreSQL.
+
     ``country`` is the code of the country whose numbers people write, such as ``DE``; none if empty.
     """
 
     database: str = "pbxrouter.sqlite"
+    database_password_file: str = ""
+    folder: str = ""
     pin_key_file: str = ""
     control: str = ""
     fastagi: FastAGI = FastAGI()
@@ -130,3 +138,12 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     technologies: dict[str, str] = {}
     country: str = ""
     trunks: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        """Short, and without the password that may be in ``database``."""
+        return f"Config({self.place})"
+
+    @property
+    def place(self) -> Place:
+        """Where the database is, once paths are absolute; as text it is fit for messages."""
+        return place_at(self.database, Path(self.folder, BASE_NAME), self.database_password_file)

@@ -118,7 +118,7 @@ class OriginateCommand:
 
     def __call__(self, arguments: JsonObject, send: Send, end: End) -> Callable[[], None]:
         """Originate a call and send its progress."""
-        originator = originator_for(text(arguments, "asterisk"), self._originators)
+        asterisk = text(arguments, "asterisk")
         channel, number, context = (text(arguments, name) or "" for name in ("channel", "to", "context"))
         request = CallRequest(channel, number, context, whole(arguments, "ring", RING_S))
         wait = arguments.get("wait") is True
@@ -136,5 +136,9 @@ class OriginateCommand:
                 send({"error": "internal error; see the gateway's log"})
             end()
 
-        Deferred.fromCoroutine(originator.originate(request, tell)).addErrback(refused)
+        async def originate() -> None:
+            originator, placed = await originator_for(asterisk, request, self._originators)
+            await originator.originate(placed, tell)
+
+        Deferred.fromCoroutine(originate()).addErrback(refused)
         return lambda: None

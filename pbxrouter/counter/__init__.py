@@ -24,6 +24,7 @@ from pbxrouter.counter.outcome_figures import (
     per_minute,
     totals,
 )
+from pbxrouter.counter.records import RecordsOfCounters
 from pbxrouter.counter.report import Report, minutes_of
 from pbxrouter.lazy import lazy_names
 
@@ -43,6 +44,7 @@ __all__ = [
     "FileTurn",
     "LiveCalls",
     "OutcomeTotals",
+    "RecordsOfCounters",
     "Report",
     "TalkOfCalls",
     "busiest",

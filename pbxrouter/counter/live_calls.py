@@ -1,6 +1,8 @@
 """Merges the gateway's calls in progress with those known from AMI, each call once.
 
-A call of the gateway and a call on AMI are the same if the call on AMI contains the gateway's channel.
+A call of the gateway and a call on AMI are the same if the call on AMI contains the gateway's channel. Two Asterisks
+may have channels with equal Uniqueids: where it is not known from which of them the gateway's call came, it stays
+alone.
 """
 
 from __future__ import annotations
@@ -49,7 +51,7 @@ class CallView:
 
     Attributes:
         key: unique among the calls; stable as long as its sources stay the same.
-        asterisk: name of its Asterisk; ``""`` if AMI does not know the call.
+        asterisk: name of its Asterisk; ``""`` if that is not known.
         caller: caller number, ``""`` if there is none; likewise the caller's name.
         number: dialled number, ``""`` if unknown.
         pattern: pattern of its mapping; ``""`` if none or unknown.
@@ -126,15 +128,18 @@ def live_calls(
     found: list[_Found] = []
     merged: set[int] = set()
     for gateway in active_calls.calls:  # the oldest first
-        for counter in counters:
-            ami = counter.call_of(gateway.uniqueid)
-            if ami is not None:
-                if id(ami) not in merged:
-                    merged.add(id(ami))
-                    found.append(_Found(min(gateway.since, ami.started), counter.asterisk, gateway, ami))
-                break
-        else:
-            found.append(_Found(gateway.since, "", gateway, None))
+        known = [
+            (counter.asterisk, ami)
+            for counter in counters
+            if gateway.asterisk in ("", counter.asterisk) and (ami := counter.call_of(gateway.uniqueid)) is not None
+        ]
+        if len(known) != 1:
+            found.append(_Found(gateway.since, gateway.asterisk, gateway, None))
+            continue
+        asterisk, ami = known[0]
+        if id(ami) not in merged:
+            merged.add(id(ami))
+            found.append(_Found(min(gateway.since, ami.started), asterisk, gateway, ami))
     for counter in counters:
         if counter.in_sync:
             found += [_Found(ami.started, counter.asterisk, None, ami) for ami in counter.live if id(ami) not in merged]

@@ -7,12 +7,11 @@ connection of the web server.
 from __future__ import annotations
 
 import heapq
-import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pbxrouter.counter.counts import MINUTE_S
-from pbxrouter.database import reading
+from pbxrouter.database import Connection, dialect_of, reading
 from pbxrouter.database.calls import outcomes
 
 
@@ -36,8 +35,11 @@ class OutcomeTotals:
         return sum(self.by_outcome.get(name, 0) for name in names)
 
 
-def totals(connection: sqlite3.Connection, since: float, until: float) -> OutcomeTotals:
+def totals(connection: Connection, since: float, until: float, asterisk: str | None = None) -> OutcomeTotals:
     """Count the calls that began in a span by outcome. Epoch seconds, the end excluded.
+
+    Args:
+        asterisk: only calls from this one; ``""``: of which it is not known.
 
     Raises:
         StoreError: the database cannot be read.
@@ -46,27 +48,36 @@ def totals(connection: sqlite3.Connection, since: float, until: float) -> Outcom
     with reading(connection):
         for outcome in outcomes(connection):
             count = connection.execute(
-                "SELECT count(*) FROM calls INDEXED BY calls_by_outcome"
-                " WHERE outcome = :outcome AND began >= :since AND began < :until",
-                {"outcome": outcome, "since": since, "until": until},
+                f"SELECT count(*) FROM calls {dialect_of(connection).using('calls_by_outcome')}"
+                f" WHERE outcome = :outcome AND began >= :since AND began < :until{_of(asterisk)}",
+                {"outcome": outcome, "since": since, "until": until, "asterisk": asterisk},
             ).fetchone()[0]
             if count:
                 found[outcome] = count
     return OutcomeTotals(found)
 
 
-def per_minute(connection: sqlite3.Connection, since: float, until: float) -> dict[int, int]:
+def per_minute(connection: Connection, since: float, until: float, asterisk: str | None = None) -> dict[int, int]:
     """Count calls by the first second of the minute in which they began; minutes without calls are left out.
+
+    Args:
+        asterisk: as for totals.
 
     Raises:
         StoreError: the database cannot be read.
     """
+    dialect = dialect_of(connection)
     query = (
-        f"SELECT CAST(began AS INTEGER) / {MINUTE_S} * {MINUTE_S}, count(*)"
-        " FROM calls INDEXED BY calls_by_time WHERE began >= :since AND began < :until GROUP BY 1"
+        f"SELECT {dialect.whole('began')} / {MINUTE_S} * {MINUTE_S}, count(*)"
+        f" FROM calls {dialect.using('calls_by_time')}"
+        f" WHERE began >= :since AND began < :until{_of(asterisk)} GROUP BY 1"
     )
     with reading(connection):
-        return dict(connection.execute(query, {"since": since, "until": until}).fetchall())
+        return dict(connection.execute(query, {"since": since, "until": until, "asterisk": asterisk}).fetchall())
+
+
+def _of(asterisk: str | None) -> str:
+    return "" if asterisk is None else " AND asterisk = :asterisk"
 
 
 def busiest(minutes: Mapping[int, int], count: int) -> list[tuple[int, int]]:

@@ -5,13 +5,12 @@ The functions block; they read the database and need no running gateway.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
 from pbxrouter.counter.counts import MINUTE_S, Counts
-from pbxrouter.database import count_of, reading, seconds_of, shown_text, text_of
+from pbxrouter.database import Connection, count_of, reading, seconds_of, shown_text, text_of
 
 FRESH_S: Final = 15.0
 """A counting gateway updates ``last_seen`` every two seconds; after this many it counts as not counting."""
@@ -41,6 +40,7 @@ class Report:
         minutes: counts of all calls by the minute's first second; minutes without calls are left out.
         by: counts by (kind, name), without ``all``.
         gaps: its unknown times, in order.
+        names: the Asterisks whose calls are added up.
     """
 
     began: float
@@ -49,6 +49,7 @@ class Report:
     minutes: dict[int, Counts]
     by: dict[tuple[str, str], Counts]
     gaps: tuple[Gap, ...]
+    names: tuple[str, ...] = ()
 
     @property
     def total(self) -> Counts:
@@ -58,12 +59,18 @@ class Report:
             total.add(counts)
         return total
 
-    def unknown_s(self, began: float | None = None, ended: float | None = None) -> float:
-        """Seconds of the span, or of a part of it, in which at least one Asterisk's calls were not counted."""
+    def unknown_s(self, began: float | None = None, ended: float | None = None, asterisk: str | None = None) -> float:
+        """Seconds of the span, or of a part of it, in which at least one Asterisk's calls were not counted.
+
+        Args:
+            asterisk: only this one's gaps count.
+        """
         first = self.began if began is None else began
         last = self.ended if ended is None else ended
         unknown, until = 0.0, first
         for gap in self.gaps:
+            if asterisk not in (None, gap.asterisk):
+                continue
             start, end = max(gap.began, until), min(gap.ended, last)
             if end > start:
                 unknown += end - start
@@ -75,19 +82,31 @@ class Report:
         length = (self.ended if ended is None else ended) - (self.began if began is None else began)
         return self.unknown_s(began, ended) <= TOLERABLE * length
 
+    def is_partly_known(self, began: float | None = None, ended: float | None = None) -> bool:
+        """Whether enough of the span, or of a part of it, is known of at least one Asterisk: then there were at least
+        as many calls as the figures say.
+        """
+        length = (self.ended if ended is None else ended) - (self.began if began is None else began)
+        return any(self.unknown_s(began, ended, name) <= TOLERABLE * length for name in self.names)
+
+    @property
+    def is_seen(self) -> bool:
+        """Whether any part of the span is known of at least one Asterisk."""
+        return any(self.unknown_s(asterisk=name) < self.ended - self.began for name in self.names)
+
     def busiest(self, count: int) -> list[tuple[int, Counts]]:
         """The minutes in which most calls began."""
         return sorted(self.minutes.items(), key=lambda item: (-item[1].started, item[0]))[:count]
 
 
-def asterisks(connection: sqlite3.Connection) -> list[str]:
+def asterisks(connection: Connection) -> list[str]:
     """The names of all Asterisks that have ever been counted."""
     rows = connection.execute("SELECT asterisk FROM counter_asterisks ORDER BY asterisk").fetchall()
     return [text_of(name) for (name,) in rows]
 
 
 def read(
-    connection: sqlite3.Connection,
+    connection: Connection,
     names: Iterable[str],
     began: int,
     ended: int,
@@ -120,11 +139,11 @@ def read(
             active = None if active is None or live is None else active + live
     if not names:
         gaps, active = [Gap("", began, ended)], None
-    return Report(began, ended, active, minutes, by, tuple(sorted(gaps, key=lambda gap: gap.began)))
+    return Report(began, ended, active, minutes, by, tuple(sorted(gaps, key=lambda gap: gap.began)), tuple(names))
 
 
 def _add_counts(
-    connection: sqlite3.Connection,
+    connection: Connection,
     span: dict[str, Any],
     minutes: dict[int, Counts],
     by: dict[tuple[str, str], Counts],
@@ -156,7 +175,7 @@ def _add_counts(
         counts.add(Counts(failed={shown_text(reason): count_of(calls)}))
 
 
-def _gaps(connection: sqlite3.Connection, span: dict[str, Any], now: float) -> list[Gap]:
+def _gaps(connection: Connection, span: dict[str, Any], now: float) -> list[Gap]:
     """The gaps of a span: those stored, the time before counting began, the time after it ended."""
     name, began, ended = span["asterisk"], span["began"], span["ended"]
     found: list[tuple[float, float]] = connection.execute(
@@ -174,7 +193,7 @@ def _gaps(connection: sqlite3.Connection, span: dict[str, Any], now: float) -> l
     return [Gap(name, start, end) for start, end in clipped if end > start]
 
 
-def _active(connection: sqlite3.Connection, name: str, now: float) -> int | None:
+def _active(connection: Connection, name: str, now: float) -> int | None:
     row = connection.execute(
         "SELECT last_seen, (SELECT count(*) FROM counter_live WHERE asterisk = :asterisk)"
         " FROM counter_asterisks WHERE asterisk = :asterisk",

@@ -208,7 +208,7 @@ class CallCounter(MultiService):
         return self._unknown_s + lasting
 
     def report(self, record: CallRecord) -> None:
-        """Receive the record of a call that the gateway has served, on this Asterisk or another."""
+        """Receive the record of a call that the gateway has served, on this Asterisk as far as that is known."""
         uniqueid = record.request.uniqueid
         call = self._table.call_of(uniqueid)
         if call is not None:

@@ -8,7 +8,6 @@ twice.
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -16,8 +15,11 @@ from typing import Any, Final
 from pbxrouter.counter.call_table import MAX_TALKS, ChannelTalk, LiveCall
 from pbxrouter.counter.counts import Minutes
 from pbxrouter.database import (
+    Connection,
     FailedRow,
     SetAside,
+    dialect_of,
+    is_sqlite,
     keep_aside,
     reading,
     seconds_of,
@@ -25,7 +27,8 @@ from pbxrouter.database import (
     transaction,
     write_rows,
 )
-from pbxrouter.text import printable
+from pbxrouter.errors import StoreError
+from pbxrouter.text import printable, sentence
 
 MAX_TEXT: Final = 200
 """Characters of a name that calls are counted under."""
@@ -46,6 +49,8 @@ class Batch:
         seen: until when calls have been counted, epoch seconds; None if unknown now.
         gaps: times in which calls were not counted, (began, ended) in epoch seconds.
         started_up: Asterisk's start time in its own format; ``""`` keeps the stored one.
+        mark: set when its writing begins: names the transaction, for ``was_written``; ``""`` if one that fails was
+            not committed.
     """
 
     asterisk: str
@@ -56,6 +61,7 @@ class Batch:
     seen: float | None = None
     gaps: list[tuple[float, float]] = field(default_factory=list)
     started_up: str = ""
+    mark: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,27 +79,34 @@ class Kept:
     talks: Mapping[str, ChannelTalk] = field(default_factory=dict)
 
 
+_SUMS: Final = ("started", "answered", "finished", "talked", "served", "talk_seconds")
+_OF_LIVE: Final = (
+    *("started", "answered", "channels", "caller", "number", "dial_status", "outcome", "labels", "certain", "talks"),
+)
 _MINUTES: Final = (
     "INSERT INTO counter_minutes (minute, asterisk, kind, name, started, answered, finished, talked, served,"
     " talk_seconds, peak) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-    " ON CONFLICT DO UPDATE SET started = started + excluded.started,"
-    " answered = answered + excluded.answered, finished = finished + excluded.finished,"
-    " talked = talked + excluded.talked, served = served + excluded.served,"
-    " talk_seconds = talk_seconds + excluded.talk_seconds, peak = max(peak, excluded.peak)"
+    " ON CONFLICT (minute, asterisk, kind, name) DO UPDATE SET"
+    f" {', '.join(f'{name} = counter_minutes.{name} + excluded.{name}' for name in _SUMS)},"
+    " peak = max(counter_minutes.peak, excluded.peak)"
 )
 _FAILURES: Final = (
     "INSERT INTO counter_failures (minute, asterisk, kind, name, reason, calls) VALUES (?, ?, ?, ?, ?, ?)"
-    " ON CONFLICT DO UPDATE SET calls = calls + excluded.calls"
+    " ON CONFLICT (minute, asterisk, kind, name, reason)"
+    " DO UPDATE SET calls = counter_failures.calls + excluded.calls"
 )
 _LIVE: Final = (
-    "INSERT OR REPLACE INTO counter_live (asterisk, linkedid, started, answered, channels, caller, number,"
-    " dial_status, outcome, labels, certain, talks) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    f"INSERT INTO counter_live (asterisk, linkedid, {', '.join(_OF_LIVE)}) VALUES (?, ?{', ?' * len(_OF_LIVE)})"
+    f" ON CONFLICT (asterisk, linkedid) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _OF_LIVE)}"
 )
-_GAPS: Final = "INSERT OR REPLACE INTO counter_gaps (asterisk, began, ended) VALUES (?, ?, ?)"
+_GAPS: Final = (
+    "INSERT INTO counter_gaps (asterisk, began, ended) VALUES (?, ?, ?)"
+    " ON CONFLICT (asterisk, began) DO UPDATE SET ended = excluded.ended"
+)
 _COUNTS: Final = ("started", "answered", "finished", "talked", "served", "talk_s", "peak")
 
 
-def write(connection: sqlite3.Connection, batch: Batch) -> list[SetAside]:
+def write(connection: Connection, batch: Batch) -> list[SetAside]:
     """Write a batch, wholly or not at all, but for rows that cannot be written whichever the database; returns those.
 
     Raises:
@@ -101,7 +114,9 @@ def write(connection: sqlite3.Connection, batch: Batch) -> list[SetAside]:
     """
     asterisk = batch.asterisk
     failed: dict[str, list[FailedRow]] = {}
-    with transaction(connection, outlasts_power=False):
+    # A restart of PostgreSQL's server must not lose counts that the gateway has forgotten.
+    with transaction(connection, outlasts_power=not is_sqlite(connection)):
+        batch.mark = dialect_of(connection).mark(connection)
         failed["counter_minutes"] = write_rows(
             connection,
             _MINUTES,
@@ -127,7 +142,20 @@ def write(connection: sqlite3.Connection, batch: Batch) -> list[SetAside]:
     return [row for table, rows in failed.items() for row in keep_aside(connection, table, rows)]
 
 
-def _write_live(connection: sqlite3.Connection, batch: Batch) -> list[FailedRow]:
+def was_written(connection: Connection, batch: Batch) -> bool:
+    """Whether a batch was written, when ``write`` has failed: the connection may have been lost in the commit.
+
+    Raises:
+        StoreError: that is not known yet.
+    """
+    with reading(connection):
+        found = dialect_of(connection).was_committed(connection, batch.mark)
+    if found is None:
+        raise StoreError(sentence("the server has not ended the last transaction of the counter yet"))
+    return found
+
+
+def _write_live(connection: Connection, batch: Batch) -> list[FailedRow]:
     if batch.all_live:
         connection.execute("DELETE FROM counter_live WHERE asterisk = :asterisk", {"asterisk": batch.asterisk})
     else:
@@ -138,11 +166,11 @@ def _write_live(connection: sqlite3.Connection, batch: Batch) -> list[FailedRow]
     return write_rows(connection, _LIVE, [(batch.asterisk, linkedid, *row) for linkedid, row in batch.live.items()])
 
 
-def _write_seen(connection: sqlite3.Connection, batch: Batch) -> None:
+def _write_seen(connection: Connection, batch: Batch) -> None:
     if batch.seen is not None:
         connection.execute(
             "INSERT INTO counter_asterisks (asterisk, first_seen, last_seen) VALUES (:asterisk, :seen, :seen)"
-            " ON CONFLICT DO UPDATE SET last_seen = excluded.last_seen",
+            " ON CONFLICT (asterisk) DO UPDATE SET last_seen = excluded.last_seen",
             {"asterisk": batch.asterisk, "seen": batch.seen},
         )
     if batch.started_up:
@@ -152,7 +180,7 @@ def _write_seen(connection: sqlite3.Connection, batch: Batch) -> None:
         )
 
 
-def load(connection: sqlite3.Connection, asterisk: str) -> Kept:
+def load(connection: Connection, asterisk: str) -> Kept:
     """Load the stored state of one Asterisk.
 
     Raises:
@@ -256,7 +284,7 @@ def _labels(text: str) -> set[tuple[str, str]]:
         return set()
 
 
-def forget(connection: sqlite3.Connection, before: float) -> None:
+def forget(connection: Connection, before: float) -> None:
     """Delete what is older than an epoch second.
 
     Raises:

@@ -43,6 +43,11 @@ class Counter(Protocol):
     """The part of CallCounter that is used here."""
 
     @property
+    def asterisk(self) -> str:
+        """The Asterisk's name in the settings."""
+        ...
+
+    @property
     def in_sync(self) -> bool:
         """Whether all calls in progress are known now."""
         ...
@@ -133,13 +138,17 @@ class TalkOfCalls(Service):
         """Number of finished calls whose end is not known yet."""
         return len(self._watched)
 
-    def talks_so_far(self, uniqueid: str) -> int | None:
-        """Number of talks that a channel has had, asked when a call begins; None if no counter knows the channel."""
-        found = self._find(uniqueid)
+    def talks_so_far(self, uniqueid: str, asterisk: str = "") -> int | None:
+        """Number of talks that a channel has had, asked when a call begins; None if no counter knows the channel.
+
+        Args:
+            asterisk: the Asterisk that has it; ``""`` if that is not known.
+        """
+        found = self._find(uniqueid, asterisk)
         if found is None or not found[0].in_sync:
             return None
         for call in self._watched:
-            if call.row.uniqueid == uniqueid and call.limit is None:
+            if call.row.uniqueid == uniqueid and call.row.asterisk == asterisk and call.limit is None:
                 call.limit = found[1].begun
         return found[1].begun
 
@@ -151,7 +160,7 @@ class TalkOfCalls(Service):
         row = self._history.keep(record)
         request = record.request
         place = (request.variables.get("context", ""), request.extension)
-        found = self._find(request.uniqueid)
+        found = self._find(request.uniqueid, record.asterisk)
         begun = None if found is None else found[1].begun
         self._watch(_Watched(row, record.talks_before, place, self._clock.seconds(), begun=begun))
 
@@ -179,20 +188,27 @@ class TalkOfCalls(Service):
         if self._watched:
             self._timer.set(TICK_S, self._tick)
 
-    def _find(self, uniqueid: str) -> tuple[Counter, ChannelTalk] | None:
-        for counter in self.counters:
-            talk = counter.talk_of(uniqueid) if counter.sees_talk else None
-            if talk is not None:
-                return counter, talk
-        return None
+    def _of(self, asterisk: str) -> Sequence[Counter]:
+        """The counters that may know the calls of an Asterisk: its own, or all if it is not known which it is."""
+        return [counter for counter in self.counters if counter.asterisk == asterisk] if asterisk else self.counters
+
+    def _find(self, uniqueid: str, asterisk: str) -> tuple[Counter, ChannelTalk] | None:
+        """The talk of a channel; None also if several Asterisks have such a one, and it is not known which it is."""
+        found = [
+            (counter, talk)
+            for counter in self._of(asterisk)
+            if counter.sees_talk and (talk := counter.talk_of(uniqueid)) is not None
+        ]
+        return found[0] if len(found) == 1 else None
 
     def _settle(self, call: _Watched) -> bool:
         """Complete a call if its end is known, or will not be; returns whether it is done with."""
         age_s = self._clock.seconds() - call.since
-        found = self._find(call.row.uniqueid)
+        found = self._find(call.row.uniqueid, call.row.asterisk)
         if found is None:
-            away = call.is_earlier and not all(counter.in_sync for counter in self.counters)
-            waits = bool(self.counters) and (away or age_s < SETTLE_S)
+            counters = self._of(call.row.asterisk)
+            away = call.is_earlier and not all(counter.in_sync for counter in counters)
+            waits = bool(counters) and (away or age_s < SETTLE_S)
             if not waits:
                 self._write(call)
             return not waits

@@ -8,7 +8,6 @@ as a gap.
 from __future__ import annotations
 
 import functools
-import sqlite3
 from collections.abc import Callable
 
 from twisted.logger import Logger
@@ -18,7 +17,7 @@ from pbxrouter.counter.call_table import CallTable
 from pbxrouter.counter.counts import ALL, CallCounts
 from pbxrouter.counter.storage import Batch, Kept, LiveRow
 from pbxrouter.counter.turn import Turn
-from pbxrouter.database import Database
+from pbxrouter.database import Connection, Database
 from pbxrouter.net import Outage, QueueFigures
 
 
@@ -70,6 +69,7 @@ class CounterWriter:
         self._now = now
         self._last_written = now()
         self._being_written: list[object] = []
+        self._unsure: Batch | None = None  # of which it is not known whether it was written
         self._writing = False
         self._written: dict[str, LiveRow] = {}
         self._rows: dict[str, LiveRow] = {}  # of the calls in progress, when they were last looked at
@@ -78,7 +78,8 @@ class CounterWriter:
     @property
     def figures(self) -> QueueFigures:
         """What waits to be written: minutes with counts, and gaps."""
-        length = self._counting.pending + len(self.gaps) + len(self._being_written)
+        unsure = 0 if self._unsure is None else len(self._unsure.minutes) + len(self._unsure.gaps)
+        length = self._counting.pending + len(self.gaps) + len(self._being_written) + unsure
         oldest_s = max(0.0, self._now() - self._last_written) if length else 0.0
         return QueueFigures(f"counter {self._asterisk}", length, oldest_s, self.set_aside)
 
@@ -154,7 +155,7 @@ class CounterWriter:
             self.started_up,
         )
 
-    def _load(self, connection: sqlite3.Connection) -> Kept:
+    def _load(self, connection: Connection) -> Kept:
         return storage.load(connection, self._asterisk)
 
     def _live_rows(self) -> dict[str, LiveRow]:
@@ -175,6 +176,8 @@ class CounterWriter:
         """
         if self._writing and not last:
             return
+        if self._unsure is not None and not await self._is_sure(self._unsure):
+            return
         live = self._live_rows()
         whole = (self.rewrite or last) and self.writes_all
         batch = self._batch(live, whole)
@@ -186,10 +189,12 @@ class CounterWriter:
         try:
             failed = await self._store.run(functools.partial(storage.write, batch=batch))
         except Exception as error:
-            self._counting.requeue(batch.minutes)
-            self.gaps = batch.gaps + self.gaps
             self.rewrite = True
             self.outage.failed(error)
+            if batch.mark:  # it may have been committed
+                self._unsure = batch
+            else:
+                self._requeue(batch)
         else:
             self._written, self._written_seen = live, batch.seen
             self._last_written = self._now()
@@ -205,6 +210,26 @@ class CounterWriter:
         finally:
             self._writing = False
             self._being_written = []
+
+    def _requeue(self, batch: Batch) -> None:
+        """Keep what was not written for the next time."""
+        self._counting.requeue(batch.minutes)
+        self.gaps = batch.gaps + self.gaps
+
+    async def _is_sure(self, batch: Batch) -> bool:
+        """Find out whether the last batch was written, and keep it if it was not; False if that is not known yet."""
+        self._writing = True
+        try:
+            written = await self._store.run(functools.partial(storage.was_written, batch=batch))
+        except Exception as error:
+            self.outage.failed(error)
+            return False
+        finally:
+            self._writing = False
+        self._unsure = None
+        if not written:
+            self._requeue(batch)
+        return True
 
     async def forget(self, before: float) -> None:
         """Delete what is older than an epoch second; a failure is ignored until the next time."""

@@ -1,4 +1,4 @@
-"""The SQLite database: opening it, its schema, its upgrades.
+"""The database, of SQLite or PostgreSQL: opening it, its schema, its upgrades.
 
 All functions block and do not use Twisted; the gateway calls them in a thread (``Store``), the
 command line directly. Failures are StoreErrors. Each subject has a package: ``rules``, ``audit``,
@@ -9,21 +9,32 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pbxrouter.database.backup import path_of
+from pbxrouter.config import Place, PostgreSQLPlace
+from pbxrouter.database.backup import place_of
 from pbxrouter.database.connection import (
     OPTIONS,
     TIMEOUT_S,
-    WORKSHOP_TABLES,
     connect,
     connect_read_only,
     create,
+    is_empty,
+    peek_version,
     prepare,
     reading,
     transaction,
     uri_of,
 )
 from pbxrouter.database.edit_text import MAX_NAME
-from pbxrouter.database.failures import SQLITE_2, SQLITE_ERRORS, dump_first, refuse_no_file, store_error
+from pbxrouter.database.engine import (
+    CONSTRAINT_ERRORS,
+    DATABASE_ERRORS,
+    Connection,
+    ConstraintError,
+    Cursor,
+    dialect_of,
+    is_sqlite,
+)
+from pbxrouter.database.failures import SQLITE_2, dump_first, refuse_no_file, store_error
 from pbxrouter.database.guesses import (
     MAX_LISTED,
     LockoutFigures,
@@ -41,15 +52,19 @@ from pbxrouter.database.guesses import (
 from pbxrouter.database.paging import MAX_LIMIT, MAX_SEARCH, Page
 from pbxrouter.database.pin_calls import begin_pin_call, write_pin_calls
 from pbxrouter.database.set_aside import FailedRow, SetAside, keep_aside, set_aside_file, write_rows
-from pbxrouter.database.upgrade import SCHEMA_VERSION, upgrade, version_of
+from pbxrouter.database.upgrade import SCHEMA_VERSION, WORKSHOP_TABLES, upgrade, version_of
 from pbxrouter.database.values import count_of, seconds_of, shown_text, text_of
 from pbxrouter.lazy import lazy_names
 
 if TYPE_CHECKING:
     from pbxrouter.database.limited import LimitedDatabase
+    from pbxrouter.database.migrate import carry_over
     from pbxrouter.database.store import Database, Store
+    from pbxrouter.database.stores import open_store
 
 __all__ = [
+    "CONSTRAINT_ERRORS",
+    "DATABASE_ERRORS",
     "MAX_LIMIT",
     "MAX_LISTED",
     "MAX_NAME",
@@ -57,33 +72,43 @@ __all__ = [
     "OPTIONS",
     "SCHEMA_VERSION",
     "SQLITE_2",
-    "SQLITE_ERRORS",
     "TIMEOUT_S",
     "WORKSHOP_TABLES",
+    "Connection",
+    "ConstraintError",
+    "Cursor",
     "Database",
     "FailedRow",
     "LimitedDatabase",
     "LockoutFigures",
     "Page",
+    "Place",
+    "PostgreSQLPlace",
     "SetAside",
     "Store",
     "WrongGuesses",
     "admit_guess",
     "begin_pin_call",
+    "carry_over",
     "connect",
     "connect_read_only",
     "count_of",
     "create",
+    "dialect_of",
     "dump_first",
     "forget_guesses",
+    "is_empty",
     "is_known",
+    "is_sqlite",
     "keep_aside",
     "lift_guesses",
     "lift_lockout",
     "list_guesses",
     "lockout_figures",
     "note_known",
-    "path_of",
+    "open_store",
+    "peek_version",
+    "place_of",
     "prepare",
     "reading",
     "refund_guess",
@@ -101,4 +126,13 @@ __all__ = [
     "write_rows",
 ]
 
-__getattr__ = lazy_names(__name__, {"Database": "store", "LimitedDatabase": "limited", "Store": "store"})
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "carry_over": "migrate",
+        "Database": "store",
+        "LimitedDatabase": "limited",
+        "Store": "store",
+        "open_store": "stores",
+    },
+)

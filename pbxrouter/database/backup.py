@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from pbxrouter.config import Place
+from pbxrouter.database.engine import Connection
 from pbxrouter.errors import StoreError
 from pbxrouter.text import sentence
 
@@ -27,6 +29,14 @@ def path_of(connection: sqlite3.Connection) -> Path:
         return Path("database")
     finally:
         connection.text_factory = text_factory
+
+
+def place_of(connection: Connection) -> Place:
+    """Where the database of a connection is."""
+    if isinstance(connection, sqlite3.Connection):
+        return path_of(connection)
+    place: Place = connection.place  # type: ignore[attr-defined]
+    return place
 
 
 def free_bytes(directory: Path) -> int:

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, overload
 
+from pbxrouter.config import Place, PostgreSQLPlace
+from pbxrouter.database import server
 from pbxrouter.database.audit_triggers import ensure_triggers
-from pbxrouter.database.backup import path_of
+from pbxrouter.database.backup import place_of
+from pbxrouter.database.engine import CONSTRAINT_ERRORS, DATABASE_ERRORS, Connection, dialect_of
 from pbxrouter.database.failures import SQLITE_ERRORS, refuse_no_file, store_error
-from pbxrouter.database.upgrade import SCHEMA_VERSION, run, schema, upgrade, version_of
-from pbxrouter.errors import (
-    DatabaseForeign,
-    DatabaseTooNew,
-    NotThere,
-    StoreError,
+from pbxrouter.database.upgrade import (
+    SCHEMA_VERSION,
+    WORKSHOP_TABLES,
+    run,
+    schema,
+    too_new,
+    too_old,
+    upgrade,
+    version_of,
 )
+from pbxrouter.errors import DatabaseForeign, NotThere, StoreError
 from pbxrouter.text import sentence
 
 TIMEOUT_S: Final = 2.0
@@ -34,23 +42,27 @@ OPTIONS: Final[dict[str, Any]] = {
 }
 """Arguments of sqlite3.connect besides the URI from uri_of."""
 
-WORKSHOP_TABLES: Final = frozenset(
-    {"applications_mappings", "extensions", "extensions_mappings", "users", "users_mappings"}
-)
-
 
 def uri_of(path: Path, mode: str = "rw") -> str:
     """The URI by which sqlite3 opens a file that must exist."""
     return f"{path.absolute().as_uri()}?mode={mode}"
 
 
+@overload
 def connect(
-    path: Path, *, timeout_s: float = TIMEOUT_S, notify: Callable[[str], object] | None = None
-) -> sqlite3.Connection:
-    """Open a database; one of an older version is backed up and upgraded.
+    place: Path, *, timeout_s: float = ..., notify: Callable[[str], object] | None = ...
+) -> sqlite3.Connection: ...
+
+
+@overload
+def connect(place: Place, *, timeout_s: float = ..., notify: Callable[[str], object] | None = ...) -> Connection: ...
+
+
+def connect(place: Place, *, timeout_s: float = TIMEOUT_S, notify: Callable[[str], object] | None = None) -> Connection:
+    """Open a database; one of an older version is upgraded, one of SQLite after a backup.
 
     Args:
-        path: the file.
+        place: the file, or the database of a server.
         timeout_s: how long to wait for a locked database, in seconds.
         notify: called with one line if the database was upgraded.
 
@@ -58,44 +70,53 @@ def connect(
         DatabaseMissing: the file does not exist.
         DatabaseLocked: another program kept it locked for that long.
         DatabaseTooNew: a later version of the program made it.
-        DatabaseForeign: it is an SQLite database of another program.
+        DatabaseForeign: it is a database of another program, or an empty one.
         NotADatabase: it is not an SQLite database.
         StoreError: it cannot be read, written or upgraded for another reason.
     """
-    refuse_no_file(path)
+    if isinstance(place, PostgreSQLPlace):
+        to_server = server.connect(place, timeout_s)
+        server.prepare(to_server, notify)
+        return to_server
+    refuse_no_file(place)
     try:
-        connection: sqlite3.Connection = sqlite3.connect(uri_of(path), timeout=timeout_s, **OPTIONS)
+        connection: sqlite3.Connection = sqlite3.connect(uri_of(place), timeout=timeout_s, **OPTIONS)
     except sqlite3.Error as error:
-        raise store_error(error, path) from error
-    prepare(connection, path, notify)
+        raise store_error(error, place) from error
+    prepare(connection, place, notify)
     return connection
 
 
-def connect_read_only(path: Path, timeout_s: float = TIMEOUT_S) -> sqlite3.Connection:
+@overload
+def connect_read_only(place: Path, timeout_s: float = ...) -> sqlite3.Connection: ...
+
+
+@overload
+def connect_read_only(place: Place, timeout_s: float = ...) -> Connection: ...
+
+
+def connect_read_only(place: Place, timeout_s: float = TIMEOUT_S) -> Connection:
     """Open a database that is only read; one of an older version is left as it is.
 
     Raises:
         StoreError: as connect; or it is of an older version.
     """
-    refuse_no_file(path)
+    if isinstance(place, PostgreSQLPlace):
+        to_server = server.connect(place, timeout_s)
+        server.prepare_read_only(to_server)
+        return to_server
+    refuse_no_file(place)
     try:
-        connection: sqlite3.Connection = sqlite3.connect(uri_of(path, "ro"), timeout=timeout_s, **OPTIONS)
+        connection: sqlite3.Connection = sqlite3.connect(uri_of(place, "ro"), timeout=timeout_s, **OPTIONS)
     except sqlite3.Error as error:
-        raise store_error(error, path) from error
+        raise store_error(error, place) from error
     try:
-        version = _checked_version(connection, path)
+        version = _checked_version(connection, place)
         if version < SCHEMA_VERSION:
-            raise StoreError(
-                sentence(
-                    "database {path} was created by an earlier pbxrouter (its schema is version {version}): "
-                    "start the gateway, which upgrades it",
-                    path=path,
-                    version=version,
-                )
-            )
+            raise too_old(place, version)
     except SQLITE_ERRORS as error:
         connection.close()
-        raise store_error(error, path) from error
+        raise store_error(error, place) from error
     except BaseException:
         connection.close()
         raise
@@ -103,7 +124,7 @@ def connect_read_only(path: Path, timeout_s: float = TIMEOUT_S) -> sqlite3.Conne
 
 
 def prepare(connection: sqlite3.Connection, path: Path, notify: Callable[[str], object] | None = None) -> None:
-    """Check and set up a connection that was just opened.
+    """Check and set up a connection of SQLite that was just opened.
 
     Args:
         notify: called with one line if the database was upgraded.
@@ -133,27 +154,50 @@ def _checked_version(connection: sqlite3.Connection, path: Path) -> int:
     _refuse_foreign(connection, path)
     version = version_of(connection)
     if version > SCHEMA_VERSION:
-        raise DatabaseTooNew(
-            sentence(
-                "database {path} was created by a later pbxrouter (its schema is version "
-                "{version}, this one knows up to {known}): install the later one",
-                path=path,
-                version=version,
-                known=SCHEMA_VERSION,
-            )
-        )
+        raise too_new(path, version)
     return version
 
 
-def create(path: Path) -> None:
-    """Create an empty database from schema.sql, mode 0600.
+def peek_version(place: Place) -> int | None:
+    """The schema version of a database, read without an upgrade; None if it cannot be read."""
+    try:
+        if isinstance(place, PostgreSQLPlace):
+            with contextlib.closing(server.connect(place, TIMEOUT_S)) as to_server:
+                return version_of(to_server)
+        refuse_no_file(place)
+        with contextlib.closing(sqlite3.connect(uri_of(place, "ro"), uri=True, timeout=TIMEOUT_S)) as connection:
+            return version_of(connection)
+    except (StoreError, *DATABASE_ERRORS, ValueError):
+        return None
+
+
+def is_empty(place: PostgreSQLPlace) -> bool:
+    """Whether a database of a server has no tables yet.
+
+    Raises:
+        StoreError: there is no connection.
+    """
+    with contextlib.closing(server.connect(place, TIMEOUT_S)) as connection:
+        return server.is_empty(connection)
+
+
+def create(place: Place) -> None:
+    """Create an empty database from schema.sql: a file of mode 0600, or the tables in an empty database of a server.
 
     An empty file at the path is used.
 
     Raises:
-        StoreError: the path holds something already, which is left unchanged, or the file cannot be
+        StoreError: the place holds something already, which is left unchanged, or the file or the tables cannot be
             created.
     """
+    if isinstance(place, PostgreSQLPlace):
+        with contextlib.closing(server.connect(place, TIMEOUT_S)) as to_server:
+            server.create(to_server)
+    else:
+        _create_file(place)
+
+
+def _create_file(path: Path) -> None:
     refuse_no_file(path)
     try:
         # sqlite3 would create a file that everyone can read.
@@ -176,20 +220,21 @@ def create(path: Path) -> None:
 
 
 @contextmanager
-def transaction(connection: sqlite3.Connection, *, outlasts_power: bool = True) -> Iterator[None]:
+def transaction(connection: Connection, *, outlasts_power: bool = True) -> Iterator[None]:
     """A write transaction: committed at the end of the block, rolled back if it raises.
+
+    No other writer of this program has one at the same time.
 
     Args:
         outlasts_power: whether it is on the disk when the block ends, as what is acknowledged to a person must be.
             Without that a commit is much cheaper, and a power cut may cost the last second.
 
     Raises:
-        sqlite3.IntegrityError: unchanged, for callers that can explain the constraint.
-        StoreError: in place of every other sqlite3.Error.
+        CONSTRAINT_ERRORS: unchanged, for callers that can explain the constraint.
+        StoreError: in place of every other of DATABASE_ERRORS.
     """
     with _explained(connection):
-        connection.execute(f"PRAGMA synchronous = {'FULL' if outlasts_power else 'NORMAL'}")
-        connection.execute("BEGIN IMMEDIATE")
+        dialect_of(connection).begin_writing(connection, outlasts_power)
         try:
             yield
             connection.commit()
@@ -199,26 +244,24 @@ def transaction(connection: sqlite3.Connection, *, outlasts_power: bool = True) 
 
 
 @contextmanager
-def reading(connection: sqlite3.Connection) -> Iterator[None]:
+def reading(connection: Connection) -> Iterator[None]:
     """A read transaction: all queries in the block see the same snapshot.
 
     Raises:
-        StoreError: in place of every sqlite3.Error but IntegrityError.
+        StoreError: in place of all DATABASE_ERRORS but CONSTRAINT_ERRORS.
     """
     with _explained(connection):
         if connection.in_transaction:
             yield
             return
-        connection.execute("BEGIN")
+        dialect_of(connection).begin_reading(connection)
         try:
             yield
         finally:
             connection.rollback()
 
 
-def read_row(
-    connection: sqlite3.Connection, query: str, values: Mapping[str, object], missing: NotThere
-) -> tuple[Any, ...]:
+def read_row(connection: Connection, query: str, values: Mapping[str, object], missing: NotThere) -> tuple[Any, ...]:
     """Read the one row that a query finds.
 
     Args:
@@ -236,13 +279,13 @@ def read_row(
 
 
 @contextmanager
-def _explained(connection: sqlite3.Connection) -> Iterator[None]:
+def _explained(connection: Connection) -> Iterator[None]:
     try:
         yield
-    except sqlite3.IntegrityError:
+    except CONSTRAINT_ERRORS:
         raise
-    except SQLITE_ERRORS as error:
-        raise store_error(error, path_of(connection)) from error
+    except DATABASE_ERRORS as error:
+        raise store_error(error, place_of(connection)) from error
 
 
 def _refuse_foreign(connection: sqlite3.Connection, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Explains failures of SQLite and of opening a database file, each in one line that says what to do."""
+"""Explains failures of the engines and of opening a database file, each in one line that says what to do."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ import stat
 from pathlib import Path
 from typing import Final
 
+from pbxrouter.config import Place, PostgreSQLPlace
+from pbxrouter.database.engine import DatabaseError, EngineError
+from pbxrouter.database.server_failures import server_error
 from pbxrouter.errors import DatabaseFull, DatabaseLocked, DatabaseMissing, NotADatabase, StoreError
 from pbxrouter.text import Sentence, sentence
 
@@ -46,8 +49,13 @@ def refuse_no_file(path: Path) -> None:
         raise NotADatabase(sentence("database {path} is not a file; accepted is a file", path=path))
 
 
-def store_error(error: sqlite3.Error | UnicodeDecodeError | OSError, path: Path) -> StoreError:
-    """The StoreError for an error of sqlite3 or of the system; its message says what to do."""
+def store_error(error: DatabaseError | OSError, place: Place) -> StoreError:
+    """The StoreError for an error of an engine or of the system; its message says what to do."""
+    if isinstance(error, EngineError):
+        return server_error(error, place)
+    if isinstance(place, PostgreSQLPlace):
+        return StoreError(sentence("database {path}: {why}", path=place, why=error))
+    path = place
     if isinstance(error, OSError):
         return _explain_unopened(error, path)
     if isinstance(error, UnicodeDecodeError):

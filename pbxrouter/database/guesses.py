@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -10,6 +9,7 @@ from typing import Final
 
 from pbxrouter.database.audit import Actor, note
 from pbxrouter.database.connection import reading, transaction
+from pbxrouter.database.engine import Connection
 from pbxrouter.database.values import count_of, seconds_of, text_of
 from pbxrouter.errors import NotThere
 from pbxrouter.security import (
@@ -73,7 +73,7 @@ class LockoutFigures:
 
 
 def admit_guess(
-    connection: sqlite3.Connection,
+    connection: Connection,
     keys: tuple[GuessKey, ...],
     now: float,
     is_known: bool = False,
@@ -102,8 +102,8 @@ def admit_guess(
                 "INSERT INTO pin_guesses (scope, name, forgiven_at, wrong, unchecked, last_at)"
                 " VALUES (:scope, :name, :forgiven_at, :wrong, :unchecked, :now)"
                 " ON CONFLICT (scope, name) DO UPDATE SET forgiven_at = excluded.forgiven_at,"
-                " wrong = wrong + excluded.wrong, unchecked = max(0, unchecked + excluded.unchecked - :again),"
-                " last_at = excluded.last_at",
+                " wrong = pin_guesses.wrong + excluded.wrong,"
+                " unchecked = max(0, pin_guesses.unchecked + excluded.unchecked - :again), last_at = excluded.last_at",
                 {
                     "again": int(again),
                     "scope": key.scope,
@@ -117,7 +117,7 @@ def admit_guess(
     return ruling
 
 
-def refund_guess(connection: sqlite3.Connection, keys: tuple[GuessKey, ...], now: float) -> None:
+def refund_guess(connection: Connection, keys: tuple[GuessKey, ...], now: float) -> None:
     """Take back what ``admit_guess`` charged, since the PIN was right.
 
     Raises:
@@ -141,7 +141,7 @@ def refund_guess(connection: sqlite3.Connection, keys: tuple[GuessKey, ...], now
             )
 
 
-def note_known(connection: sqlite3.Connection, key: GuessKey, now: float) -> None:
+def note_known(connection: Connection, key: GuessKey, now: float) -> None:
     """Remember a caller for a right PIN.
 
     Raises:
@@ -155,7 +155,7 @@ def note_known(connection: sqlite3.Connection, key: GuessKey, now: float) -> Non
         )
 
 
-def is_known(connection: sqlite3.Connection, key: GuessKey, now: float) -> bool:
+def is_known(connection: Connection, key: GuessKey, now: float) -> bool:
     """Whether a caller has keyed a right PIN within KNOWN_S.
 
     Raises:
@@ -169,7 +169,7 @@ def is_known(connection: sqlite3.Connection, key: GuessKey, now: float) -> bool:
     return row is not None
 
 
-def list_guesses(connection: sqlite3.Connection, now: float) -> list[WrongGuesses]:
+def list_guesses(connection: Connection, now: float) -> list[WrongGuesses]:
     """List the keys whose guesses are not all forgiven, the locked ones and the latest first, at most MAX_LISTED.
 
     Raises:
@@ -179,7 +179,8 @@ def list_guesses(connection: sqlite3.Connection, now: float) -> list[WrongGuesse
         bounds = lock_bounds(_is_attacked(connection, now))
         rows = connection.execute(
             f"SELECT scope, name, {_FORGIVEN_AT}, wrong, unchecked, last_at, {_IS_LOCKED} FROM pin_guesses"
-            f" WHERE {_FORGIVEN_AT} > :now AND scope <> 'queue' ORDER BY {_IS_LOCKED} DESC, last_at DESC LIMIT :limit",
+            f" WHERE {_FORGIVEN_AT} > :now AND scope <> 'queue' ORDER BY {_IS_LOCKED} DESC, last_at DESC, scope, name"
+            " LIMIT :limit",
             {"now": now, "limit": MAX_LISTED, **bounds},
         ).fetchall()
     found = []
@@ -197,7 +198,7 @@ def list_guesses(connection: sqlite3.Connection, now: float) -> list[WrongGuesse
     return found
 
 
-def lockout_figures(connection: sqlite3.Connection, now: float) -> LockoutFigures:
+def lockout_figures(connection: Connection, now: float) -> LockoutFigures:
     """Count the callers that are locked out now.
 
     Raises:
@@ -214,7 +215,7 @@ def lockout_figures(connection: sqlite3.Connection, now: float) -> LockoutFigure
     return LockoutFigures(sum(counts.get(scope, 0) for scope in LOCKING_SCOPES), attacked or "mapping" in counts)
 
 
-def lift_lockout(connection: sqlite3.Connection, actor: Actor, now: float, key: GuessKey) -> None:
+def lift_lockout(connection: Connection, actor: Actor, now: float, key: GuessKey) -> None:
     """Forgive the wrong guesses of a key, and note it in the audit log.
 
     Raises:
@@ -232,7 +233,7 @@ def lift_lockout(connection: sqlite3.Connection, actor: Actor, now: float, key: 
         note(connection, actor, now, "lift", "lockout", who)
 
 
-def lift_guesses(connection: sqlite3.Connection, keys: Iterable[GuessKey]) -> int:
+def lift_guesses(connection: Connection, keys: Iterable[GuessKey]) -> int:
     """Forgive the wrong guesses of keys; returns how many of the keys had any.
 
     Raises:
@@ -248,7 +249,7 @@ def lift_guesses(connection: sqlite3.Connection, keys: Iterable[GuessKey]) -> in
     return lifted
 
 
-def forget_guesses(connection: sqlite3.Connection, now: float) -> None:
+def forget_guesses(connection: Connection, now: float) -> None:
     """Delete the rows whose guesses were all forgiven a day ago, and those above MAX_KEYS and MAX_KNOWN.
 
     Above MAX_KEYS the ones that are forgiven first go: a flood of new keys, with a guess or two each, takes no
@@ -282,19 +283,19 @@ _FORGIVEN_AT: Final = "CASE WHEN last_at > :now THEN :now + forgiven_at - last_a
 _IS_LOCKED: Final = (
     f"{_FORGIVEN_AT} - :now > CASE scope WHEN 'mapping' THEN :mapping WHEN 'gateway' THEN :gateway"
     " WHEN 'peer' THEN :peer WHEN 'endpoint' THEN :endpoint"
-    " ELSE iif(EXISTS (SELECT 1 FROM pin_guesses AS callers WHERE callers.scope = 'known'"
-    f" AND callers.name = pin_guesses.scope || ' ' || pin_guesses.name AND callers.last_at > :now - {KNOWN_S}),"
-    " :known, :number) END"
+    " ELSE CASE WHEN EXISTS (SELECT 1 FROM pin_guesses AS callers WHERE callers.scope = 'known'"
+    f" AND callers.name = pin_guesses.scope || ' ' || pin_guesses.name AND callers.last_at > :now - {KNOWN_S})"
+    " THEN :known ELSE :number END END"
 )
 
 
-def _is_attacked(connection: sqlite3.Connection, now: float) -> bool:
+def _is_attacked(connection: Connection, now: float) -> bool:
     """Whether the gateway-wide alarm is on."""
     bound = lock_bounds(False)["gateway"]
     return _times(connection, GuessKey("gateway", ""), now)[0] - now > bound
 
 
-def _times(connection: sqlite3.Connection, key: GuessKey, now: float) -> tuple[float, float]:
+def _times(connection: Connection, key: GuessKey, now: float) -> tuple[float, float]:
     """When all guesses of a key are forgiven, and when the last one was, now at the latest."""
     row = connection.execute(
         f"SELECT {_FORGIVEN_AT}, min(last_at, :now) FROM pin_guesses WHERE scope = :scope AND name = :name",

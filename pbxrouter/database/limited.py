@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable
 from typing import TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
+from pbxrouter.database.engine import Connection
 from pbxrouter.database.store import Database
 from pbxrouter.errors import StoreError
 from pbxrouter.text import sentence
@@ -30,11 +30,11 @@ class LimitedDatabase:
         self._seconds = seconds
         self._clock = clock
 
-    def run(self, work: Callable[[sqlite3.Connection], T]) -> Deferred[T]:
+    def run(self, work: Callable[[Connection], T]) -> Deferred[T]:
         """Run work as Store.run does; fail with StoreError when no answer comes in time."""
         given_up: list[StoreError] = []
 
-        def unless_given_up(connection: sqlite3.Connection) -> T:
+        def unless_given_up(connection: Connection) -> T:
             if given_up:
                 raise given_up[0]
             return work(connection)

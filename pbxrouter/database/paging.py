@@ -6,12 +6,11 @@ meanwhile do not shift it, and every page is read at the same speed.
 
 from __future__ import annotations
 
-import re
-import sqlite3
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
+from pbxrouter.database.engine import Connection, dialect_of
 from pbxrouter.database.values import bounded
 
 T = TypeVar("T")
@@ -20,7 +19,6 @@ MAX_LIMIT: Final = 500
 """The rows of a page, at most."""
 MAX_SEARCH: Final = 200
 """The characters of a search that are used; the rest is ignored."""
-_NOT_ASCII: Final = re.compile(r"[^\x00-\x7f]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +52,7 @@ class Listing:
 
     def page(
         self,
-        connection: sqlite3.Connection,
+        connection: Connection,
         make: Callable[..., T],
         where: list[str],
         values: Mapping[str, Any],
@@ -86,7 +84,7 @@ class Listing:
                 anchor, backward = None, False
         order = ", ".join(f"{column} DESC" if backward else column for column in self.order.split(", "))
         rows = connection.execute(
-            f"{self.select} WHERE {' AND '.join(conditions) or '1'} ORDER BY {order} LIMIT :limit",
+            f"{self.select} WHERE {' AND '.join(conditions) or 'TRUE'} ORDER BY {order} LIMIT :limit",
             {**values, "anchor": anchor, "limit": limit + 1},
         ).fetchall()
         more = len(rows) > limit
@@ -103,11 +101,10 @@ class Listing:
         )
 
 
-def searching(search: str, columns: tuple[str, ...], place: str = "search") -> tuple[list[str], dict[str, str]]:
-    """A condition that one of the columns contains a text, and its parameters.
-
-    Case is ignored. LIKE does so for ASCII only, but is fast; GLOB checks other letters, with a
-    class of both cases for each.
+def searching(
+    connection: Connection, search: str, columns: tuple[str, ...], place: str = "search"
+) -> tuple[list[str], dict[str, str]]:
+    """A condition that one of the columns contains a text in upper or lower case, and its parameters.
 
     Args:
         search: the text; surrounding blanks are ignored, and an empty text matches everything.
@@ -117,17 +114,5 @@ def searching(search: str, columns: tuple[str, ...], place: str = "search") -> t
     text = search.encode("utf-8", "replace").decode("utf-8").replace("\x00", "").strip()[:MAX_SEARCH]
     if not text:
         return [], {}
-    escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-    values = {place: f"%{_NOT_ASCII.sub('%', escaped)}%"}
-    alike = f"{{column}} LIKE :{place} ESCAPE '\\'"
-    if not text.isascii():
-        values[f"{place}_glob"] = f"*{''.join(map(_either_case, text))}*"
-        globbed = f"{{column}} GLOB :{place}_glob"
-        alike = f"({alike} AND {globbed})" if values[place].strip("%") else globbed
-    return [f"({' OR '.join(alike.format(column=column) for column in columns)})"], values
-
-
-def _either_case(character: str) -> str:
-    """A GLOB pattern for a character in either case."""
-    cases = {case for case in (character, character.lower(), character.upper()) if len(case) == 1}
-    return f"[{''.join(sorted(cases))}]" if len(cases) > 1 or character in "*?[" else character
+    condition, values = dialect_of(connection).contains(text, place)
+    return [f"({' OR '.join(condition.format(column=column) for column in columns)})"], values

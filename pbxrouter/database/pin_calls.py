@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping
 from typing import Final
 
 from pbxrouter.database.connection import transaction
+from pbxrouter.database.engine import Connection
 
 STALE_S: Final = 60.0
 """A gateway's calls count no longer if it has not written them for so long: it was killed."""
 
 
-def begin_pin_call(connection: sqlite3.Connection, gateway: str, user: str, calls: int, limit: int, now: float) -> bool:
+def begin_pin_call(connection: Connection, gateway: str, user: str, calls: int, limit: int, now: float) -> bool:
     """Write that a gateway has so many calls of a user, unless all gateways together then had more than the limit.
 
     Args:
@@ -41,7 +41,7 @@ def begin_pin_call(connection: sqlite3.Connection, gateway: str, user: str, call
 
 
 def write_pin_calls(
-    connection: sqlite3.Connection, gateway: str, counts: Mapping[str, int], now: float, *, only: str | None = None
+    connection: Connection, gateway: str, counts: Mapping[str, int], now: float, *, only: str | None = None
 ) -> None:
     """Write all that a gateway has, or its calls of one user, and delete what gateways left that were killed.
 
@@ -56,7 +56,7 @@ def write_pin_calls(
     """
     with transaction(connection, outlasts_power=False):
         connection.execute(
-            "DELETE FROM pin_calls WHERE (gateway = :gateway AND (user_name = :only OR :only IS NULL))"
+            "DELETE FROM pin_calls WHERE (gateway = :gateway AND (user_name = :only OR CAST(:only AS TEXT) IS NULL))"
             " OR abs(:now - written_at) >= :stale",
             {"gateway": gateway, "only": only, "now": now, "stale": STALE_S},
         )
@@ -65,7 +65,7 @@ def write_pin_calls(
                 _write(connection, gateway, user, calls, now)
 
 
-def _write(connection: sqlite3.Connection, gateway: str, user: str, calls: int, now: float) -> None:
+def _write(connection: Connection, gateway: str, user: str, calls: int, now: float) -> None:
     connection.execute(
         "INSERT INTO pin_calls (gateway, user_name, calls, written_at) VALUES (:gateway, :user, :calls, :now)"
         " ON CONFLICT (gateway, user_name) DO UPDATE SET calls = excluded.calls, written_at = excluded.written_at",

@@ -1,7 +1,7 @@
 """Writes many rows so that one that cannot be written does not hold up the others.
 
-Such a row is set aside: it goes as a line of JSON into a file beside the database, from where it can be looked at, and
-the rest is written.
+Such a row is set aside: it goes as a line of JSON into a file beside the database (for one of PostgreSQL: beside the
+settings), from where it can be looked at, and the rest is written.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pbxrouter.database.backup import path_of
+from pbxrouter.config import Place, beside
+from pbxrouter.database.backup import place_of
+from pbxrouter.database.engine import Connection, ConstraintViolated, EngineError
 from pbxrouter.database.values import storable
 from pbxrouter.text import printable
 
@@ -38,6 +40,9 @@ _OF_THE_ROW: Final = (
 _PERHAPS_OF_THE_ROW: Final = frozenset(
     {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_INTERNAL}
 )
+_STATES_OF_THE_ROW: Final = ("22",)
+"""How the codes of PostgreSQL's errors begin that are of the row."""
+_STATES_PERHAPS_OF_THE_ROW: Final = ("42", "54", "P0", "XX")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +80,12 @@ class SetAside:
         return f"it is set aside in {self.file}" if self.file else "it is left out"
 
 
-def set_aside_file(database: Path | str) -> Path:
+def set_aside_file(place: Place) -> Path:
     """The file that keeps what was set aside of a database."""
-    return Path(f"{database}{SUFFIX}")
+    return beside(place, SUFFIX)
 
 
-def write_rows(connection: sqlite3.Connection, statement: str, rows: Sequence[Sequence[object]]) -> list[FailedRow]:
+def write_rows(connection: Connection, statement: str, rows: Sequence[Sequence[object]]) -> list[FailedRow]:
     """Write rows in the transaction that is open, but for those that cannot be written.
 
     Args:
@@ -90,7 +95,7 @@ def write_rows(connection: sqlite3.Connection, statement: str, rows: Sequence[Se
         The rows that cannot be written; they go to ``keep_aside`` when the transaction is committed.
 
     Raises:
-        sqlite3.Error: the database cannot be written, whichever the row.
+        DATABASE_ERRORS: the database cannot be written, whichever the row.
     """
     values = [tuple(map(storable, row)) for row in rows]
     connection.execute("SAVEPOINT all_rows")
@@ -107,7 +112,7 @@ def write_rows(connection: sqlite3.Connection, statement: str, rows: Sequence[Se
     return failed
 
 
-def _one_by_one(connection: sqlite3.Connection, statement: str, rows: Sequence[tuple[object, ...]]) -> list[FailedRow]:
+def _one_by_one(connection: Connection, statement: str, rows: Sequence[tuple[object, ...]]) -> list[FailedRow]:
     """Write each row by itself."""
     failed: list[FailedRow] = []
     for place, row in enumerate(rows):
@@ -122,19 +127,28 @@ def _one_by_one(connection: sqlite3.Connection, statement: str, rows: Sequence[t
         connection.execute("RELEASE one_row")
     if len(failed) == len(rows):  # where none can be written, such an error says nothing about the rows
         for row_failed in failed:
-            if not isinstance(row_failed.error, _OF_THE_ROW):
+            if not _is_of_a_row(row_failed.error):
                 raise row_failed.error
     return failed
 
 
+def _is_of_a_row(error: Exception) -> bool:
+    """Whether the cause is the row."""
+    if isinstance(error, EngineError):
+        return isinstance(error, ConstraintViolated) or error.sqlstate.startswith(_STATES_OF_THE_ROW)
+    return isinstance(error, _OF_THE_ROW)
+
+
 def _may_be_of_a_row(error: Exception) -> bool:
     """Whether the cause may be the row, and not that the database is locked, full or damaged."""
-    if isinstance(error, _OF_THE_ROW):
+    if _is_of_a_row(error):
         return True
+    if isinstance(error, EngineError):
+        return error.sqlstate.startswith(_STATES_PERHAPS_OF_THE_ROW)
     return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF in _PERHAPS_OF_THE_ROW
 
 
-def keep_aside(connection: sqlite3.Connection, table: str, failed: Iterable[FailedRow]) -> list[SetAside]:
+def keep_aside(connection: Connection, table: str, failed: Iterable[FailedRow]) -> list[SetAside]:
     """Write rows that cannot be written to the database into the file beside it. Never fails.
 
     Args:
@@ -143,16 +157,16 @@ def keep_aside(connection: sqlite3.Connection, table: str, failed: Iterable[Fail
     found = list(failed)
     if not found:
         return []
-    database = path_of(connection)
-    return [_keep(database, table, row) for row in found]
+    place = place_of(connection)
+    return [_keep(place, table, row) for row in found]
 
 
-def _keep(database: Path, table: str, row: FailedRow) -> SetAside:
+def _keep(place: Place, table: str, row: FailedRow) -> SetAside:
     why = printable(str(row.error), 300) or type(row.error).__name__
     line = json.dumps({"table": table, "why": why, "row": [_cell(value) for value in row.values]})
-    file = set_aside_file(database)
+    file = set_aside_file(place)
     try:
-        kept = database.is_absolute() and _append(file, line)
+        kept = file.is_absolute() and _append(file, line)
     except OSError:
         kept = False
     return SetAside(row.place, why, str(file) if kept else "")

@@ -1,31 +1,14 @@
-"""The database for Twisted code: Deferreds, one thread, and a file to which anything may happen.
+"""The database for Twisted code: Deferreds, and one thread in which all work is done in turn.
 
-adbapi over sqlite3 with a single connection: SQLite allows one writer, and several connections of
-one process would lock each other out. The state of the file, and of the -wal and -shm files beside it, is
-checked before every use. What SQLite does not notice is noticed here:
-
-* Another file was moved over it, or it is missing. What the -wal still holds goes into the old file, which may have
-  been moved aside; then all connections of this process are closed, and the -wal and -shm of the old file are deleted.
-  SQLite would replay them into the new one, which destroys it. While the file is missing, work fails with StoreError.
-* The -wal or -shm was taken away. What this process has of it goes into the file; then it is opened again.
-* Another file was copied over it, or another program has checkpointed its -wal: it is opened again.
-
-The -wal is emptied after each change, within a tenth of a second while ``version`` is asked for, so that there is
-little in it when any of this happens.
+``FileStore`` is the one for SQLite, ``ServerStore`` for PostgreSQL; ``stores.open_store`` takes the one that fits.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
-import sqlite3
-import threading
 import time
-import weakref
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 
 from twisted.enterprise.adbapi import ConnectionPool
@@ -33,58 +16,36 @@ from twisted.internet.defer import Deferred, TimeoutError, fail
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
-from pbxrouter import database
+from pbxrouter.config import Place
+from pbxrouter.database.engine import Connection
 from pbxrouter.database.rules import read_rules
-from pbxrouter.errors import DatabaseFull, DatabaseLocked, StoreError
+from pbxrouter.errors import StoreError
 from pbxrouter.net import QueueFigures, make_leavable
 from pbxrouter.rules import RuleSet
 from pbxrouter.text import sentence
 
 CLOSE_S: Final = 10.0
 """Seconds that the queued work may take when the gateway stops."""
-
-T = TypeVar("T")
-
 SHORT_TIMEOUT_S: Final = 0.05
 """How long to wait for a database that was found locked, until something could be written again."""
 
-_all_stores: weakref.WeakSet[Store] = weakref.WeakSet()
-_listing: Final = threading.Lock()
-"""Held while a store is added or the stores are listed."""
-_repairing: Final = threading.Lock()
-"""Held while connections of several stores are closed, which takes all their locks."""
-
-
-@dataclass(frozen=True, slots=True)
-class FileState:
-    """What is at a database's path, and beside it.
-
-    Attributes:
-        file: device and inode of the file; None if there is none.
-        content: its size and modification time, which tell of another content.
-        wal: device and inode of the -wal file; None if there is none.
-        shm: likewise of the -shm file.
-    """
-
-    file: tuple[int, int] | None
-    content: tuple[int, int]
-    wal: tuple[int, int] | None
-    shm: tuple[int, int] | None
+T = TypeVar("T")
 
 
 class Database(Protocol):
     """Runs work on the database in another thread; Store, or a fake of it."""
 
-    def run(self, work: Callable[[sqlite3.Connection], T]) -> Deferred[T]:
+    def run(self, work: Callable[[Connection], T]) -> Deferred[T]:
         """Call ``work`` with the open database; see Store.run."""
         ...
 
 
-class Store:
-    """A database file, used from the reactor's thread.
+class Store(ABC):
+    """A database, used from the reactor's thread.
 
     Args:
-        path: the file; it need not exist yet.
+        place: where it is; it need not be there yet.
+        pool: has one thread and connects.
         hash_pin: hashes a PIN as the database keeps it; called in the store's thread
             and wherever the RuleSet is used.
         reactor: runs the pool's thread and calls back (IReactorCore, IReactorThreads,
@@ -95,45 +56,22 @@ class Store:
     log = Logger()
 
     def __init__(
-        self,
-        path: Path,
-        hash_pin: Callable[[str], str],
-        reactor: Any,
-        timeout_s: float = database.TIMEOUT_S,
+        self, place: Place, pool: ConnectionPool, hash_pin: Callable[[str], str], reactor: Any, timeout_s: float
     ) -> None:
-        self._path: Final = path.absolute()
+        self._place: Final = place
+        self._pool: Any = pool
         self._hash_pin = hash_pin
         self._reactor = reactor
         self._timeout_s = timeout_s
-        self._pool: Any = ConnectionPool(
-            "sqlite3",
-            database.uri_of(self._path),
-            **database.OPTIONS,
-            timeout=timeout_s,
-            cp_min=1,
-            cp_max=1,
-            cp_openfun=self._opened,
-            cp_reactor=reactor,
-        )
+        self._is_impatient = False
         make_leavable(self._pool.threadpool)
         self._used = self._closed = False
         self._asked: deque[float] = deque()  # monotonic seconds at which work was asked for that is not done
-        # Held by the pool's thread while it works, and by another store's that closes all connections.
-        self._lock = threading.Lock()
-        self._connection: sqlite3.Connection | None = None
-        self._state: FileState | None = None  # as it was when the connection was opened, or by our own doing
-        self._opening = 0
-        self._has_written = False  # since the -wal was emptied
-        self._is_impatient = False
-        self._must_reopen = False  # after an error
-        self._is_closed_by_other = False  # the connection, by another store
-        with _listing:
-            _all_stores.add(self)
 
     @property
-    def path(self) -> Path:
-        """The database's file."""
-        return self._path
+    def place(self) -> Place:
+        """Where the database is."""
+        return self._place
 
     def load_rules(self) -> Deferred[RuleSet]:
         """Read all rules.
@@ -142,22 +80,21 @@ class Store:
         """
         return self.run(self._load_rules)
 
+    @abstractmethod
     def version(self) -> Deferred[tuple[int, ...]]:
-        """A version that changes when another connection has written to the database.
+        """A version that changes when another connection has changed the rules, and perhaps other rows.
 
-        Writes of this store do not change it. The Deferred fails with StoreError if the
-        database cannot be read now.
+        Writes of this store do not change it. The Deferred fails with StoreError if the database cannot be read now.
         """
-        return self.run(self._version)
 
-    def run(self, work: Callable[[sqlite3.Connection], T]) -> Deferred[T]:
+    def run(self, work: Callable[[Connection], T]) -> Deferred[T]:
         """Call ``work`` with the open database, in the store's thread.
 
         What ``work`` leaves uncommitted is rolled back; write inside database.transaction. The
-        Deferred fails with what ``work`` raises; an sqlite3.Error becomes a StoreError.
+        Deferred fails with what ``work`` raises; DATABASE_ERRORS become a StoreError, but for CONSTRAINT_ERRORS.
         """
         if self._closed or self._pool.threadpool.joined:
-            return fail(StoreError(sentence("database {path} is closed", path=self._path)))
+            return fail(StoreError(sentence("database {path} is closed", path=self._place)))
         self._used = True
         self._asked.append(time.monotonic())
         return deferToThreadPool(self._reactor, self._pool.threadpool, self._next_work, work)
@@ -190,210 +127,35 @@ class Store:
             try:
                 await closing.addTimeout(CLOSE_S, self._reactor)
             except TimeoutError:
-                self.log.error("database {path}: does not answer, and is left without being closed", path=self._path)
+                self.log.error("database {path}: does not answer, and is left without being closed", path=self._place)
                 self._pool.connections.clear()  # the pool would wait for the thread that uses it
         if self._pool.running or self._pool.startID:
             self._pool.close()
 
     # --- in the pool's thread -------------------------------------------------
 
-    def _next_work(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    def _next_work(self, work: Callable[[Connection], T]) -> T:
         """Do work in turn; there is one thread, so the first that was asked for is the first that is done."""
         try:
             return self._in_thread(work)
         finally:
             self._asked.popleft()
 
-    def _in_thread(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        self._leave_if_changed()
-        with self._lock:
-            try:
-                connection = self._current_connection()
-                changes = connection.total_changes
-                try:
-                    result = work(connection)
-                finally:
-                    connection.rollback()
-                if connection.total_changes != changes:
-                    self._written()
-                return result
-            except sqlite3.IntegrityError:
-                raise
-            except DatabaseLocked:
-                self._set_patience(impatient=True)
-                raise
-            except DatabaseFull:
-                raise
-            except StoreError:
-                self._must_reopen = True
-                raise
-            except database.SQLITE_ERRORS as error:
-                self._must_reopen = True
-                raise database.store_error(error, self._path) from error
+    @abstractmethod
+    def _in_thread(self, work: Callable[[Any], T]) -> T:
+        """Do work; see run."""
 
-    def _written(self) -> None:
-        """Note that work has written; fail if it was into a file that has been replaced meanwhile."""
-        self._has_written = True
-        self._set_patience(impatient=False)
-        if self._state is not None and self._look().file != self._state.file:
-            raise StoreError(
-                sentence(
-                    "database {path} was replaced or deleted during a change, which may be lost: try again",
-                    path=self._path,
-                )
-            )
+    @abstractmethod
+    def _last_work(self) -> None:
+        """Close the database."""
 
-    def _set_patience(self, impatient: bool) -> None:
-        """Wait briefly for a database that stays locked: a call may be waiting for what comes next."""
-        if impatient != self._is_impatient:
-            self._is_impatient = impatient
-            self._pool.connkw["timeout"] = self._patience_s
-            if self._connection is not None:
-                self._connection.execute(f"PRAGMA busy_timeout = {int(self._patience_s * 1000)}")
-
-    @property
-    def _patience_s(self) -> float:
-        return min(SHORT_TIMEOUT_S, self._timeout_s) if self._is_impatient else self._timeout_s
-
-    def _current_connection(self) -> sqlite3.Connection:
-        """The connection to the file that is at the path now."""
-        if self._must_reopen or self._is_closed_by_other:
-            self._disconnect()
-        if self._connection is None:
-            # Read before the file is opened: if it is replaced in between, the next call notices.
-            before = self._look()
-            database.refuse_no_file(self._path)
-            if before.file is None:
-                try:
-                    os.stat(self._path)
-                except OSError as error:
-                    raise database.store_error(error, self._path) from error
-            self._connection = self._pool.connect()
-            now = self._look()  # SQLite has created the files beside it
-            self._state = FileState(before.file, before.content, now.wal, now.shm)
-            # A new file may get the inode number of a deleted one; this count tells them apart.
-            self._opening += 1
-        return self._connection
-
-    def _look(self) -> FileState:
-        try:
-            status = os.stat(self._path)
-        except OSError:
-            return FileState(None, (0, 0), _identity(f"{self._path}-wal"), _identity(f"{self._path}-shm"))
-        return FileState(
-            (status.st_dev, status.st_ino),
-            (status.st_size, status.st_mtime_ns),
-            _identity(f"{self._path}-wal"),
-            _identity(f"{self._path}-shm"),
-        )
-
-    def _leave_if_changed(self) -> None:
-        """Close the connections of all stores on the file, if it is not as it was when this one was opened."""
-        if self._connection is None or self._is_closed_by_other or self._look() == self._state:
-            return
-        with _repairing, contextlib.ExitStack() as locked:
-            stores = self._all_on_the_file()
-            for store in stores:
-                locked.enter_context(store._lock)
-            state = self._look()
-            stores = [store for store in stores if store._connection is not None and not store._is_closed_by_other]
-            if any(store._is_elsewhere(state) for store in stores):
-                for store in stores:
-                    store._empty_wal(always=True)
-            old = [store._state for store in stores if store._state is not None]
-            for store in stores:
-                store._close_for_other()
-            for left in old:
-                if left.file != state.file:
-                    _delete_if(f"{self._path}-wal", left.wal)
-                    _delete_if(f"{self._path}-shm", left.shm)
-
-    def _all_on_the_file(self) -> list[Store]:
-        with _listing:
-            return [store for store in _all_stores if store._path == self._path]
-
-    def _is_elsewhere(self, state: FileState) -> bool:
-        """Whether the connection is to another file than the one at the path, or to another -wal or -shm."""
-        own = self._state
-        return own is not None and (own.file, own.wal, own.shm) != (state.file, state.wal, state.shm)
-
-    def _close_for_other(self) -> None:
-        """Close the connection in another store's thread; the own thread forgets it before its next work."""
-        connection = self._connection
-        assert connection is not None  # see _leave_if_changed
-        with contextlib.suppress(sqlite3.Error):
-            connection.close()
-        self._is_closed_by_other = True
-
-    def _opened(self, connection: sqlite3.Connection) -> None:
-        database.prepare(connection, self._path, self._upgraded)
-        connection.execute("PRAGMA wal_autocheckpoint = 0")  # _empty_wal does it
+    def _load_rules(self, connection: Connection) -> RuleSet:
+        return read_rules(connection, self._hash_pin)
 
     def _upgraded(self, line: str) -> None:
         self.log.info("{line}", line=line)
 
-    def _disconnect(self) -> None:
-        if self._connection is not None:
-            self._pool.disconnect(self._connection)
-        self._connection = self._state = None
-        self._has_written = self._must_reopen = self._is_closed_by_other = False
-
-    def _last_work(self) -> None:
-        self._leave_if_changed()
-        with self._lock:
-            self._disconnect()
-
-    def _version(self, connection: sqlite3.Connection) -> tuple[int, ...]:
-        if self._has_written:
-            self._empty_wal()
-        (data_version,) = connection.execute("PRAGMA data_version").fetchone()
-        return (self._opening, data_version)
-
-    def _load_rules(self, connection: sqlite3.Connection) -> RuleSet:
-        rules = read_rules(connection, self._hash_pin)
-        self._empty_wal()
-        return rules
-
-    def _empty_wal(self, always: bool = False) -> None:
-        """Checkpoint the -wal file, unless another program is reading or writing.
-
-        Args:
-            always: also if there is none at the path, or an empty one.
-        """
-        connection, before = self._connection, self._look()
-        try:
-            # An empty -wal must stay untouched: two gateways on one database would each take the
-            # checkpoint for a change by the other.
-            if connection is None or not (always or self._has_written or os.path.getsize(f"{self._path}-wal")):
-                return
-        except OSError:
-            return
-        try:
-            connection.execute("PRAGMA busy_timeout = 0")
-            ((busy, _, _),) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-            self._has_written = bool(busy)
-        except sqlite3.Error:
-            return  # Another program is reading, or the file is damaged; the next change tries again.
-        finally:
-            with contextlib.suppress(sqlite3.Error):
-                connection.execute(f"PRAGMA busy_timeout = {int(self._patience_s * 1000)}")
-        now = self._look()
-        if now.file == before.file:
-            for store in self._all_on_the_file():  # it is no change for those that had seen what was there before
-                if store._state == before:
-                    store._state = now
-
-
-def _identity(path: str) -> tuple[int, int] | None:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return (status.st_dev, status.st_ino)
-
-
-def _delete_if(path: str, identity: tuple[int, int] | None) -> None:
-    """Delete a file, if it is still the one that is meant."""
-    if identity is not None and _identity(path) == identity:
-        with contextlib.suppress(OSError):
-            os.unlink(path)
+    @property
+    def _patience_s(self) -> float:
+        """How long to wait for a locked database: briefly if it stays locked, since a call may wait for what comes."""
+        return min(SHORT_TIMEOUT_S, self._timeout_s) if self._is_impatient else self._timeout_s

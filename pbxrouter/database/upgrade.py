@@ -9,19 +9,25 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Final
 
+from pbxrouter.config import Place
 from pbxrouter.database.audit_triggers import drop_triggers, ensure_triggers
-from pbxrouter.database.backup import back_up, free_bytes, path_of
-from pbxrouter.errors import StoreError
+from pbxrouter.database.backup import back_up, free_bytes, path_of, place_of
+from pbxrouter.database.engine import DATABASE_ERRORS, Connection, part_for
+from pbxrouter.errors import DatabaseTooNew, StoreError
 from pbxrouter.text import sentence
 
-SCHEMA_VERSION: Final = 10
+SCHEMA_VERSION: Final = 11
 """The version that schema.sql makes."""
+
+WORKSHOP_TABLES: Final = frozenset(
+    {"applications_mappings", "extensions", "extensions_mappings", "users", "users_mappings"}
+)
 
 _STEP: Final = re.compile(r"(\d{4})_\w+\.sql")
 _NOT_IN_A_STEP: Final = frozenset({"BEGIN", "COMMIT", "END", "ROLLBACK", "PRAGMA", "VACUUM"})
@@ -33,7 +39,7 @@ def schema() -> str:
     return files("pbxrouter").joinpath("schema.sql").read_text(encoding="utf-8")
 
 
-def version_of(connection: sqlite3.Connection) -> int:
+def version_of(connection: Connection) -> int:
     """The schema version of a database; 0 if its schema_version table is empty.
 
     Raises:
@@ -43,10 +49,36 @@ def version_of(connection: sqlite3.Connection) -> int:
     if not isinstance(version, int | None):
         raise StoreError(
             sentence(
-                "database {path} has no version in its table schema_version: restore a backup", path=path_of(connection)
+                "database {path} has no version in its table schema_version: restore a backup",
+                path=place_of(connection),
             )
         )
     return version or 0
+
+
+def too_new(place: Place, version: int) -> DatabaseTooNew:
+    """The error for a database that a later version of the program has made."""
+    return DatabaseTooNew(
+        sentence(
+            "database {path} was created by a later pbxrouter (its schema is version "
+            "{version}, this one knows up to {known}): install the later one",
+            path=place,
+            version=version,
+            known=SCHEMA_VERSION,
+        )
+    )
+
+
+def too_old(place: Place, version: int) -> StoreError:
+    """The error for a database of an earlier version that is only to be read."""
+    return StoreError(
+        sentence(
+            "database {path} was created by an earlier pbxrouter (its schema is version {version}): "
+            "start the gateway, which upgrades it",
+            path=place,
+            version=version,
+        )
+    )
 
 
 def find_steps(directory: Traversable | Path | None = None) -> dict[int, Traversable | Path]:
@@ -139,13 +171,22 @@ def run(connection: sqlite3.Connection, script: str, name: str) -> None:
     Raises:
         StoreError: a statement failed, or is not allowed in a transaction.
     """
-    for line, statement in statements(script):
+    run_each(connection, statements(part_for("sqlite", script)), name)
+
+
+def run_each(connection: Connection, script: Iterable[tuple[int, str]], name: str) -> None:
+    """Run the statements of schema.sql or an upgrade, each with its line, inside the transaction that is open.
+
+    Raises:
+        StoreError: a statement failed, or is not allowed in a transaction.
+    """
+    for line, statement in script:
         words = statement.split(None, 3)
         if words[0].upper().rstrip(";") in _NOT_IN_A_STEP:
             raise StoreError(f"{name}, line {line}: {words[0].rstrip(';')} is not allowed in an upgrade")
         try:
             connection.execute(statement)
-        except sqlite3.Error as error:
+        except DATABASE_ERRORS as error:
             raise StoreError(f"{name}, line {line}: {' '.join(words[:3])}: {error}") from error
 
 

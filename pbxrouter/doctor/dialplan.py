@@ -12,7 +12,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from pbxrouter.config import DEFAULT_LISTEN, Asterisk, Config, read_fastagi_secret
+from pbxrouter.config import DEFAULT_LISTEN, Asterisk, Config, host_of_ami, read_fastagi_secret
 from pbxrouter.doctor.claims import SECOND_URL
 from pbxrouter.doctor.fallback import check_fallback
 from pbxrouter.doctor.finding import AS_OWNER, Finding, ok, unknown, wrong
@@ -60,6 +60,8 @@ async def check_dialplan(
     secret = await probe.variable("PBXROUTER_SECRET")
     if secret or (secret is not None and config.fastagi.secret_file and await _asks_by_fastagi(probe)):
         found.append(await aside(lambda: _secret(config, area, secret or "")))
+    if await _asks_by_fastagi(probe):
+        found += _name(probe, config, area, await probe.variable("PBXROUTER_ASTERISK") or "")
     found += await check_fallback(probe, config, area)
     for context in probe.config.magi:
         found.append(await _magi(probe, area, context))
@@ -142,6 +144,50 @@ async def _asks_by_fastagi(probe: AsteriskProbe) -> bool:
     exists = await probe.variable(f"DIALPLAN_EXISTS({CONTEXT},0,1)")
     url = await probe.variable("PBXROUTER_URL")
     return exists == "1" and bool(url) and not str(url).startswith("agi:async")
+
+
+def _name(probe: AsteriskProbe, config: Config, area: Sentence, told: str) -> list[Finding]:
+    """Whether the gateway can tell that a call by FastAGI comes from this Asterisk, if it matters."""
+    name = probe.config.name
+    todo = sentence("under [globals]: PBXROUTER_ASTERISK = {name}", name=name)
+    if told and told != name:
+        return [
+            wrong(
+                area,
+                sentence(
+                    "PBXROUTER_ASTERISK is {told}, and in the settings this Asterisk is {name}: of its calls it is not "
+                    "known from where they come, or they are taken for those of another",
+                    told=printable(told),
+                    name=name,
+                ),
+                todo,
+            )
+        ]
+    if len(config.asterisk) == 1:
+        return []
+    if told:
+        return [ok(area, sentence("PBXROUTER_ASTERISK is {name}, as in the settings", name=name))]
+    host = _one_form(host_of_ami(probe.config.ami))
+    others = [asterisk.name for asterisk in config.asterisk if asterisk.name != name]
+    hosts = {asterisk.name: _one_form(host_of_ami(asterisk.ami)) for asterisk in config.asterisk}
+    sharing = [other for other in others if hosts[other] == host]
+    if sharing:
+        return [
+            wrong(
+                area,
+                sentence(
+                    "PBXROUTER_ASTERISK is empty, and {others} has the same address: by FastAGI it is not known which "
+                    "of them a call comes from",
+                    others=", ".join(sharing),
+                ),
+                todo,
+            )
+        ]
+    return [ok(area, sentence("the gateway knows calls from {name} by its address, {host}", name=name, host=host))]
+
+
+def _one_form(host: str) -> str:
+    return "127.0.0.1" if host in HERE or host.startswith("127.") else host.lower()
 
 
 def _secret(config: Config, area: Sentence, secret: str) -> Finding:
@@ -235,14 +281,6 @@ def _reach(asterisk: Asterisk, config: Config, area: Sentence, url: str, connect
             command=f"nc -z {host} {port}",
         ),
     )
-
-
-def host_of_ami(ami: str) -> str:
-    """The host of a client endpoint string."""
-    words = re.split(r"(?<!\\):", ami)
-    named = [word.removeprefix("host=") for word in words if word.startswith("host=")]
-    host = named[0] if named else words[1] if len(words) > 1 else ""
-    return host.replace("\\", "")
 
 
 async def _magi(probe: AsteriskProbe, area: Sentence, context: str) -> Finding:

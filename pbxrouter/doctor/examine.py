@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from twisted.internet import defer
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredSemaphore
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger, LogLevel
 
 from pbxrouter.ami import account_of
-from pbxrouter.config import Asterisk, Config, gateway_id, of_endpoint
+from pbxrouter.config import Asterisk, Config, gateway_id, host_of_ami, of_endpoint
 from pbxrouter.doctor.asterisk import check_asterisk
 from pbxrouter.doctor.claims import check_claims
-from pbxrouter.doctor.dialplan import HERE, check_dialplan, host_of_ami
+from pbxrouter.doctor.dialplan import HERE, check_dialplan
 from pbxrouter.doctor.files import check_files, load_names, not_allowed, phones_of, tied_extensions
 from pbxrouter.doctor.finding import AS_OWNER, Finding, unknown, wrong
 from pbxrouter.doctor.forwarding import check_forwarding, check_options
@@ -33,6 +33,8 @@ from pbxrouter.drivers import GROUP
 from pbxrouter.errors import ConfigError, ManagerError
 from pbxrouter.text import Sentence, printable, sentence
 
+AT_ONCE: Final = 4
+"""Asterisks that are examined at a time."""
 STEP_S: Final = 60.0
 """Seconds that the checks of files, of the gateway, or of one Asterisk may take."""
 
@@ -66,7 +68,12 @@ async def examine(config: Config, reactor: Any, tell: Tell | None = None, sounds
                     untold.append(error)
                     raise
 
-    async def step(area: Sentence, work: Coroutine[Deferred[Any], Any, T], otherwise: T) -> T:
+    async def step(
+        area: Sentence,
+        work: Coroutine[Deferred[Any], Any, T],
+        otherwise: T,
+        note: Callable[[Iterable[Finding]], None] = note,
+    ) -> T:
         """Make some checks; one that fails unexpectedly, or does not end, is a finding and stops no other."""
         try:
             return await Deferred.fromCoroutine(work).addTimeout(STEP_S, reactor)
@@ -90,7 +97,7 @@ async def examine(config: Config, reactor: Any, tell: Tell | None = None, sounds
         note(await _in_thread(reactor, lambda: list(check_gateway(config, connect))))
 
     async def tied_to() -> Mapping[str, str] | None:
-        return await _in_thread(reactor, lambda: tied_extensions(Path(config.database)))
+        return await _in_thread(reactor, lambda: tied_extensions(config.place))
 
     await step(Sentence("database"), files(), None)
     await step(Sentence("gateway"), gateway(), None)
@@ -100,10 +107,25 @@ async def examine(config: Config, reactor: Any, tell: Tell | None = None, sounds
     note(_proof(config))
     tied = await step(_EXTENSIONS, tied_to(), None)
     endpoints = {*config.trunks, *(tied or {}).values()}
-    missing = [
-        await step(area_of(asterisk), _examine_asterisk(config, asterisk, reactor, note, sounds, endpoints), None)
+    # Several at a time, since of twenty some may not answer; what was found is told in the order of the settings.
+    places = DeferredSemaphore(AT_ONCE)
+    kept: dict[str, list[Finding]] = {asterisk.name: [] for asterisk in config.asterisk}
+
+    async def examine_one(asterisk: Asterisk) -> frozenset[str] | None:
+        def keep(findings: Iterable[Finding]) -> None:
+            kept[asterisk.name] += findings
+
+        work = _examine_asterisk(config, asterisk, reactor, keep, sounds, endpoints)
+        return await step(area_of(asterisk), work, None, keep)
+
+    examined = {
+        asterisk.name: places.run(lambda asterisk: Deferred.fromCoroutine(examine_one(asterisk)), asterisk)
         for asterisk in config.asterisk
-    ]
+    }
+    missing = {}
+    for name, examination in examined.items():
+        missing[name] = await examination
+        note(kept[name])
     note(check_endpoints(config.trunks, tied, missing))
     return found
 
@@ -195,7 +217,7 @@ async def _examine_asterisk(
         note(await check_asterisk(probe))
         note(await check_claims(probe, gateway_id(config)))
         note(await check_dialplan(probe, config, aside=lambda look: _in_thread(reactor, look)))
-        phones = await _in_thread(reactor, lambda: phones_of(Path(config.database)))
+        phones = await _in_thread(reactor, lambda: phones_of(config.place, asterisk.name))
         note(
             await check_forwarding(
                 probe, config, sentence("dialplan {name}", name=asterisk.name), {*endpoints, *phones}

@@ -10,7 +10,6 @@ import functools
 import os
 import pwd
 import re
-import sqlite3
 import stat
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -20,8 +19,8 @@ from typing import Final
 
 from pbxrouter import database
 from pbxrouter.call import journal_files, read_journal
-from pbxrouter.config import Asterisk, Config, read_alarm_secret, read_fastagi_secret
-from pbxrouter.database import lockout_figures, version_of
+from pbxrouter.config import Asterisk, Config, Place, beside, read_alarm_secret, read_fastagi_secret
+from pbxrouter.database import Connection, dialect_of, lockout_figures
 from pbxrouter.database.rules import check_columns, read_rules
 from pbxrouter.doctor.finding import AS_OWNER, Finding, ok, unknown, wrong
 from pbxrouter.doctor.forwarding import forwarding_options
@@ -30,7 +29,7 @@ from pbxrouter.drivers import GROUP, Driver, DriverApplications
 from pbxrouter.errors import ConfigError, DatabaseLocked, JournalUnreadable, KeyFileError, PbxrouterError, StoreError
 from pbxrouter.rules import Applications, RuleSet, extension_problem
 from pbxrouter.security import hash_pin, pins, read_key, weak_pins
-from pbxrouter.text import Sentence, sentence
+from pbxrouter.text import Sentence, sentence, split_asterisk
 
 MAX_NAMED: Final = 20
 """How many mappings that cannot work are named."""
@@ -54,8 +53,9 @@ def check_files(config: Config, drivers: Drivers | None = None) -> Iterator[Find
     yield from check_user(config)
     key, finding = _pin_key(Path(config.pin_key_file))
     yield finding
-    yield from check_database(Path(config.database), key, drivers or load_names(config), config.trunks)
-    yield from check_journals(Path(config.database))
+    names = [asterisk.name for asterisk in config.asterisk]
+    yield from check_database(config.place, key, drivers or load_names(config), config.trunks, names)
+    yield from check_journals(beside(config.place, ""))
     if config.fastagi.secret_file:
         yield from _fastagi_secret(config)
     yield from _alarm(config)
@@ -81,7 +81,8 @@ def _may(path: Path, mode: int) -> bool:
 
 def check_user(config: Config) -> Iterator[Finding]:
     """Tell if another user runs the doctor than the gateway: then what the gateway may read was not seen."""
-    for path in (Path(config.control), Path(config.database)):
+    database_file = [config.place] if isinstance(config.place, Path) else []
+    for path in (Path(config.control), *database_file):
         try:
             owner = path.stat().st_uid
         except OSError:
@@ -185,49 +186,58 @@ def load_names(config: Config, found: Iterable[EntryPoint] | None = None) -> Dri
     return DriverApplications(loaded), tuple(problems)
 
 
-def tied_extensions(path: Path) -> Mapping[str, str] | None:
+def tied_extensions(place: Place) -> Mapping[str, str] | None:
     """By number of an extension, the endpoint that it is tied to; None if the database cannot be read."""
-    rules = _rules_of(path)
+    rules = _rules_of(place)
     return None if rules is None else rules.endpoints
 
 
-def phones_of(path: Path) -> Collection[str]:
-    """The endpoints of all extensions: those that they are tied to, or else of their own number on PJSIP."""
-    rules = _rules_of(path)
+def phones_of(place: Place, asterisk: str) -> Collection[str]:
+    """The endpoints of an Asterisk's extensions: those that they are tied to, or else of their own number on PJSIP."""
+    rules = _rules_of(place)
     if rules is None:
         return ()
-    return {rules.endpoints.get(number, f"PJSIP/{number}") for number in rules.extensions}
+    numbers = {name: split_asterisk(name) for name in rules.extensions}
+    return {
+        rules.endpoints.get(name, f"PJSIP/{number}") for name, (of, number) in numbers.items() if of in ("", asterisk)
+    }
 
 
-def _rules_of(path: Path) -> RuleSet | None:
+def _rules_of(place: Place) -> RuleSet | None:
     """The rules; None if the database cannot be read."""
     try:
-        if _version(path) != database.SCHEMA_VERSION:
+        if database.peek_version(place) != database.SCHEMA_VERSION:
             return None
-        with contextlib.closing(database.connect(path)) as connection:
+        with contextlib.closing(database.connect(place)) as connection:
             return read_rules(connection, str)
-    except (StoreError, *database.SQLITE_ERRORS):  # check_database reports it
+    except (StoreError, *database.DATABASE_ERRORS):  # check_database reports it
         return None
 
 
-def check_database(path: Path, key: bytes | None, drivers: Drivers, trunks: Collection[str] = ()) -> Iterator[Finding]:
+def check_database(
+    place: Place,
+    key: bytes | None,
+    drivers: Drivers,
+    trunks: Collection[str] = (),
+    asterisks: Collection[str] | None = None,
+) -> Iterator[Finding]:
     """Check the database, its rules, that each mapping has a driver, and who is taken for an extension."""
     applications = Applications.of(drivers[0])
     yield from drivers[1]
     area = Sentence("database")
-    why = _not_writable(path)
+    why = _not_writable(place) if isinstance(place, Path) else None
     if why is not None:
         yield unknown(area, why, AS_OWNER)
         yield _RULES_NOT_CHECKED
         return
     try:
-        version = _version(path)
+        version = database.peek_version(place)
         if version is not None and version < database.SCHEMA_VERSION:
             yield unknown(
                 Sentence("database"),
                 sentence(
                     "{path}: its schema is version {version}, so rules, PINs and lock-outs were not checked",
-                    path=path,
+                    path=place,
                     version=version,
                 ),
                 sentence(
@@ -236,19 +246,20 @@ def check_database(path: Path, key: bytes | None, drivers: Drivers, trunks: Coll
                 ),
             )
             return
-        with contextlib.closing(database.connect(path)) as connection:
+        with contextlib.closing(database.connect(place)) as connection:
             check_columns(connection)
             try:
-                _can_be_written(connection, path)
+                _can_be_written(connection, place)
             except DatabaseLocked as error:
                 yield unknown(area, error.sentence, _AGAIN)
             else:
-                yield ok(area, sentence("{path}, schema version {version}", path=path, version=database.SCHEMA_VERSION))
-            yield from _set_aside(path)
-            yield from _rules(connection, key, applications, trunks)
+                what = sentence("{path}, schema version {version}", path=place, version=database.SCHEMA_VERSION)
+                yield ok(area, what)
+            yield from _set_aside(place)
+            yield from _rules(connection, key, applications, trunks, asterisks)
             yield from _lockouts(connection)
-    except (StoreError, *database.SQLITE_ERRORS) as error:
-        trouble = error if isinstance(error, StoreError) else database.store_error(error, path)
+    except (StoreError, *database.DATABASE_ERRORS) as error:
+        trouble = error if isinstance(error, StoreError) else database.store_error(error, place)
         if isinstance(trouble, DatabaseLocked):
             yield unknown(area, trouble.sentence, _AGAIN)
         else:
@@ -267,9 +278,9 @@ def _not_writable(path: Path) -> Sentence | None:
     return None
 
 
-def _set_aside(path: Path) -> Iterator[Finding]:
+def _set_aside(place: Place) -> Iterator[Finding]:
     """Tell of rows that could not be written; nothing if there are none."""
-    file = database.set_aside_file(path.absolute())
+    file = database.set_aside_file(place).absolute()
     try:
         with file.open("rb") as lines:
             count = sum(1 for _ in lines)
@@ -286,7 +297,7 @@ def _set_aside(path: Path) -> Iterator[Finding]:
     )
 
 
-def _lockouts(connection: sqlite3.Connection) -> Iterator[Finding]:
+def _lockouts(connection: Connection) -> Iterator[Finding]:
     """Tell of callers who are locked out, and of an attack; nothing if there is none."""
     figures = lockout_figures(connection, time.time())
     todo = Sentence("see who by `pbxrouter lockouts`, and in the log")
@@ -331,36 +342,21 @@ def check_journals(path: Path) -> Iterator[Finding]:
         yield from _open_to_others(area, file)
 
 
-def _version(path: Path) -> int | None:
-    """The schema version, read without an upgrade; None if it cannot be read."""
+def _can_be_written(connection: Connection, place: Place) -> None:
     try:
-        database.refuse_no_file(path)
-        address = f"{path.absolute().as_uri()}?mode=ro"
-        with contextlib.closing(sqlite3.connect(address, uri=True, timeout=database.TIMEOUT_S)) as connection:
-            return version_of(connection)
-    except (StoreError, sqlite3.Error, ValueError):
-        return None
-
-
-def _can_be_written(connection: sqlite3.Connection, path: Path) -> None:
-    try:
-        connection.execute("BEGIN IMMEDIATE")
-        connection.rollback()
-        (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-    except database.SQLITE_ERRORS as error:
-        raise database.store_error(error, path) from None
-    if found != "ok":
-        raise StoreError(
-            sentence(
-                "database {path} is damaged ({said}): restore a backup",
-                path=path,
-                said=str(found).splitlines()[-1],
-            )
-        )
+        damage = dialect_of(connection).find_damage(connection)
+    except database.DATABASE_ERRORS as error:
+        raise database.store_error(error, place) from None
+    if damage:
+        raise StoreError(sentence("database {path} is damaged ({said}): restore a backup", path=place, said=damage))
 
 
 def _rules(
-    connection: sqlite3.Connection, key: bytes | None, applications: Applications, trunks: Collection[str]
+    connection: Connection,
+    key: bytes | None,
+    applications: Applications,
+    trunks: Collection[str],
+    asterisks: Collection[str] | None,
 ) -> Iterator[Finding]:
     rules = read_rules(connection, functools.partial(pins.hash_pin, key or bytes(32)))
     if key is not None:
@@ -404,13 +400,13 @@ def _rules(
                 names=", ".join(sorted(applications)),
             ),
         )
-    troubles = list(_unworkable(rules, applications))
+    troubles = list(_unworkable(rules, applications, asterisks))
     yield from troubles
     if not rules.problems and not lost and not troubles:
         yield ok(Sentence("rules"), sentence("{count} mappings, each with a driver", count=len(mappings)))
 
 
-def _unworkable(rules: RuleSet, applications: Applications) -> Iterator[Finding]:
+def _unworkable(rules: RuleSet, applications: Applications, asterisks: Collection[str] | None) -> Iterator[Finding]:
     """Mappings whose data their driver cannot use, and extensions whose number no call can show; the first of each."""
     area = Sentence("rules")
     broken = [
@@ -438,7 +434,7 @@ def _unworkable(rules: RuleSet, applications: Applications) -> Iterator[Finding]
             Sentence("the console's page Warnings names them"),
         )
     yield from _options_of_mappings(rules)
-    unshown = [why for number in rules.extensions if (why := extension_problem(number)) is not None]
+    unshown = [why for number in rules.extensions if (why := extension_problem(number, asterisks)) is not None]
     for why in unshown[:MAX_NAMED]:
         yield wrong(area, why, Sentence("correct its extension_number"))
 
@@ -466,7 +462,7 @@ def _options_of_mappings(rules: RuleSet) -> Iterator[Finding]:
         )
 
 
-def _weak_pins(connection: sqlite3.Connection, key: bytes) -> Iterator[Finding]:
+def _weak_pins(connection: Connection, key: bytes) -> Iterator[Finding]:
     """Users whose PIN is short or obvious: found by hashing all such PINs, which takes a quarter of a second."""
     stored = {str(row[1]): str(row[0]) for row in connection.execute("SELECT user_name, user_pin FROM users")}
     found = sorted(stored[hashed] for pin in weak_pins() if (hashed := hash_pin(key, pin)) in stored)

@@ -5,14 +5,14 @@ Whether Asterisk has an endpoint is asked over AMI, by its device state.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Final
 
 from pbxrouter.doctor.finding import Finding, ok, unknown, wrong
 from pbxrouter.doctor.probe import AsteriskProbe
 from pbxrouter.errors import EditRefused
 from pbxrouter.rules import RuleSet, read_endpoint
-from pbxrouter.text import Sentence, printable, sentence
+from pbxrouter.text import Sentence, printable, sentence, split_asterisk
 
 NAMED: Final = 20
 """How many extensions one finding names."""
@@ -77,16 +77,15 @@ async def unknown_endpoints(probe: AsteriskProbe, endpoints: Collection[str]) ->
 
 
 def check_endpoints(
-    trunks: Collection[str], tied: Mapping[str, str] | None, missing: Collection[frozenset[str] | None]
+    trunks: Collection[str], tied: Mapping[str, str] | None, missing: Mapping[str, frozenset[str] | None]
 ) -> Iterator[Finding]:
-    """Name trunks, and endpoints of extensions, that no Asterisk has.
+    """Name trunks, and endpoints of extensions, that no Asterisk has, or not the one that the extension belongs to.
 
     Args:
         trunks: of the settings.
         tied: by number of an extension, the endpoint that it is tied to; None if that is not known.
-        missing: the results of unknown_endpoints, one for each Asterisk that was asked.
+        missing: the results of unknown_endpoints, by the Asterisk that was asked.
     """
-    known = [names for names in missing if names is not None]
     if tied is None:
         yield unknown(
             _EXTENSIONS,
@@ -99,16 +98,22 @@ def check_endpoints(
         tied = {}
     if not (trunks or tied) or not missing:
         return
-    if len(known) < len(missing):
+    of_trunks = {trunk: _is_there(trunk, missing.values()) for trunk in trunks}
+    of_extensions = {number: _is_there(tied[number], _where(number, missing)) for number in tied}
+    if None in (*of_trunks.values(), *of_extensions.values()):
+        names = ", ".join(name for name, endpoints in missing.items() if endpoints is None)
         yield unknown(
             _TRUNKS if trunks else _EXTENSIONS,
-            Sentence("whether Asterisk has the trunks, and the endpoints that extensions are tied to"),
+            Sentence("whether Asterisk has the trunks, and the endpoints that extensions are tied to")
+            if len(missing) == 1
+            else sentence(
+                "whether {names} has trunks, and endpoints that extensions are tied to, which no other Asterisk has",
+                names=names,
+            ),
             sentence("type in Asterisk: {command}", command="pjsip show endpoints"),
         )
-        return
-    nowhere = frozenset.intersection(*known)
-    for trunk in trunks:
-        if trunk in nowhere:
+    for trunk, is_there in of_trunks.items():
+        if is_there is False:
             yield wrong(
                 _TRUNKS,
                 sentence(
@@ -121,20 +126,39 @@ def check_endpoints(
                     "is PJSIP/provider"
                 ),
             )
-    lost = [number for number, endpoint in tied.items() if endpoint in nowhere]
+    lost = [number for number, is_there in of_extensions.items() if is_there is False]
     for number in lost[:NAMED]:
+        asterisk = split_asterisk(number)[0]
         yield wrong(
             _EXTENSIONS,
             sentence(
-                "extension {number} is tied to {endpoint}, which Asterisk does not have: no call counts as one of "
+                "extension {number} is tied to {endpoint}, which {asterisk} does not have: no call counts as one of "
+                "{number}"
+                if asterisk
+                else "extension {number} is tied to {endpoint}, which Asterisk does not have: no call counts as one of "
                 "{number}",
                 number=printable(number),
                 endpoint=tied[number],
+                asterisk=asterisk,
             ),
             sentence("tie it to its endpoint: pbxrouter endpoint {number} ENDPOINT", number=printable(number)),
         )
-    if trunks and not nowhere.intersection(trunks):
+    if trunks and all(of_trunks.values()):
         yield ok(_TRUNKS, sentence("Asterisk has {trunks}", trunks=", ".join(map(printable, trunks))))
+
+
+def _where(number: str, missing: Mapping[str, frozenset[str] | None]) -> Iterable[frozenset[str] | None]:
+    """What the Asterisks lack on which a call may be an extension's."""
+    asterisk = split_asterisk(number)[0]
+    return missing.values() if not asterisk else [missing[asterisk]] if asterisk in missing else []
+
+
+def _is_there(endpoint: str, missing: Iterable[frozenset[str] | None]) -> bool | None:
+    """Whether one of these Asterisks has an endpoint; None if that is not known."""
+    found = list(missing)
+    if any(lacked is not None and endpoint not in lacked for lacked in found):
+        return True
+    return None if None in found else not found
 
 
 def _listed(numbers: list[str]) -> str:

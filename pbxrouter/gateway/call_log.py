@@ -6,18 +6,26 @@ from twisted.logger import Logger
 
 from pbxrouter.agi import DialogueLine
 from pbxrouter.call import CallRecord
-from pbxrouter.text import printable
+from pbxrouter.text import at_asterisk, printable
 
 
 class CallLog:
-    """Logs one line for each call."""
+    """Logs one line for each call.
+
+    Args:
+        has_several: whether there are several Asterisks, so that a call's line names its own.
+    """
 
     log = Logger()
+
+    def __init__(self, has_several: bool = False) -> None:
+        self._has_several = has_several
 
     def report(self, record: CallRecord) -> None:
         """Log a call that the gateway has finished."""
         request, decision = record.request, record.decision
         uniqueid = printable(request.uniqueid) or "?"
+        call = at_asterisk(record.asterisk, uniqueid) if self._has_several else uniqueid
         caller = printable(request.caller or "unknown")
         who = f"{caller} forwarded by {decision.forwarded_by}" if decision and decision.forwarded_by else caller
         number = decision.number if decision else printable(request.extension) or "?"
@@ -27,8 +35,9 @@ class CallLog:
         # Formatted here: each field costs Twisted's formatter more than all of this.
         self.log.info(
             "{line}",
-            line=f"call {uniqueid}: {who} -> {number}: {outcome} ({trace})",
+            line=f"call {call}: {who} -> {number}: {outcome} ({trace})",
             uniqueid=uniqueid,
+            asterisk=record.asterisk,
             caller=caller,
             forwarded_by=decision.forwarded_by if decision else "",
             number=number,

@@ -25,6 +25,8 @@ from pbxrouter.errors import ConfigError, PbxrouterError
 NEEDS_RESTART: Final = frozenset(
     {
         "database",
+        "database_password_file",
+        "folder",
         "pin_key_file",
         "control",
         "fastagi.listen",
@@ -158,7 +160,8 @@ def changes(old: Config, new: Config) -> Iterator[str]:
 
 def with_settled(old: Config, new: Config) -> Config:
     """The new settings, but for the keys that need a restart, which stay as they are in force."""
-    kept: dict[str, Any] = {name: getattr(old, name) for name in ("database", "pin_key_file", "control")}
+    names = ("database", "database_password_file", "folder", "pin_key_file", "control")
+    kept: dict[str, Any] = {name: getattr(old, name) for name in names}
     kept["fastagi"] = msgspec.structs.replace(new.fastagi, listen=old.fastagi.listen, library=old.fastagi.library)
     kept["web"] = msgspec.structs.replace(new.web, listen=old.web.listen)
     found = {asterisk.name: asterisk for asterisk in new.asterisk}

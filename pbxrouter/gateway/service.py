@@ -17,8 +17,10 @@ from pbxrouter import __version__, database
 from pbxrouter.adapters import demand_starpy
 from pbxrouter.agi import DialogueWatch
 from pbxrouter.alarms import AlarmService, targets_of
+from pbxrouter.ami import AMIConnection
 from pbxrouter.call import (
     ActiveCalls,
+    AsteriskFinder,
     CallFlow,
     CallJournal,
     CallProofs,
@@ -30,7 +32,17 @@ from pbxrouter.call import (
     RepeatedCalls,
     Reports,
 )
-from pbxrouter.config import DEFAULT_LISTEN, Config, Zone, gateway_id, read_alarm_secret, read_fastagi_secret
+from pbxrouter.config import (
+    DEFAULT_LISTEN,
+    Asterisk,
+    Config,
+    Zone,
+    beside,
+    gateway_id,
+    host_of_ami,
+    read_alarm_secret,
+    read_fastagi_secret,
+)
 from pbxrouter.control import (
     ControlCommand,
     ControlService,
@@ -39,8 +51,8 @@ from pbxrouter.control import (
     ReloadCommand,
     WatchCommand,
 )
-from pbxrouter.counter import CallCounter, FileTurn, TalkOfCalls
-from pbxrouter.database import LimitedDatabase, Store
+from pbxrouter.counter import CallCounter, FileTurn, RecordsOfCounters, TalkOfCalls
+from pbxrouter.database import LimitedDatabase, Store, open_store
 from pbxrouter.database.rules import read_rules
 from pbxrouter.drivers import DriverApplications, load_drivers
 from pbxrouter.errors import StoreError
@@ -87,8 +99,17 @@ def read_first_rules(config: Config) -> RuleSet:
         KeyFileError: the PIN key cannot be read.
         StoreError: the database cannot be read now.
     """
-    with contextlib.closing(database.connect(Path(config.database))) as connection:
+    with contextlib.closing(database.connect(config.place)) as connection:
         return read_rules(connection, functools.partial(pins.hash_pin, read_key(Path(config.pin_key_file))))
+
+
+def hosts_of(config: Config) -> dict[str, str]:
+    """The host of each Asterisk's AMI, by name; ``""`` where the settings say nothing of it."""
+    default = Asterisk().ami
+    return {
+        asterisk.name: host_of_ami(asterisk.ami) if asterisk.secret_file or asterisk.ami != default else ""
+        for asterisk in config.asterisk
+    }
 
 
 def rules_if_readable(config: Config) -> RuleSet | None:
@@ -128,23 +149,25 @@ def build(
         engine.replace(rules)
     watch = DialogueWatch()
     reload.add(reload_parts.dialogue_log(watch, DialogueLog(), config.fastagi.debug))
-    store = Store(Path(config.database), hash_pin, reactor)
+    store = open_store(config.place, hash_pin, reactor)
     reports, recorded = Reports(), Reports()
-    recorded.add(CallLog().report)
+    recorded.add(CallLog(len(config.asterisk) > 1).report)
     alarms = AlarmService(targets_of(config, reactor, time.time), reactor, time.time)
     refusals = Refusals(reports, alarm=alarms.raise_alarm)
     reports.add(refusals.report)
     active_calls = ActiveCalls()
     at_hand = LimitedDatabase(store, CALL_WAIT_S, reactor)
-    guard = PinGuard(at_hand, config.trunks, time.time, alarms.raise_alarm)
+    guard = PinGuard(at_hand, config.trunks, time.time, alarms.raise_alarm, has_several=len(config.asterisk) > 1)
     pin_calls = PinCalls(at_hand, time.time)
     reloader = RulesReloader(store, engine, reactor)
     changes = PinChanges(at_hand, guard, hash_pin, reloader.reload, time.time)
     secret = read_fastagi_secret(config)
     proofs = CallProofs(has_secret=bool(secret), allows_others=bool(config.fastagi.allow), key=key)
+    managers: dict[str, AMIConnection] = {}  # by Asterisk
+    finder = AsteriskFinder(hosts_of(config), managers, time.monotonic, proofs.is_simulated)
     worker = Worker(reactor, "journal")
     own_id = gateway_id(config)
-    journal = CallJournal(Path(config.database), time.time, worker.run, own_id)
+    journal = CallJournal(beside(config.place, ""), time.time, worker.run, own_id)
     history = HistoryWriter(store, config.history.keep_days, reactor, time.time, journal)
     talk = TalkOfCalls(reactor, history)
     flow = CallFlow(
@@ -161,6 +184,7 @@ def build(
         proofs=proofs,
         talks=talk,
         cdr_field=config.history.cdr_field,
+        asterisk_of=finder.of,
     )
 
     reload.add(reload_parts.calls(flow, guard, drivers, applications))
@@ -216,15 +240,15 @@ def build(
     ]
     for asterisk in asterisks:
         asterisk.setServiceParent(gateway)
-    proofs.managers = [asterisk.manager for asterisk in asterisks if asterisk.manager is not None]
+    managers.update({asterisk.name: asterisk.manager for asterisk in asterisks if asterisk.manager is not None})
+    proofs.managers = list(managers.values())
     proofs.is_complete = len(proofs.managers) == len(asterisks)
     counters = talk.counters = add_counters(config, asterisks, store, reports, reactor)
     reload.add(reload_parts.days(history, counters))
     reload.add(reload_parts.asterisks(asterisks))
     originators = {asterisk.name: asterisk.originator for asterisk in asterisks if asterisk.originator is not None}
-    managers = [(asterisk.name, asterisk.manager) for asterisk in asterisks]
     health = HealthProbe(
-        managers,
+        [(asterisk.name, asterisk.manager) for asterisk in asterisks],
         counters,
         engine,
         reloader,
@@ -340,11 +364,11 @@ def add_counters(
     counters = []
     for asterisk in asterisks:
         if asterisk.manager is not None:
-            turn = FileTurn(Path(config.database), str(asterisk.manager.name))
+            turn = FileTurn(beside(config.place, ""), str(asterisk.manager.name))
             counter = CallCounter(asterisk.manager, store, reactor, config.counter.keep_days, now, monotonic, turn)
             counter.setServiceParent(asterisk)
-            reports.add(counter.report)
             counters.append(counter)
+    reports.add(RecordsOfCounters(counters).report)
     return counters
 
 
@@ -377,7 +401,7 @@ def web_service(
     hash_pin = functools.partial(pins.hash_pin, key)
     web = WebContext(
         config=config,
-        reading=Store(Path(config.database), hash_pin, reactor),
+        reading=open_store(config.place, hash_pin, reactor),
         writing=store,
         engine=engine,
         reloader=reloader,
@@ -485,7 +509,7 @@ class Banner(Service):
             version=__version__,
             gateway=gateway_id(self._config),
             listen=self._config.fastagi.listen,
-            database=self._config.database,
+            database=self._config.place,
         )
         self.log.info(
             "gateway: next, in another terminal:  pbxrouter call 21 --from 33   (or make call NUMBER=21 FROM=33)"

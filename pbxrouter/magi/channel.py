@@ -102,12 +102,14 @@ class MagiChannel:
         unread: whether the call was adopted: an earlier reply may precede the first one (``rest``
             holds it then), and a command may still be running.
         set_limit: sets the time limit while a command runs; None: it cannot be set then.
+        asterisk: the Asterisk's name in the settings.
 
     Attributes:
         wait_forever: whether replies have no timeout, since an application may still be running.
         rest: the rest of an earlier reply that preceded this one; None if it was lost.
         is_proven: the channel is Asterisk's: its commands go there over AMI.
         has_run_application: whether a dialplan application was asked for that may have dialled.
+        asterisk: as above; it is certain.
     """
 
     log = Logger()
@@ -123,7 +125,9 @@ class MagiChannel:
         watch: DialogueWatch,
         unread: bool = False,
         set_limit: SetLimit | None = None,
+        asterisk: str = "",
     ) -> None:
+        self.asterisk = asterisk
         self._set_limit = set_limit
         self.request = request
         self.address = address

@@ -322,7 +322,8 @@ class MagiService(Service):
 
     def _channel(self, request: AGIRequest, address: str, unread: bool = False) -> MagiChannel:
         new_id = self._manager.new_id
-        return MagiChannel(request, address, self._send, new_id, self._clock, self._watch, unread, self._limit)
+        name = str(self._manager.name)
+        return MagiChannel(request, address, self._send, new_id, self._clock, self._watch, unread, self._limit, name)
 
     def _spawn(self, conversation: Coroutine[Deferred[Any], Any, object]) -> None:
         Deferred.fromCoroutine(conversation).addErrback(
@@ -361,7 +362,7 @@ class MagiService(Service):
     def _refuse(self, call: MagiChannel, error: ProtocolViolation) -> None:
         """Mark a forged call as refused and hang it up."""
         self.log.warn("MAGI: call {uniqueid} refused: {error}", uniqueid=printable(call.address), error=str(error))
-        error.peer = f"AMI {self._manager.name}"
+        error.peer, error.asterisk = f"AMI {self._manager.name}", str(self._manager.name)
         self._on_refused(call.request, error)
         self._calls[call.address] = call  # so that it is not adopted again before it has ended
         self._clock.callLater(RELEASED_S, self._drop, call)

@@ -1,11 +1,11 @@
 """Calls that begin with the gateway."""
 
+from pbxrouter.originate.choice import originator_for
 from pbxrouter.originate.originator import (
     MAX_NUMBER,
     RING_S,
     CallRequest,
     Originator,
-    originator_for,
 )
 from pbxrouter.originate.progress import Progress
 

@@ -6,6 +6,7 @@ taken from the call's own events, not from Asterisk's ``queued`` (docs/asterisk.
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -15,10 +16,10 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from pbxrouter.ami import AMIConnection, AMIMessage, ChannelCheck
-from pbxrouter.errors import ControlRefused, ManagerError, ManagerUnavailable, OriginateRefused, RulesNotLoaded
+from pbxrouter.errors import ManagerError, ManagerUnavailable, OriginateRefused, RulesNotLoaded
 from pbxrouter.originate.progress import CAUSE_GRACE_S, Attempt, Progress
 from pbxrouter.rules import PIN_IS_ASKED, Decision, Facts, RulesEngine, is_context, normalise_number, read_phone
-from pbxrouter.text import Sentence, joined, sentence
+from pbxrouter.text import Sentence, joined, sentence, split_asterisk
 
 __all__ = [
     "CAUSE_GRACE_S",
@@ -27,6 +28,7 @@ __all__ = [
     "RING_S",
     "CallRequest",
     "Originator",
+    "PhoneState",
     "Progress",
     "check_request",
 ]
@@ -38,6 +40,33 @@ MARGIN_S: Final = 5.0
 
 MAX_NUMBER: Final = 40
 """Maximum digits of a number."""
+ASK_S: Final = 2.0
+"""Seconds for Asterisk's answer about a phone."""
+REMEMBER_S: Final = 10.0
+"""Seconds for which the answer is taken to hold."""
+MAX_REMEMBERED: Final = 1000
+"""Phones of which it is remembered."""
+
+
+class PhoneState(enum.Enum):
+    """What an Asterisk says of a phone."""
+
+    THERE = "there"
+    """It is connected: it can ring, or is busy."""
+    AWAY = "away"
+    """Asterisk knows it, and it is not connected."""
+    NONE = "none"
+    """Asterisk knows no such phone."""
+    UNTOLD = "untold"
+    """Asterisk cannot tell, as for lines of DAHDI, or does not answer."""
+
+
+_STATES: Final = {
+    **dict.fromkeys(("NOT_INUSE", "INUSE", "BUSY", "RINGING", "RINGINUSE", "ONHOLD"), PhoneState.THERE),
+    "UNAVAILABLE": PhoneState.AWAY,
+    "INVALID": PhoneState.NONE,
+}
+"""The values of Asterisk's function DEVICE_STATE(); all others tell nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +142,7 @@ class Originator:
         self._clock = clock
         self._calls: dict[str, Attempt] = {}
         self._ending: set[tuple[str, str]] = set()  # Uniqueid and event, being checked
+        self._phones: dict[str, tuple[float, PhoneState]] = {}  # when each was asked about
         self._check = ChannelCheck(manager, clock)
         for name in ("Newstate", "BridgeEnter", "DialEnd", "Hangup", "OriginateResponse"):
             manager.subscribe(name, self._event)
@@ -127,6 +157,44 @@ class Originator:
     def is_up(self) -> bool:
         """Whether a call can be originated now."""
         return self._manager.is_up
+
+    def allows(self, context: str) -> bool:
+        """Whether the settings let calls enter a dialplan context."""
+        return context in self._contexts
+
+    def is_phone(self, channel: str) -> bool:
+        """Whether the text names a phone, such as ``PJSIP/33``, whether or not Asterisk has it."""
+        return read_phone(channel, self._technologies) is not None
+
+    async def phone_state(self, channel: str) -> PhoneState:
+        """What Asterisk says of a phone; asked once in REMEMBER_S. Never fails."""
+        phone = read_phone(channel, self._technologies)
+        if phone is None:
+            return PhoneState.NONE
+        name = "/".join(phone)
+        now = self._clock.seconds()
+        asked, state = self._phones.pop(name, (0.0, None))
+        if state is None or now - asked >= REMEMBER_S:
+            state = await self._ask_state(name)
+        else:
+            now = asked
+        self._phones[name] = now, state
+        if len(self._phones) > MAX_REMEMBERED:
+            del self._phones[next(iter(self._phones))]
+        return state
+
+    async def _ask_state(self, phone: str) -> PhoneState:
+        try:
+            answer = await self._manager.action("Getvar", [("Variable", f"DEVICE_STATE({phone})")], ASK_S)
+        except ManagerError as error:
+            self.log.warn(
+                "originate: {name} does not tell whether it has {phone}: {error}",
+                name=self._manager.name,
+                phone=phone,
+                error=str(error),
+            )
+            return PhoneState.UNTOLD
+        return _STATES.get(answer.get("Value"), PhoneState.UNTOLD)
 
     def _checked(self, request: CallRequest) -> tuple[CallRequest, str]:
         checked, extension = check_request(request, self._technologies)
@@ -189,15 +257,22 @@ class Originator:
             raise
 
     async def _decide(self, request: CallRequest, name: str) -> tuple[str, Decision]:
-        """The extension of the phone, and the decision about its call: of several extensions the first that may."""
+        """The number of the phone's extension, and the decision about its call: of several the first that may."""
+        asterisk = str(self._manager.name)
         try:
-            decision = await self._engine.decide(Facts(name, request.number, endpoint=request.channel))
+            decision = await self._engine.decide(
+                Facts(name, request.number, endpoint=request.channel, asterisk=asterisk)
+            )
         except RulesNotLoaded as error:
             raise OriginateRefused(error.sentence) from None
         rules = self._engine.rules
-        tied = rules.tied_to(request.channel) if rules is not None else ()
-        asked = [(extension, Facts(extension, request.number, endpoint=endpoint)) for extension, endpoint in tied]
-        found = [(extension, await self._engine.decide(facts)) for extension, facts in asked] or [(name, decision)]
+        tied = rules.tied_to(request.channel, asterisk) if rules is not None else ()
+        numbers = [(split_asterisk(extension)[1], endpoint) for extension, endpoint in tied]
+        asked = [
+            (number, Facts(number, request.number, endpoint=endpoint, asterisk=asterisk))
+            for number, endpoint in numbers
+        ]
+        found = [(number, await self._engine.decide(facts)) for number, facts in asked] or [(name, decision)]
         return next((pair for pair in found if pair[1].is_allowed), found[0])
 
     def _event(self, event: AMIMessage) -> None:
@@ -230,6 +305,7 @@ class Originator:
             self._ending.discard((uniqueid, event.name))
 
     def _down(self) -> None:
+        self._phones.clear()
         for attempt in tuple(self._calls.values()):
             attempt.finish(
                 "failed",
@@ -238,20 +314,3 @@ class Originator:
 
     def _forget(self, uniqueid: str) -> None:
         self._calls.pop(uniqueid, None)
-
-
-def originator_for(name: str | None, originators: Mapping[str, Originator]) -> Originator:
-    """The Originator of the named Asterisk; of the only one if no name is given.
-
-    Raises:
-        ControlRefused: no Asterisk is connected by AMI, or the name is missing or unknown.
-    """
-    if not originators:
-        raise ControlRefused(
-            sentence("there is no connection to AMI: no [[asterisk]] with a secret_file is configured")
-        )
-    if name is None and len(originators) == 1:
-        return next(iter(originators.values()))
-    if name is None or name not in originators:
-        raise ControlRefused(sentence("choose one of these Asterisks: {names}", names=", ".join(originators)))
-    return originators[name]

@@ -84,6 +84,7 @@ class Facts:
         forwarders: who forwarded the call, as Asterisk itself tells; they answer for it in place of the caller, and
             each must be allowed.
         claimed_forwarder: who forwarded the call by its own claim, without proof; caller and forwarder must be allowed.
+        asterisk: the Asterisk that the call came from, by its name in the settings; ``""`` if it is not known.
     """
 
     caller: str | None
@@ -93,6 +94,7 @@ class Facts:
     by_trunk: bool = False
     forwarders: tuple[Forwarder, ...] = ()
     claimed_forwarder: Forwarder | None = None
+    asterisk: str = ""
 
     @property
     def forwarded_by(self) -> str:

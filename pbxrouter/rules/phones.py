@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final
 
 from pbxrouter.errors import EditRefused
 from pbxrouter.security import as_written, endpoint_of
-from pbxrouter.text import Sentence, sentence
+from pbxrouter.text import Sentence, at_asterisk, sentence, split_asterisk
 
 MAX_ENDPOINT: Final = 80
 """The longest endpoint, in characters; Asterisk has no longer name of a channel."""
@@ -30,8 +30,12 @@ def extension_number(text: str) -> str:
 
     Blanks around it, characters that cannot be seen, blanks between its digits, and digits of another width or script
     make no other extension: ``" 33 "``, ``"3 3"``, 33 in full-width digits or with a zero-width space are all ``33``.
-    Upper and lower case, leading zeros and ``+`` do: a call from ``033`` is none of ``33``.
+    Upper and lower case, leading zeros and ``+`` do: a call from ``033`` is none of ``33``. So does the name of an
+    Asterisk in front: ``madrid:33``.
     """
+    asterisk, number = split_asterisk(text.strip())
+    if asterisk:
+        return at_asterisk(asterisk, extension_number(number))
     if not (text.isascii() and text.isprintable()):
         plain = unicodedata.normalize("NFKC", text)
         digits = (str(unicodedata.decimal(character, character)) for character in plain)
@@ -41,8 +45,21 @@ def extension_number(text: str) -> str:
     return joined if _DIALLED.fullmatch(joined) else text.strip()
 
 
-def extension_problem(number: str) -> Sentence | None:
-    """Why no call can come from an extension of this number; None if one can."""
+def extension_problem(number: str, asterisks: Collection[str] | None = None) -> Sentence | None:
+    """Why no call can come from an extension of this number; None if one can.
+
+    Args:
+        asterisks: the names of all Asterisks in the settings; None: any will do.
+    """
+    asterisk, number = split_asterisk(number)
+    if asterisk and asterisks is not None and asterisk not in asterisks:
+        return sentence(
+            "{number} is an extension of an Asterisk that is not in the settings; accepted in front are: {names}"
+            if asterisks
+            else "{number} is an extension of an Asterisk that is not in the settings",
+            number=at_asterisk(asterisk, number),
+            names=", ".join(asterisks),
+        )
     if _SHOWN.fullmatch(number):
         return None
     technology, slash, name = number.partition("/")

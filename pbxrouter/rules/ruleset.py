@@ -16,7 +16,7 @@ from pbxrouter.rules.model import NO_CALLER, Decision, Facts, Forwarder, Mapping
 from pbxrouter.rules.pattern_index import PatternIndex
 from pbxrouter.rules.patterns import Pattern
 from pbxrouter.security import as_written
-from pbxrouter.text import Sentence, printable, sentence
+from pbxrouter.text import Sentence, at_asterisk, printable, sentence, split_asterisk
 
 PIN_IS_ASKED: Final = Sentence("a PIN is asked for")
 """The step of a trace that says that a PIN decides."""
@@ -31,7 +31,8 @@ class RuleSet:
         entries: by map_id, each mapping whose pattern can be parsed, disabled or not, with the pattern.
         unreadable: by map_id, each other mapping, with the reason that is also among the problems.
         repeated: by map_id of a mapping that is never chosen, the earlier mapping with an equal pattern.
-        extensions: by number, the map_ids granted to the extension.
+        extensions: by number, the map_ids granted to the extension. One of a single Asterisk has its name in front
+            (``madrid:33``); the number alone is the extension's on all others.
         endpoints: by number, the endpoint that the extension is tied to; without those that are not tied.
         repeated_extensions: by extension_id of a row that is ignored because an earlier one has the same number, that
             row's extension_id and the reason, which is also among the problems.
@@ -72,6 +73,11 @@ class RuleSet:
         self._at_endpoint: dict[str, list[str]] = {}
         for extension, endpoint in self.endpoints.items():
             self._at_endpoint.setdefault(endpoint, []).append(extension)
+        self._asterisks: dict[str, list[str]] = {}  # by number, those on which it is an extension of its own
+        for extension in extensions:
+            asterisk, number = split_asterisk(extension)
+            if asterisk:
+                self._asterisks.setdefault(number, []).append(asterisk)
         self.repeated_extensions = repeated_extensions
         self.without_pin = tuple(without_pin)
         self.problems = problems
@@ -146,46 +152,77 @@ class RuleSet:
     def _responsible(self, facts: Facts) -> str | None:
         """The extension that answers for the call."""
         if facts.forwarders:
-            return next(iter(self._extensions_of(facts.forwarders[0])), None)
-        return facts.caller if self._is_extension(facts) else None
+            return next(iter(self._extensions_of(facts.forwarders[0], facts.asterisk)), None)
+        extension = self.extension_of(facts.caller, facts.asterisk)
+        return extension if extension is not None and self._came_from(extension, facts) else None
 
-    def _is_extension(self, facts: Facts) -> bool:
-        """Whether the caller is the extension whose number the call shows."""
+    def extension_of(self, number: str | None, asterisk: str) -> str | None:
+        """The extension that has a number on an Asterisk; None if none has.
+
+        A number with an Asterisk's name in front is no number that a call can show: it may be a caller's forgery.
+        """
         # "" and Asterisk's word for a missing number are never among the extensions.
-        caller = facts.caller
-        return (
-            caller in self.extensions
-            and not facts.by_trunk
-            and (caller not in self.endpoints or self.endpoints[caller] == facts.endpoint)
-        )
+        if number is None or split_asterisk(number)[0]:
+            return None
+        own = at_asterisk(asterisk, number)
+        if own in self.extensions and (asterisk or number not in self._asterisks):
+            return own
+        return number if asterisk and number in self.extensions else None
 
-    def _extensions_of(self, forwarder: Forwarder) -> list[str]:
+    def _counts_at(self, extension: str, asterisk: str) -> bool:
+        """Whether an extension may be that of a call from an Asterisk."""
+        place, number = split_asterisk(extension)
+        return self.extension_of(number, asterisk) == extension if not place else place == asterisk
+
+    def _came_from(self, extension: str, facts: Facts) -> bool:
+        """Whether a call that shows the number of an extension is its own."""
+        tied = self.endpoints.get(extension)
+        return not facts.by_trunk and (tied is None or tied == facts.endpoint)
+
+    def _extensions_of(self, forwarder: Forwarder, asterisk: str) -> list[str]:
         """The extensions of a forwarder: tied to its endpoint, or else named as it is."""
         if forwarder.is_trunk:
             return []
         if not forwarder.endpoint:
-            return [forwarder.number] if forwarder.number in self.extensions else []
-        if forwarder.endpoint in self._at_endpoint:
-            return self._at_endpoint[forwarder.endpoint]
-        name = forwarder.endpoint.partition("/")[2]
-        return [name] if name in self.extensions and name not in self.endpoints else []
+            extension = self.extension_of(forwarder.number, asterisk)
+            return [] if extension is None else [extension]
+        tied = [name for name in self._at_endpoint.get(forwarder.endpoint, ()) if self._counts_at(name, asterisk)]
+        if tied:
+            return tied
+        extension = self.extension_of(forwarder.endpoint.partition("/")[2], asterisk)
+        return [extension] if extension is not None and extension not in self.endpoints else []
 
-    def has_phone(self, endpoint: str, caller: str | None) -> bool:
-        """Whether an endpoint is an extension's: tied to it, or named as the extension that it calls as."""
-        if endpoint in self._at_endpoint:
+    def has_phone(self, endpoint: str, caller: str | None, asterisk: str = "") -> bool:
+        """Whether an endpoint is an extension's: tied to it, or named as the extension that it calls as.
+
+        Args:
+            asterisk: the Asterisk that has it; ``""`` if that is not known.
+        """
+        if any(self._counts_at(extension, asterisk) for extension in self._at_endpoint.get(endpoint, ())):
             return True
         name = endpoint.partition("/")[2]
-        return bool(name) and name == caller and name in self.extensions and name not in self.endpoints
+        if not name or name != caller:
+            return False
+        extension = self.extension_of(name, asterisk)
+        return extension is not None and extension not in self.endpoints
 
-    def tied_to(self, phone: str) -> list[tuple[str, str]]:
+    def tied_to(self, phone: str, asterisk: str = "") -> list[tuple[str, str]]:
         """The extensions tied to a phone such as ``PJSIP/33``, that with its name first, and the endpoint of each.
 
         The technology may be in any case, as Dial() and Originate accept it.
+
+        Args:
+            asterisk: the Asterisk that has the phone; ``""`` if that is not known.
         """
         technology, _, name = phone.partition("/")
         spelled = [endpoint for endpoint in self._at_endpoint if _is_same(endpoint, technology, name)]
-        found = [(extension, endpoint) for endpoint in spelled for extension in self._at_endpoint[endpoint]]
-        return sorted(found, key=lambda pair: pair[0] != name)
+        found = [
+            (extension, endpoint)
+            for endpoint in spelled
+            for extension in self._at_endpoint[endpoint]
+            if self._counts_at(extension, asterisk)
+        ]
+        return sorted(found, key=lambda pair: split_asterisk(pair[0])[1] != name)
 
     def _decide(self, facts: Facts) -> Decision:
         number = normalise_number(facts.number)
@@ -220,14 +257,14 @@ class RuleSet:
 
     def _authorise(self, facts: Facts, number: str, mapping: Mapping, matched: Sentence) -> Decision:
         if facts.forwarders:
-            checks = [self._forwarder_check(forwarder, mapping) for forwarder in facts.forwarders]
+            checks = [self._forwarder_check(forwarder, mapping, facts.asterisk) for forwarder in facts.forwarders]
             who = facts.forwarded_by
             why = [sentence("{forwarder} forwarded the call and answers for it in place of the caller", forwarder=who)]
         else:
             checks = [self._caller_check(facts, mapping)]
             why = []
             if facts.claimed_forwarder is not None and facts.claimed_forwarder.name != facts.caller:
-                checks.append(self._forwarder_check(facts.claimed_forwarder, mapping))
+                checks.append(self._forwarder_check(facts.claimed_forwarder, mapping, facts.asterisk))
                 why.append(
                     sentence(
                         "the call claims that {forwarder} forwarded it, without proof: caller and {forwarder} must be "
@@ -248,33 +285,48 @@ class RuleSet:
         caller = facts.caller
         if caller is None or caller in ("", NO_CALLER):
             return None, sentence("the call shows no caller number")
-        if caller not in self.extensions:
-            return None, sentence("{caller} is not among the extensions", caller=caller)
+        extension = self.extension_of(caller, facts.asterisk)
+        if extension is None:
+            return None, self._no_extension(caller, facts.asterisk)
         if facts.by_trunk:
             return None, sentence(
                 "the call came by the trunk {endpoint}, where the caller number {caller} proves nothing",
                 caller=caller,
                 endpoint=facts.endpoint,
             )
-        if not self._is_extension(facts):
+        if not self._came_from(extension, facts):
             return None, sentence(
                 "{caller} is tied to {tied}, and the call came by {endpoint}"
                 if facts.endpoint
                 else "{caller} is tied to {tied}, and the call's endpoint is not known",
-                caller=caller,
-                tied=self.endpoints[caller],
+                caller=extension,
+                tied=self.endpoints[extension],
                 endpoint=facts.endpoint,
             )
-        if mapping.map_id in self.extensions[caller]:
-            granted = sentence("{caller} may use {pattern} by its own grant", caller=caller, pattern=mapping.pattern)
-            return caller, granted
-        return None, sentence("{caller} has no grant for {pattern}", caller=caller, pattern=mapping.pattern)
+        if mapping.map_id in self.extensions[extension]:
+            granted = sentence("{caller} may use {pattern} by its own grant", caller=extension, pattern=mapping.pattern)
+            return extension, granted
+        return None, sentence("{caller} has no grant for {pattern}", caller=extension, pattern=mapping.pattern)
 
-    def _forwarder_check(self, forwarder: Forwarder, mapping: Mapping) -> tuple[str | None, Sentence]:
-        """The same for a forwarder."""
+    def _no_extension(self, number: str, asterisk: str) -> Sentence:
+        """Why a number is no extension's on an Asterisk."""
+        others = self._asterisks.get(number)
+        if others is None:
+            return sentence("{caller} is not among the extensions", caller=number)
+        return sentence(
+            "{caller} is an extension of {asterisks}, and the call came from {asterisk}"
+            if asterisk
+            else "{caller} is an extension of {asterisks}, and it is not known from which Asterisk the call came",
+            caller=number,
+            asterisks=", ".join(others),
+            asterisk=asterisk,
+        )
+
+    def _forwarder_check(self, forwarder: Forwarder, mapping: Mapping, asterisk: str) -> tuple[str | None, Sentence]:
+        """The same for a forwarder of a call from an Asterisk."""
         if forwarder.is_trunk:
             return None, sentence("{forwarder} is a trunk and has no grants", forwarder=forwarder.name)
-        extensions = self._extensions_of(forwarder)
+        extensions = self._extensions_of(forwarder, asterisk)
         if not extensions:
             return None, sentence("{forwarder} is not among the extensions", forwarder=forwarder.name)
         for extension in extensions:

@@ -31,12 +31,20 @@ class RuleSurveyor:
     Args:
         rules: returns the rules in force, as RulesEngine has them; None before the first were loaded.
         applications: the names that drivers provide, lower case; or Applications, which know what they do.
+        asterisks: the names of all Asterisks in the settings; None: any will do.
     """
 
     log = Logger()
 
-    def __init__(self, rules: Callable[[], RuleSet | None], applications: Collection[str], clock: IReactorTime) -> None:
+    def __init__(
+        self,
+        rules: Callable[[], RuleSet | None],
+        applications: Collection[str],
+        clock: IReactorTime,
+        asterisks: Collection[str] | None = None,
+    ) -> None:
         self._rules = rules
+        self._asterisks = asterisks
         self._applications = Applications.of(applications)
         self._generation = self._applications.generation
 
@@ -60,7 +68,7 @@ class RuleSurveyor:
         if rules is not None and (
             self._current is None or self._current.rules is not rules or self._generation != generation
         ):
-            self._current, self._generation = RuleWarnings(rules, self._applications), generation
+            self._current, self._generation = RuleWarnings(rules, self._applications, self._asterisks), generation
             self._found = None
         return self._current
 

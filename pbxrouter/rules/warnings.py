@@ -135,9 +135,11 @@ class RuleWarnings:
 
     Args:
         applications: the names that drivers provide, lower case; or Applications, which know what they do.
+        asterisks: the names of all Asterisks in the settings; None: any will do.
     """
 
-    def __init__(self, rules: RuleSet, applications: Collection[str]) -> None:
+    def __init__(self, rules: RuleSet, applications: Collection[str], asterisks: Collection[str] | None = None) -> None:
+        self._asterisks = asterisks
         self.rules = rules
         self._applications = Applications.of(applications)
         # What a survey of all found out, for the pages that come after it.
@@ -152,7 +154,7 @@ class RuleWarnings:
     def of_extension(self, number: str) -> tuple[RuleWarning, ...]:
         """Warnings about an extension, by its number."""
         found = []
-        why = extension_problem(number)
+        why = extension_problem(number, self._asterisks)
         if why is not None:
             found.append(RuleWarning("not-a-number", why, extension=number))
         if self.rules.extensions.get(number) == frozenset():

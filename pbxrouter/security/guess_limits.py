@@ -23,6 +23,7 @@ from types import MappingProxyType
 from typing import Final
 
 from pbxrouter.security.networks import network_of
+from pbxrouter.text import at_asterisk
 
 FREE_GUESSES: Final = 5
 """Wrong guesses of one endpoint or number before it is limited."""
@@ -153,6 +154,7 @@ def keys_of(
     endpoint: str = "",
     peer: str = "",
     standing: Standing = Standing.PROVEN,
+    asterisk: str = "",
 ) -> tuple[GuessKey, ...]:
     """The keys by which a call's wrong guesses are counted, that of the caller first.
 
@@ -164,18 +166,21 @@ def keys_of(
             Local channel.
         peer: the address that the call came from.
         standing: what is known of the channel. The names that another Asterisk tells are that Asterisk's own.
+        asterisk: the Asterisk that it came from, if there are several: the endpoints and numbers of one are not those
+            of another. ``""`` if there is one, or it is not known.
     """
     endpoint = endpoint or as_written(endpoint_of(channel))
     peer = network_of(peer)  # one machine has a whole network of IPv6 addresses
     at = f" at {peer}" if standing is Standing.FOREIGN else ""
     keys: list[GuessKey] = []
     if endpoint in trunks:
-        keys += [GuessKey("trunk", f"{endpoint} {caller or ''}".strip() + at), GuessKey("queue", endpoint + at)]
+        trunk = at_asterisk(asterisk, endpoint)
+        keys += [GuessKey("trunk", f"{trunk} {caller or ''}".strip() + at), GuessKey("queue", trunk + at)]
     else:
         if endpoint:
-            keys.append(GuessKey("endpoint", endpoint + at))
+            keys.append(GuessKey("endpoint", at_asterisk(asterisk, endpoint) + at))
         if caller:
-            keys.append(GuessKey("number", caller + at))
+            keys.append(GuessKey("number", at_asterisk(asterisk, caller) + at))
         if not keys:
             keys.append(GuessKey("unnamed", f"{peer or 'AMI'}, mapping {map_id}"))
     if standing is not Standing.PROVEN:

@@ -7,7 +7,6 @@ rules would have to be loaded again after each log-in, too.
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,14 +18,14 @@ from twisted.internet.threads import deferToThreadPool
 from pbxrouter.call import ActiveCalls, PinGuard
 from pbxrouter.config import Config, Zone
 from pbxrouter.counter import CallCounter
-from pbxrouter.database import LimitedDatabase, Store
+from pbxrouter.database import Connection, LimitedDatabase, Store
 from pbxrouter.doctor import Finding, LastRun
 from pbxrouter.errors import EditRefused
 from pbxrouter.health import Health
 from pbxrouter.originate import Originator
 from pbxrouter.rules import Applications, RulesEngine, RulesReloader, RuleSurveyor, read_phone
 from pbxrouter.security import PasswordHashes
-from pbxrouter.text import sentence
+from pbxrouter.text import sentence, split_asterisk
 from pbxrouter.web.csv_export import CsvExports
 
 ANSWER_S: Final = 30.0
@@ -87,7 +86,7 @@ class WebContext:
     def __post_init__(self) -> None:
         """Make the surveyor and the exports."""
         object.__setattr__(self, "exports", CsvExports(self.reactor))
-        surveyor = RuleSurveyor(lambda: self.engine.rules, self.applications, self.reactor)
+        surveyor = RuleSurveyor(lambda: self.engine.rules, self.applications, self.reactor, self.asterisks)
         object.__setattr__(self, "surveyor", surveyor)
 
     def reconfigure(self, config: Config) -> None:
@@ -100,7 +99,7 @@ class WebContext:
         object.__setattr__(self, "config", config)
 
     def check_phone(self, phone: str, stored: str = "") -> None:
-        """Check a phone that is entered, such as ``PJSIP/33``; empty is no phone.
+        """Check a phone that is entered, such as ``PJSIP/33``, with or without an Asterisk in front; empty is no phone.
 
         Args:
             stored: the value that it replaces, which may stay as it is.
@@ -109,10 +108,18 @@ class WebContext:
             EditRefused: it is not a phone; the field is phone.
         """
         phone = phone.strip()
-        if phone and phone != stored and read_phone(phone, self.config.technologies) is None:
+        asterisk, alone = split_asterisk(phone)
+        if asterisk and asterisk not in self.asterisks:
+            alone = phone
+        if phone and phone != stored and read_phone(alone, self.config.technologies) is None:
             raise EditRefused(
                 sentence("{phone} is not a phone; enter one such as PJSIP/33", phone=phone[:MAX_PHONE]), "phone"
             )
+
+    @property
+    def asterisks(self) -> tuple[str, ...]:
+        """The names of all Asterisks in the settings."""
+        return tuple(asterisk.name for asterisk in self.config.asterisk)
 
     def in_thread(self, function: Callable[..., T], *arguments: Any) -> Deferred[T]:
         """Run a blocking function in the reactor's thread pool."""
@@ -121,7 +128,7 @@ class WebContext:
     def _limited(self, store: Store) -> LimitedDatabase:
         return LimitedDatabase(store, ANSWER_S, self.reactor)
 
-    async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    async def read(self, work: Callable[[Connection], T]) -> T:
         """Read from the database.
 
         Raises:
@@ -129,7 +136,7 @@ class WebContext:
         """
         return await self._limited(self.reading).run(work)
 
-    async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    async def write(self, work: Callable[[Connection], T]) -> T:
         """Write to the database, except rules.
 
         Raises:
@@ -138,7 +145,7 @@ class WebContext:
         """
         return await self._limited(self.writing).run(work)
 
-    async def change(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    async def change(self, work: Callable[[Connection], T]) -> T:
         """Change rules; when this returns, calls are decided by the changed rules.
 
         Raises:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import AsyncGenerator
 from typing import Final
 
+from pbxrouter.database import Connection
 from pbxrouter.database.calls import CallsCsv, CsvOrder, Search, find_page
 from pbxrouter.web.context import WebContext
 from pbxrouter.web.http.streaming import Pieces
@@ -25,14 +25,14 @@ async def calls_csv(web: WebContext, search: Search, limit: int = ALL, bom: bool
     """
     csv = CallsCsv(web.zone, bom)
 
-    def first(connection: sqlite3.Connection) -> str | None:
+    def first(connection: Connection) -> str | None:
         page = find_page(connection, search, min(limit, FEW))
         has_more = page.older is not None and limit > FEW
         return None if has_more else csv.heading() + csv.lines(page.calls)
 
     text = await web.read(first)
     if text is None:
-        return await web.exports.begin(CsvOrder(str(web.reading.path), search, limit, web.zone.name, bom))
+        return await web.exports.begin(CsvOrder.of(web.reading.place, search, limit, web.zone.name, bom))
     return _one_piece(text)
 
 

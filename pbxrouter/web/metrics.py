@@ -27,6 +27,7 @@ from pbxrouter.counter import ALL, REASONS, CallCounter, Counts, label_name
 from pbxrouter.doctor import LastRun
 from pbxrouter.net import QueueFigures, in_slices
 from pbxrouter.rules import RuleSet
+from pbxrouter.text import split_asterisk
 from pbxrouter.web.http.site import AddRoutes, header
 
 FEW_SAMPLES: Final = 1000
@@ -205,9 +206,10 @@ class RuleNames:
         self._rules = rules
         self._named: RuleSet | None = None
         self._names: dict[str, list[str]] = {}
+        self._extensions: dict[str, list[str]] = {}  # by Asterisk
 
-    def of(self, kind: str) -> Sequence[str]:
-        """The names of one of SHOWN_KINDS."""
+    def of(self, kind: str, asterisk: str) -> Sequence[str]:
+        """The names of one of SHOWN_KINDS that calls of an Asterisk may be counted under."""
         rules = self._rules()
         if rules is not self._named and rules is not None:
             patterns = (mapping.pattern for _, mapping in rules.entries.values() if mapping.enabled)
@@ -216,7 +218,13 @@ class RuleNames:
                 EXTENSION: list(map(label_name, rules.extensions)),
             }
             self._named = rules
-        return self._names.get(kind, ())
+            self._extensions.clear()
+        names = self._names.get(kind, ())
+        if kind != EXTENSION:
+            return names
+        if asterisk not in self._extensions:
+            self._extensions[asterisk] = [name for name in names if split_asterisk(name)[0] in ("", asterisk)]
+        return self._extensions[asterisk]
 
 
 class CounterCollector(Collector):
@@ -264,7 +272,7 @@ class CounterCollector(Collector):
             ([counter.asterisk, kind, name], counts)
             for counter in self._counters
             for kind in SHOWN_KINDS
-            for name, counts in counter.counting.totals_of(kind, self._names.of(kind))
+            for name, counts in counter.counting.totals_of(kind, self._names.of(kind, counter.asterisk))
         ]
         yield from _families("pbxrouter_routed_calls", ["asterisk", "kind", "name"], _ROUTED, routed)
 

@@ -9,11 +9,11 @@ that it does not restore what the owner has changed or deleted since.
 from __future__ import annotations
 
 import re
-import sqlite3
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from pbxrouter.database import Connection
 from pbxrouter.database.audit import Actor, changing
 from pbxrouter.errors import PatternError, PinError
 from pbxrouter.rules import Applications, Pattern, extension_number, extension_problem
@@ -25,7 +25,7 @@ _KEYABLE: Final = re.compile(r"[0-9*]+")
 
 
 def import_tables(
-    connection: sqlite3.Connection,
+    connection: Connection,
     actor: Actor,
     now: float,
     tables: WorkshopTables,
@@ -78,7 +78,7 @@ class _New:
 class _Merge:
     def __init__(
         self,
-        connection: sqlite3.Connection,
+        connection: Connection,
         hash_pin: Callable[[str], str],
         report: ImportReport,
         applications: Applications | None,
@@ -212,7 +212,7 @@ class _Merge:
                 self._report.found[kind] += 1
                 self._number(kind, numbers, row, there[row.key])
             elif row.source_id is not None and row.source_id not in taken:
-                there[row.key] = self._insert(table, {id_column: row.source_id, **row.values})
+                there[row.key] = self._insert(table, id_column, {id_column: row.source_id, **row.values})
                 taken.add(row.source_id)
                 self._report.added[kind] += 1
                 self._number(kind, numbers, row, row.source_id)
@@ -223,7 +223,7 @@ class _Merge:
             if row.key in there:
                 self._report.found[kind] += 1
             else:
-                there[row.key] = self._insert(table, row.values)
+                there[row.key] = self._insert(table, id_column, row.values)
                 self._report.added[kind] += 1
             self._number(kind, numbers, row, there[row.key])
         return numbers
@@ -247,11 +247,13 @@ class _Merge:
             for (number,) in self._connection.execute(f"SELECT {id_column} FROM {value}")
         }
 
-    def _insert(self, table: str, values: Mapping[str, int | str | None]) -> int:
+    def _insert(self, table: str, id_column: str, values: Mapping[str, int | str | None]) -> int:
         columns = ", ".join(values)
         parameters = ", ".join(f":{column}" for column in values)
-        inserted = self._connection.execute(f"INSERT INTO {table} ({columns}) VALUES ({parameters})", values)
-        return inserted.lastrowid or 0
+        (number,) = self._connection.execute(
+            f"INSERT INTO {table} ({columns}) VALUES ({parameters}) RETURNING {id_column}", values
+        ).fetchone()
+        return int(number)
 
     def _merge_grants(
         self,

@@ -49,9 +49,11 @@ class ActiveCallsCase(SynchronousTestCase):
         """Create an empty ActiveCalls."""
         self.active_calls = ActiveCalls()
 
-    def began(self, extension: str = "21", caller: str | None = "33", at: float = 100, **others: Any) -> GatewayCall:
+    def began(
+        self, extension: str = "21", caller: str | None = "33", at: float = 100, asterisk: str = "", **others: Any
+    ) -> GatewayCall:
         """Add a call that begins."""
-        return self.active_calls.add(request_of(SimulatedCall(extension, caller=caller, **others)), at)
+        return self.active_calls.add(request_of(SimulatedCall(extension, caller=caller, **others)), at, asterisk)
 
     def only(self) -> GatewayCall:
         """The only call in the list."""

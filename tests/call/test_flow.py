@@ -1047,7 +1047,7 @@ class Guarded(FlowCase):
         class FakeTalks:
             """Knows the talk of every channel."""
 
-            def talks_so_far(self, uniqueid: str) -> int | None:
+            def talks_so_far(self, uniqueid: str, asterisk: str) -> int | None:
                 """None yet."""
                 return 0
 

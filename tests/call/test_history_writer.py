@@ -188,7 +188,7 @@ class Writing(HistoryCase):
         self.assertEqual((self.found(), self.history.set_aside, self.history.queued), (["21"], 2, 0))
         self.assertEqual(self.history.figures.set_aside, 2)
         first, second = [formatEvent(event) for event in loud(logs)]
-        file = database.set_aside_file(database.path_of(self.connection))
+        file = database.set_aside_file(database.place_of(self.connection))
         self.assertEqual(
             first, f"history: call 1.2 from 33 to 22 cannot be written, it is set aside in {file}: no such call"
         )

@@ -113,11 +113,11 @@ class JournalCase(SynchronousTestCase):
             segment.close()
 
     def begun(
-        self, journal: CallJournal, uniqueid: str = "1.2", by_magi: bool = False
+        self, journal: CallJournal, uniqueid: str = "1.2", by_magi: bool = False, asterisk: str = ""
     ) -> tuple[GatewayCall, JournalEntry]:
         """Begin a call."""
         asked = request(uniqueid, by_magi)
-        call = self.calls.add(asked, self.now)
+        call = self.calls.add(asked, self.now, asterisk)
         return call, journal.begin(call, asked)
 
     def sync(self, journal: CallJournal) -> None:
@@ -375,6 +375,31 @@ class TakingUpTests(JournalCase):
         over = journal.finish(row(entry.key))
         self.kill(journal)
         self.assertEqual(self.opened(1)[1].rows, [over])
+
+    def test_magi_of_two_asterisks(self) -> None:
+        """Of calls by MAGI with equal Uniqueids on two Asterisks each goes on as itself, at the next run and after."""
+        journal, _ = self.opened()
+        first = {name: self.begun(journal, by_magi=True, asterisk=name)[1] for name in ("a", "b")}
+        self.kill(journal)
+        journal, _ = self.opened(2)
+        self.kill(journal)
+        journal, taken = self.opened(2)
+        self.assertEqual(sorted(row.asterisk for row in taken.rows), ["a", "b"])
+        for name in ("b", "a"):
+            self.assertEqual(self.begun(journal, by_magi=True, asterisk=name)[1], first[name])
+
+    def test_magi_of_an_earlier_version(self) -> None:
+        """A line that does not tell the Asterisk, as an earlier version wrote it, is of whichever takes it up."""
+        journal, _ = self.opened()
+        _, first = self.begun(journal, by_magi=True)
+        self.kill(journal)
+        journal, _ = self.opened(1)
+        self.assertEqual(self.begun(journal, by_magi=True, asterisk="a")[1], first)
+        lines = [b'["b", "k", 5.0, "1.2", "33", "", "21", true]', b'["o", "l", "1.3", 6.0]']
+        found = read_content(HEADER + b"\n".join(lines) + b"\n")
+        self.assertEqual(
+            (found.begun["k"].asterisk, found.orphans, found.unreadable), ("", {("", "1.3"): ("l", 6.0)}, 0)
+        )
 
     def test_magi_within_a_day(self) -> None:
         """A call by MAGI goes on for a day after it began; it is counted once, and bounds how many are kept."""
@@ -833,11 +858,12 @@ class ContentTests(JournalCase):
             self.assertEqual((list(found.finished), found.unreadable), (["k-1", "k-2"], 1), line[:40])
 
     def test_lines_of_other_versions(self) -> None:
-        """A call without the columns that a later version adds is read; one with more than are known is not."""
+        """A call without the columns that later versions add is read; one with more than are known is not."""
         whole = json.loads(finished_line(row("k")))
-        found = read_content(HEADER + json.dumps(whole[:-1]).encode() + b"\n")
-        self.assertEqual((found.finished, found.unreadable), ({"k": row("k")}, 0))
-        for cells in (whole[:-2], [*whole, "more", "than", "known"]):
+        for end in (-1, -2):  # asterisk; forwarded_by
+            found = read_content(HEADER + json.dumps(whole[:end]).encode() + b"\n")
+            self.assertEqual((found.finished, found.unreadable), ({"k": row("k")}, 0))
+        for cells in (whole[:-3], [*whole, "more", "than", "known"]):
             found = read_content(HEADER + json.dumps(cells).encode() + b"\n")
             self.assertEqual((found.finished, found.unreadable), ({}, 1))
 

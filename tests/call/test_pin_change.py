@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import functools
 import pathlib
-import sqlite3
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
@@ -20,7 +19,7 @@ from pbxrouter.call.flow import CallFlow
 from pbxrouter.call.pin_change import CallerPins, PinChanges
 from pbxrouter.call.pin_guard import PinGuard
 from pbxrouter.config.schema import Config
-from pbxrouter.database import Database, Store, list_guesses
+from pbxrouter.database import Database, Store, list_guesses, open_store
 from pbxrouter.database.audit import AuditSearch, details_of, find_entries
 from pbxrouter.drivers.changepin import ChangePin
 from pbxrouter.errors import ApplicationFailed, ChannelHungUp, CommandRefused
@@ -51,14 +50,14 @@ class LateWriter:
         self._left = turn
         self._pin_hash = pin_hash
 
-    def run(self, work: Callable[[sqlite3.Connection], T]) -> Deferred[T]:
+    def run(self, work: Callable[[Any], T]) -> Deferred[T]:
         """Run work; before the chosen piece another user gets the PIN."""
         self._left -= 1
         if not self._left:
             self._store.run(self._write)
         return self._store.run(work)
 
-    def _write(self, connection: sqlite3.Connection) -> None:
+    def _write(self, connection: Any) -> None:
         connection.execute("UPDATE users SET user_pin = :pin WHERE user_name = 'Eva'", {"pin": self._pin_hash})
         connection.commit()
 
@@ -81,7 +80,7 @@ class ChangePinTests(TestCase):
             """
         )
         connection.close()
-        store = self.store = Store(self.path, hash_pin, reactor)
+        store = self.store = open_store(self.path, hash_pin, reactor)
         self.addCleanup(store.close)
         self.engine = RulesEngine(["changepin"])
         self.reloader = RulesReloader(store, self.engine, reactor)

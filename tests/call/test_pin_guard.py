@@ -11,14 +11,14 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
 from twisted.logger import LogEvent, LogLevel, formatEventAsClassicLogText, globalLogPublisher
-from twisted.trial.unittest import TestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from pbxrouter import database
 from pbxrouter.agi import AGIRequest
 from pbxrouter.alarms import Alarm
 from pbxrouter.call import pin_guard
-from pbxrouter.call.pin_guard import NEW_KNOWN_A_DAY, PinAttempt, PinGuard
-from pbxrouter.database import Store
+from pbxrouter.call.pin_guard import NEW_KNOWN_A_DAY, PinAttempt, PinGuard, PinSource
+from pbxrouter.database import open_store
 from pbxrouter.security import GuessKey
 from pbxrouter.security.guess_limits import FREE_GUESSES, MAPPING_GUESSES, QUEUE_STEP_S
 from pbxrouter.simulator import SimulatedCall
@@ -42,7 +42,7 @@ class GuardCase(TestCase):
 
     def guard(self, *trunks: str) -> PinGuard:
         """Make the guard of a further gateway on the database."""
-        store = Store(self.path, hash_pin, reactor)
+        store = open_store(self.path, hash_pin, reactor)
         self.addCleanup(store.close)
         return PinGuard(store, trunks, lambda: self.now, self.alarms.append, lambda: self.now)
 
@@ -64,6 +64,38 @@ class GuardCase(TestCase):
             for event in self.logged
             if event.get("log_level") is level and str(event["log_format"]).startswith("PIN guard")
         ]
+
+
+class SeveralAsterisksTests(SynchronousTestCase):
+    """The PIN guard where each Asterisk's PJSIP/33 is a phone of its own."""
+
+    def attempts(self, has_several: bool, *asterisks: str) -> list[tuple[bool, str, str]]:
+        """Wrong PINs of PJSIP/33 on Asterisks: whether each was checked, its first key, and what the alarm names."""
+        alarms: list[Alarm] = []
+        guard = PinGuard(None, (), lambda: 1000.0, alarms.append, lambda: 1000.0, has_several)
+        found = []
+        for asterisk in asterisks:
+            request = request_of(SimulatedCall("34", caller="33", channel="PJSIP/33-0000001a"))
+            source = PinSource(asterisk=asterisk)
+            attempt = self.successResultOf(Deferred.fromCoroutine(guard.admit(request, 1, source)))
+            guard.wrong(attempt, request, "192.0.2.1", "34")
+            named = alarms[-1].details.get("asterisk", "") if alarms else ""
+            found.append((attempt.is_checked, attempt.keys[0].name, named))
+        return found
+
+    def test_each_has_its_own(self) -> None:
+        """A phone that is locked out locks out none of the same name on another Asterisk; the alarm names its own."""
+        found = self.attempts(True, *["a"] * (FREE_GUESSES + 1), "b", "")
+        self.assertEqual(found[0], (True, "a:PJSIP/33", ""))
+        self.assertEqual(found[-3], (False, "a:PJSIP/33", "a"))
+        self.assertEqual(found[-2], (True, "b:PJSIP/33", "a"))
+        self.assertEqual(found[-1][:2], (True, "PJSIP/33"))
+
+    def test_one(self) -> None:
+        """With one Asterisk its name is in no key, so that lock-outs of earlier versions go on."""
+        found = self.attempts(False, *["a"] * (FREE_GUESSES + 1))
+        self.assertEqual(found[0], (True, "PJSIP/33", ""))
+        self.assertEqual(found[-1], (False, "PJSIP/33", ""))
 
 
 class PinGuardTests(GuardCase):

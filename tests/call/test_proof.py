@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, cast
 
@@ -11,12 +11,12 @@ from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter.agi import Prompts
+from pbxrouter.agi import Channel, Prompts
 from pbxrouter.ami import AMIConnection, AMIMessage
 from pbxrouter.call import ActiveCalls, CallFlow, CallProofs, PinChanges, PinGuard, Reports
 from pbxrouter.call.flow import REFUSED_LINES
 from pbxrouter.call.pin_guard import NEW_KNOWN_A_DAY, PinSource
-from pbxrouter.call.proof import VARIABLE
+from pbxrouter.call.proof import VARIABLE, Proof
 from pbxrouter.call.record import CallRecord
 from pbxrouter.drivers import Call, Driver, Outcome
 from pbxrouter.errors import ActionTimeout
@@ -90,6 +90,38 @@ class StandingTests(ProofCase):
             asterisk.alive.clear()
         self.assertEqual([len(manager.heard("Status")) for manager in (self.one, self.other)], [2, 2])
 
+    def proof(self, proofs: CallProofs, channel: FakeChannel, asterisk: str) -> Proof:
+        """The proof of a call that seems to come from an Asterisk, once something is known."""
+        proof = self.successResultOf(Deferred.fromCoroutine(proofs.begin(channel, asterisk)))
+        self.successResultOf(Deferred.fromCoroutine(proof.standing()))
+        return proof
+
+    def test_the_one_it_seems_to_come_from(self) -> None:
+        """The Asterisk that a call seems to come from is asked alone, if it has the channel."""
+        self.one.name, self.other.name = "one", "other"
+        proof = self.proof(self.proofs(self.one, self.other), self.channel(self.other), "other")
+        self.assertEqual(proof.asterisk, "other")
+        self.assertEqual([len(manager.heard("Status")) for manager in (self.one, self.other)], [0, 1])
+
+    def test_another_has_it(self) -> None:
+        """If it does not have the channel the others are asked; a channel with that Uniqueid proves nothing."""
+        self.one.name, self.other.name = "one", "other"
+        self.one.alive[UNIQUEID] = AMIMessage(b"Event: Status\r\nVariable: PBXROUTER_PROOF=x")
+        for seeming in ("one", "", "not there"):
+            proof = self.proof(self.proofs(self.one, self.other), self.channel(self.other), seeming)
+            self.assertEqual(proof.asterisk, "other")
+        proof = self.proof(self.proofs(self.one, self.other), self.channel(None), "one")
+        self.assertEqual(proof.asterisk, "")
+
+    def test_one_does_not_answer(self) -> None:
+        """An Asterisk that does not answer holds up no call that another has; else its answer is waited for."""
+        self.one.name, self.other.name = "one", "other"
+        self.other.lists["Status"] = None
+        proofs = self.proofs(self.other, self.one)
+        self.assertEqual(self.proof(proofs, self.channel(self.one), "").asterisk, "one")
+        proof = self.successResultOf(Deferred.fromCoroutine(proofs.begin(self.channel(None), "one")))
+        self.assertNoResult(Deferred.fromCoroutine(proof.standing()))
+
     def test_forged(self) -> None:
         """A channel that no Asterisk has is forged; where the settings name peers it may be another Asterisk's."""
         self.assertIs(self.standing(self.proofs(self.one, self.other), self.channel(None)), Standing.FORGED)
@@ -159,7 +191,7 @@ class StandingTests(ProofCase):
         self.assertIs(self.standing(proofs, self.channel(None)), Standing.FORGED)
 
     def test_unexpected_failure(self) -> None:
-        """A fault in asking Asterisk neither proves a call nor refuses it, and is logged with its traceback."""
+        """A fault in asking an Asterisk neither proves a call nor refuses it, and is logged with its traceback."""
 
         class Faulty(FakeAMIConnection):
             """A connection with a fault."""
@@ -173,9 +205,9 @@ class StandingTests(ProofCase):
         faulty = Faulty()
         faulty.comes_up()
         proofs = self.proofs(self.one, faulty)
-        for asterisk in (None, self.one):
+        for asterisk, standing in ((None, Standing.FOREIGN), (self.one, Standing.PROVEN)):
             with capturedLogs() as logs:
-                self.assertIs(self.standing(proofs, self.channel(asterisk)), Standing.FOREIGN)
+                self.assertIs(self.standing(proofs, self.channel(asterisk)), standing)
             (event,) = [event for event in logs if "PIN guard" in str(event["log_format"])]
             self.assertIn("asking Asterisk for a channel failed unexpectedly", event["log_format"])
             self.assertIn("log_failure", event)
@@ -219,6 +251,7 @@ class FlowTests(ProofCase):
         proofs: CallProofs,
         drivers: Mapping[str, Driver] = MappingProxyType({}),
         changes: PinChanges | None = None,
+        asterisk_of: Callable[[Channel], str] = lambda channel: "",
     ) -> CallFlow:
         """A flow by the workshop's rules."""
         engine = RulesEngine(drivers.keys())
@@ -234,6 +267,7 @@ class FlowTests(ProofCase):
             guard=self.guard,
             proofs=proofs,
             pin_changes=changes,
+            asterisk_of=asterisk_of,
         )
 
     def test_forged_call(self) -> None:
@@ -303,6 +337,18 @@ class FlowTests(ProofCase):
         self.successResultOf(self.serve(self.proofs(self.one), channel))
         self.assertEqual([line for line in channel.commands if VARIABLE in line], [])
         self.assertEqual(self.one.sent, [])
+
+    def test_from_another_asterisk(self) -> None:
+        """A call that says that it is of one Asterisk, and whose channel another has, is that one's from then on."""
+        self.one.name, self.other.name = "one", "other"
+        self.guard = PinGuard(None, (), lambda: 1000.0, seconds=lambda: 1000.0, has_several=True)
+        flow = self.flow(self.proofs(self.one, self.other), asterisk_of=lambda channel: "one")
+        with capturedLogs() as logs:
+            self.successResultOf(Deferred.fromCoroutine(flow.serve(self.channel(self.other, "900001", "", ""))))
+        self.assertEqual(self.records[-1].asterisk, "other")
+        lines = [str(log["log_format"]).format_map(log) for log in logs]
+        self.assertTrue(any("its channel is on other: correct PBXROUTER_ASTERISK there" in line for line in lines))
+        self.assertTrue(any(line.endswith("number 34, asterisk other") for line in lines), lines)
 
     def test_asked_while_the_caller_keys(self) -> None:
         """Asterisk is asked before the PIN is keyed, and its answer is waited for after."""

@@ -94,13 +94,15 @@ class Accepted(SynchronousTestCase):
 
     def test_other_database(self) -> None:
         """Key and socket follow the database given unless they are set."""
-        moved = parsing.at_database(parse(""), pathlib.Path("/x/y.db"))
+        moved = parsing.at_database(parse(""), "y.db", pathlib.Path("/x"))
         self.assertEqual(
             (moved.database, moved.pin_key_file, moved.control), ("/x/y.db", "/x/y.db.pinkey", "/x/y.db.sock")
         )
-        named = parsing.at_database(parse('pin_key_file = "k"\ncontrol = "c"'), pathlib.Path("/x/y.db"))
+        named = parsing.at_database(parse('pin_key_file = "k"\ncontrol = "c"'), "y.db", pathlib.Path("/x"))
         self.assertEqual((named.pin_key_file, named.control), ("/etc/pbx/k", "/etc/pbx/c"))
 
+
+_NAME = "asterisk.name: accepted is a name of at most 40 letters, digits and _ . -, with blanks between, not "
 
 # The settings, and the error behind the file's name.
 REFUSED = {
@@ -123,7 +125,28 @@ REFUSED = {
     "asterisk = 1": "asterisk: accepted is a list of tables, written [[asterisk]], not a whole number",
     "[asterisk]\nname = 'x'": "asterisk: accepted is a list of tables, written [[asterisk]], not a table",
     "[[asterisk]]\nname = 1": "asterisk[0].name: accepted is text in quotes, not a whole number",
-    "[[asterisk]]\n[[asterisk]]": "asterisk.name: accepted is a different name for each [[asterisk]]",
+    "[[asterisk]]\n[[asterisk]]": (
+        "asterisk.name: accepted is a different name for each [[asterisk]], upper and lower case aside,"
+        " not 'asterisk' and 'asterisk'"
+    ),
+    "[[asterisk]]\nname = 'Lab'\n[[asterisk]]\nname = 'lab'": (
+        "asterisk.name: accepted is a different name for each [[asterisk]], upper and lower case aside,"
+        " not 'Lab' and 'lab'"
+    ),
+    "[[asterisk]]\nname = ''": f"{_NAME}''",
+    "[[asterisk]]\nname = 'a:b'": f"{_NAME}'a:b'",
+    "[[asterisk]]\nname = 'a/b'": f"{_NAME}'a/b'",
+    "[[asterisk]]\nname = ' a'": f"{_NAME}' a'",
+    "[[asterisk]]\nname = 'a,b'": f"{_NAME}'a,b'",
+    "[[asterisk]]\nname = '12345678901234567890123456789012345678901'": _NAME,
+    "[[asterisk]]\nname = 'a'\nsecret_file = 's'\n[[asterisk]]\nname = 'b'\nsecret_file = 's'": (
+        "asterisk.ami: accepted is one [[asterisk]] for each AMI, not 'a' and 'b' both at 'tcp:127.0.0.1:5038'"
+    ),
+    "[[asterisk]]\nname = 'a'\nsecret_file = 's'\nami = 'tls:localhost:5038'\n"
+    "[[asterisk]]\nname = 'b'\nsecret_file = 's'\nami = 'tcp:host=127.0.0.1:port=5038'": (
+        "asterisk.ami: accepted is one [[asterisk]] for each AMI, not 'a' and 'b' both at"
+        " 'tcp:host=127.0.0.1:port=5038'"
+    ),
     "[fastagi]\nallow = ['192.0.2/9']": (
         'fastagi.allow: accepted is addresses and networks, such as ["192.0.2.7", "2001:db8::/64"], not \'192.0.2/9\''
     ),

@@ -13,7 +13,7 @@ from pbxrouter.control.commands import OriginateCommand, QueuesCommand, ReloadCo
 from pbxrouter.control.server import JsonObject
 from pbxrouter.errors import ConfigError, ControlRefused, ManagerUnavailable, OriginateRefused
 from pbxrouter.net import QueueFigures
-from pbxrouter.originate.originator import CallRequest, Originator, Progress, originator_for
+from pbxrouter.originate.originator import CallRequest, Originator, Progress
 from pbxrouter.text.sentences import Sentence
 
 
@@ -44,19 +44,6 @@ class ValueTests(SynchronousTestCase):
         for value in values:
             error = self.assertRaises(ControlRefused, text, {"a": value}, "a")
             self.assertEqual(str(error), "a: accepted is text")
-
-    def test_which_asterisk(self) -> None:
-        """The only Asterisk need not be named; one of several must be."""
-        one, other = cast(Originator, object()), cast(Originator, object())
-        self.assertIs(originator_for(None, {"a": one}), one)
-        self.assertIs(originator_for("b", {"a": one, "b": other}), other)
-        for name, known, words in (
-            (None, {}, "no connection to AMI"),
-            ("a", {}, "no connection to AMI"),
-            (None, {"a": one, "b": other}, "choose one of these Asterisks: a, b"),
-            ("c", {"a": one}, "choose one of these Asterisks: a"),
-        ):
-            self.assertIn(words, str(self.assertRaises(ControlRefused, originator_for, name, known)))
 
 
 class ReloadTests(SynchronousTestCase):

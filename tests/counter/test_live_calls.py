@@ -161,14 +161,35 @@ class ViewTests(ActiveCallsCase):
         self.assertTrue({"lab/1.1", "lab/1.2", "branch/1.1", "branch/1.2"} < keys)
 
     def test_two_asterisks_with_one_uniqueid(self) -> None:
-        """The gateway's call is the first Asterisk's that has such a channel; the other's call is listed by itself."""
+        """The gateway's call is merged with that of its own Asterisk; the other's call is listed by itself."""
         other = FakeCounter("branch")
         self.counter.call("1.1", 9)
         other.call("1.1", 8)
-        self.began(uniqueid="1.1")
+        self.began(uniqueid="1.1", asterisk="branch")
         self.assertEqual(
             [(call.asterisk, call.in_gateway) for call in self.shown(self.counter, other)],
-            [("lab", True), ("branch", False)],
+            [("lab", False), ("branch", True)],
+        )
+
+    def test_which_of_two_is_not_known(self) -> None:
+        """A call is merged with the only call that it can be; if it can be either Asterisk's, with neither."""
+        other = FakeCounter("branch")
+        self.counter.call("1.1", 9)
+        other.call("1.1", 8)
+        other.call("1.2", 7)
+        self.began(uniqueid="1.1")
+        self.began(uniqueid="1.2")
+        self.assertEqual(
+            sorted((call.asterisk, call.in_gateway) for call in self.shown(self.counter, other)),
+            [("", True), ("branch", False), ("branch", True), ("lab", False)],
+        )
+
+    def test_an_asterisk_without_ami(self) -> None:
+        """A call of an Asterisk that AMI does not know is none of another's, whatever its Uniqueid."""
+        self.counter.call("1.1", 9)
+        self.began(uniqueid="1.1", asterisk="branch")
+        self.assertEqual(
+            sorted((call.asterisk, call.in_gateway) for call in self.shown()), [("branch", True), ("lab", False)]
         )
 
     def test_out_of_sync(self) -> None:
@@ -176,7 +197,7 @@ class ViewTests(ActiveCallsCase):
         other = FakeCounter("branch")
         for counter in (self.counter, other):
             counter.call("1.1", 9)
-        self.began(uniqueid="1.1")
+        self.began(uniqueid="1.1", asterisk="lab")
         self.counter.call("1.2", 9)
         other.call("1.3", 5)
         self.counter.in_sync = False

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pbxrouter.counter import OutcomeTotals, busiest, per_minute, totals
 from pbxrouter.database.calls.history import CallRow, add_calls
 from pbxrouter.errors import StoreError
-from tests.counter_fakes import NOW, DatabaseCase
+from tests.counter_fakes import NOW, EnginesCase
 
 
-class OutcomeTests(DatabaseCase):
+class OutcomeTests(EnginesCase):
     """Figures of calls over a few minutes."""
 
     def began(self, *calls: tuple[float, str]) -> None:
@@ -56,10 +56,13 @@ class OutcomeTests(DatabaseCase):
             self.assertFalse(self.connection.in_transaction)
 
     def test_without_an_index(self) -> None:
-        """A missing index is a StoreError too, since counting without it would block the console."""
+        """A missing index is a StoreError on SQLite, since counting without it would block the console."""
         for index, read in (("calls_by_outcome", totals), ("calls_by_time", per_minute)):
             self.began((0, "ANSWER"))
             self.connection.execute(f"DROP INDEX {index}")
             self.connection.commit()
-            self.assertRaises(StoreError, read, self.connection, NOW, NOW + 10)
+            if self.is_sqlite:
+                self.assertRaises(StoreError, read, self.connection, NOW, NOW + 10)
+            else:
+                self.assertTrue(read(self.connection, NOW, NOW + 10))
             self.assertFalse(self.connection.in_transaction)

@@ -32,7 +32,8 @@ PLACE = (REQUEST.variables["context"], "21")
 class FakeCounter:
     """A counter that knows what the test gives."""
 
-    def __init__(self) -> None:
+    def __init__(self, asterisk: str = "lab") -> None:
+        self.asterisk = asterisk
         self.in_sync = self.sees_talk = True
         self.talks: dict[str, ChannelTalk] = {}
 
@@ -344,3 +345,59 @@ class TalkTests(SynchronousTestCase):
         self.assertEqual(self.calls.talks_so_far(REQUEST.uniqueid), 2)
         self.counter.in_sync = False
         self.assertIsNone(self.calls.talks_so_far(REQUEST.uniqueid))
+
+
+class TwoAsterisks(TalkTests):
+    """TalkOfCalls with two counters, whose channels have equal Uniqueids: all that holds for one, and this."""
+
+    def setUp(self) -> None:
+        """No call."""
+        super().setUp()
+        self.other = FakeCounter("branch")
+        self.calls.counters = [self.counter, self.other]
+
+    def reported(self, asterisk: str) -> None:
+        """Report a call of an Asterisk, answered as Dial says."""
+        record = CallRecord(REQUEST, None, Outcome("ANSWER", answered_s=5), 100.0, 110.0, key="k", asterisk=asterisk)
+        self.calls.report(record)
+
+    def test_the_talk_of_its_own_asterisk(self) -> None:
+        """A call is completed by what its own Asterisk tells, though another has a channel with its Uniqueid."""
+        self.talk((101.0, 104.0))
+        own = ChannelTalk("PJSIP/33-1", [(101.0, 109.0)], ended=110.0, place=PLACE)
+        self.other.talks[REQUEST.uniqueid] = own
+        self.reported("branch")
+        self.wait(2)
+        self.assertEqual([(row.asterisk, row.answered_s) for row in self.history.added], [("branch", 8)])
+
+    def test_the_other_is_away(self) -> None:
+        """A call whose Asterisk is away is not held up, nor completed, by another."""
+        self.talk((101.0, 104.0))
+        self.reported("branch")
+        self.wait(2)
+        self.assertEqual([row.answered_s for row in self.history.added], [5])
+
+    def test_which_is_not_known(self) -> None:
+        """If it is not known which Asterisk's call it is, and both have its Uniqueid, neither's talk counts."""
+        self.talk((101.0, 104.0))
+        self.reported("")
+        self.assertEqual(self.calls.talks_so_far(REQUEST.uniqueid), 1)
+        self.other.talks[REQUEST.uniqueid] = ChannelTalk("PJSIP/33-1", [], ended=110.0, place=PLACE)
+        self.reported("")
+        self.wait(2)
+        self.assertEqual([row.answered_s for row in self.history.added], [3, 5])
+        self.assertIsNone(self.calls.talks_so_far(REQUEST.uniqueid))
+
+    def test_next_call_of_the_others_channel(self) -> None:
+        """The next call of a channel bounds the talks of the one before, not those of another Asterisk's channel."""
+        self.talk((101.0, 104.0), ended=None)
+        record = CallRecord(REQUEST, None, Outcome("LEFT"), 100.0, 110.0, key="k", asterisk="lab")
+        self.calls.report(record)
+        self.other.talks[REQUEST.uniqueid] = ChannelTalk("PJSIP/33-1", place=PLACE)
+        self.calls.talks_so_far(REQUEST.uniqueid, "branch")
+        talk = self.counter.talks[REQUEST.uniqueid]
+        talk.begin(120.0)
+        talk.end(127.0)
+        talk.ended = 127.0
+        self.wait(2)
+        self.assertEqual([row.answered_s for row in self.history.added], [10])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from hypothesis import given, settings
@@ -11,16 +12,21 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, fail
 from twisted.logger import LogLevel, capturedLogs, formatEvent
 
+from pbxrouter import database
 from pbxrouter.counter import storage
 from pbxrouter.counter.call_table import CallTable, ChannelSeen, LiveCall
-from pbxrouter.counter.counts import CallCounts
+from pbxrouter.counter.counts import ALL, CallCounts, Counts
 from pbxrouter.counter.storage import Batch
 from pbxrouter.counter.turn import FileTurn
 from pbxrouter.counter.writer import CounterWriter
+from pbxrouter.database import Connection, dialect_of
+from pbxrouter.database.engine import EngineError
+from pbxrouter.errors import StoreError
 from pbxrouter.net import QueueFigures
 from pbxrouter.rules.model import Decision, Verdict
 from pbxrouter.rules.model import Mapping as Rule
-from tests.counter_fakes import NOW, DatabaseCase, FakeStore
+from tests.counter_fakes import NOW, EnginesCase, FakeStore
+from tests.database.postgresql import listen
 
 
 def _header(headers: Mapping[str, str], name: str) -> str:
@@ -28,8 +34,8 @@ def _header(headers: Mapping[str, str], name: str) -> str:
     return headers.get(name, "")
 
 
-class WriterTests(DatabaseCase):
-    """A writer, its table and counts, on a real database."""
+class WriterCase(EnginesCase):
+    """Test case with a writer."""
 
     def setUp(self) -> None:
         """Make the writer; counting has just begun."""
@@ -66,6 +72,10 @@ class WriterTests(DatabaseCase):
     def levels(self) -> list[LogLevel]:
         """The levels of the log lines above debug."""
         return [log["log_level"] for log in self.logs if log["log_level"] > LogLevel.debug]
+
+
+class WriterTests(WriterCase):
+    """A writer, its table and counts, on a real database."""
 
     def test_nothing_new(self) -> None:
         """Without changes nothing is written; a new ``seen`` alone is."""
@@ -291,6 +301,66 @@ class WriterTests(DatabaseCase):
                 [(key, *storage.live_row(call, self.table.talk_of)) for key, call in sorted(self.table.live.items())],
             )
 
+    def test_any_failure(self) -> None:
+        """If a write raises anything, its counts are kept."""
+        run, self.store.run = self.store.run, lambda work: fail(RuntimeError("anything"))  # type: ignore[method-assign]
+        self.event("Newchannel", "a")
+        self.write()
+        self.assertIsNotNone(self.writer.outage.away_since)
+        self.store.run = run  # type: ignore[method-assign]
+        self.write()
+        self.assertEqual(self.rows("SELECT started FROM counter_minutes"), [(1,)])
+
+    def test_row_that_the_database_refuses(self) -> None:
+        """A row that the database refuses is left out alone, counted, and named in the log; all else is written."""
+        self.writer.gaps.append((None, 1.0))  # type: ignore[arg-type]
+        self.event("Newchannel", "a")
+        self.write()
+        self.assertIsNone(self.writer.outage.away_since)
+        self.assertEqual((self.writer.set_aside, self.writer.gaps), (1, []))
+        self.assertEqual(self.rows("SELECT started FROM counter_minutes"), [(1,)])
+        self.assertIn("counter_gaps.began", self.logs[-1]["why"])
+
+    def test_takes_over(self) -> None:
+        """A gateway that goes on with the counts knows since when Asterisk has run, and until when they are known."""
+        storage.write(self.connection, Batch("x", seen=NOW - 10, started_up="then"))
+        path = Path(self.mktemp()).absolute()
+        other = FileTurn(path, "x")
+        self.assertTrue(other.take())
+        turn = FileTurn(path, "x")
+        self.addCleanup(turn.leave)
+        writer = CounterWriter("x", self.table, self.counting, self.store, lambda: NOW, turn)
+        with capturedLogs() as logs:
+            self.successResultOf(Deferred.fromCoroutine(writer.restore()))
+            self.assertFalse(self.successResultOf(Deferred.fromCoroutine(writer.take_over())))
+            self.assertEqual((writer.writes_all, writer.started_up), (False, ""))
+            other.leave()
+            self.assertTrue(self.successResultOf(Deferred.fromCoroutine(writer.take_over())))
+        self.assertEqual((writer.writes_all, writer.started_up, writer.gaps), (True, "then", [(NOW - 10, NOW)]))
+        said = [str(formatEvent(event)) for event in logs if event["log_level"] is LogLevel.warn]
+        self.assertEqual(len(said), 2, said)
+        self.assertIn("another gateway on this database writes the counts", said[0])
+        self.assertIn("has ended; this one goes on", said[1])
+
+    def test_forget(self) -> None:
+        """Old rows are deleted; while the database is away nothing is logged, and it is tried again later."""
+        self.writer.gaps.append((1.0, 2.0))
+        self.write()
+        self.store.away = True
+        self.successResultOf(Deferred.fromCoroutine(self.writer.forget(NOW)))
+        self.assertEqual(self.levels(), [])
+        self.store.away = False
+        self.successResultOf(Deferred.fromCoroutine(self.writer.forget(2.0)))
+        self.assertEqual(self.rows("SELECT began FROM counter_gaps"), [(1.0,)])
+        self.successResultOf(Deferred.fromCoroutine(self.writer.forget(2.5)))
+        self.assertEqual(self.rows("SELECT began FROM counter_gaps"), [])
+
+
+class AnyEventsTests(WriterCase):
+    """Any events, each time with a new database of SQLite."""
+
+    engine = "SQLite"
+
     @settings(max_examples=50, deadline=None)
     @given(st.lists(st.tuples(st.integers(0, 7), st.integers(0, 5), st.integers(0, 3)), max_size=40))
     def test_rows_are_those_of_the_calls(self, steps: list[tuple[int, int, int]]) -> None:
@@ -318,55 +388,88 @@ class WriterTests(DatabaseCase):
             ]
             self.assertEqual(stored, wanted)
 
-    def test_any_failure(self) -> None:
-        """If a write raises anything, its counts are kept."""
-        run, self.store.run = self.store.run, lambda work: fail(RuntimeError("anything"))  # type: ignore[method-assign]
+
+class LostCommitTests(WriterCase):
+    """A connection to PostgreSQL that is lost in a commit: whether it was committed is found out afterwards."""
+
+    engine = "PostgreSQL"
+
+    def setUp(self) -> None:
+        """Count a call, to be written by a store that loses answers."""
+        super().setUp()
+        self.lossy = LossyStore(self.connection)
+        self.writer = CounterWriter("x", self.table, self.counting, self.lossy, lambda: NOW)
+        self.writer.seen = NOW
         self.event("Newchannel", "a")
-        self.write()
-        self.assertIsNotNone(self.writer.outage.away_since)
-        self.store.run = run  # type: ignore[method-assign]
-        self.write()
-        self.assertEqual(self.rows("SELECT started FROM counter_minutes"), [(1,)])
 
-    def test_row_that_the_database_refuses(self) -> None:
-        """A row that the database refuses is left out alone, counted, and named in the log; all else is written."""
-        self.writer.gaps.append((None, 1.0))  # type: ignore[arg-type]
-        self.event("Newchannel", "a")
+    def started(self) -> int:
+        """The calls that have begun, as written."""
+        ((count,),) = self.rows("SELECT coalesce(sum(started), 0) FROM counter_minutes WHERE kind = 'all'")
+        return int(count)
+
+    def test_was_committed(self) -> None:
+        """Counts whose commit was not answered are there, and are not added again; what came since is."""
+        self.lossy.loses_answer = True
         self.write()
-        self.assertIsNone(self.writer.outage.away_since)
-        self.assertEqual((self.writer.set_aside, self.writer.gaps), (1, []))
-        self.assertEqual(self.rows("SELECT started FROM counter_minutes"), [(1,)])
-        self.assertIn("counter_gaps.began", self.logs[-1]["why"])
+        self.assertEqual((self.started(), self.writer.figures.length), (1, 1))
+        self.event("Newchannel", "b")
+        self.lossy.loses_answer = False
+        self.write()
+        self.assertEqual((self.started(), self.writer.figures.length), (2, 0))
+        self.write()
+        self.assertEqual(self.started(), 2)
+        self.assertEqual(self.live(), ["a", "b"])
 
-    def test_takes_over(self) -> None:
-        """A gateway that goes on with the counts knows since when Asterisk has run, and until when they are known."""
-        storage.write(self.connection, Batch("x", seen=NOW - 10, started_up="then"))
-        other = FileTurn(self.path, "x")
-        self.assertTrue(other.take())
-        turn = FileTurn(self.path, "x")
-        self.addCleanup(turn.leave)
-        writer = CounterWriter("x", self.table, self.counting, self.store, lambda: NOW, turn)
-        with capturedLogs() as logs:
-            self.successResultOf(Deferred.fromCoroutine(writer.restore()))
-            self.assertFalse(self.successResultOf(Deferred.fromCoroutine(writer.take_over())))
-            self.assertEqual((writer.writes_all, writer.started_up), (False, ""))
-            other.leave()
-            self.assertTrue(self.successResultOf(Deferred.fromCoroutine(writer.take_over())))
-        self.assertEqual((writer.writes_all, writer.started_up, writer.gaps), (True, "then", [(NOW - 10, NOW)]))
-        said = [str(formatEvent(event)) for event in logs if event["log_level"] is LogLevel.warn]
-        self.assertEqual(len(said), 2, said)
-        self.assertIn("another gateway on this database writes the counts", said[0])
-        self.assertIn("has ended; this one goes on", said[1])
-
-    def test_forget(self) -> None:
-        """Old rows are deleted; while the database is away nothing is logged, and it is tried again later."""
+    def test_was_not_committed(self) -> None:
+        """Counts of a transaction that was undone are written with the next ones."""
         self.writer.gaps.append((1.0, 2.0))
+        self.lossy.undoes = True
         self.write()
-        self.store.away = True
-        self.successResultOf(Deferred.fromCoroutine(self.writer.forget(NOW)))
-        self.assertEqual(self.levels(), [])
-        self.store.away = False
-        self.successResultOf(Deferred.fromCoroutine(self.writer.forget(2.0)))
-        self.assertEqual(self.rows("SELECT began FROM counter_gaps"), [(1.0,)])
-        self.successResultOf(Deferred.fromCoroutine(self.writer.forget(2.5)))
-        self.assertEqual(self.rows("SELECT began FROM counter_gaps"), [])
+        self.assertEqual((self.started(), self.writer.figures.length), (0, 2))
+        self.event("Newchannel", "b")
+        self.lossy.undoes = False
+        self.write()
+        self.assertEqual((self.started(), self.writer.figures.length), (2, 0))
+        self.assertEqual(self.rows("SELECT began, ended FROM counter_gaps"), [(1.0, 2.0)])
+
+    def test_is_not_over(self) -> None:
+        """While the server has not ended the transaction, or is away, nothing is written: it is asked again."""
+        other = self.open(self.place)
+        with database.transaction(other):
+            batch = Batch("x", minutes={(NOW, *ALL): Counts(started=5)}, mark=dialect_of(other).mark(other))
+            self.writer._unsure = batch
+            self.write()
+            self.lossy.away = True
+            self.write()
+            self.assertEqual((self.started(), self.writer.figures.length), (0, 2))
+        self.lossy.away = False
+        self.write()
+        self.assertEqual(self.started(), 1)
+
+    def test_a_server_that_has_not_heard_of_it(self) -> None:
+        """A standby that has taken over without the last transactions has no counts of them."""
+        self.writer._unsure = Batch("x", minutes={(NOW, *ALL): Counts(started=5)}, mark=str(2**31))
+        self.write()
+        self.assertEqual(self.started(), 6)
+
+
+class LossyStore(FakeStore):
+    """A store whose connection is lost around a commit.
+
+    Attributes:
+        loses_answer: whether work is done, and its answer lost.
+        undoes: whether work is undone just before its commit.
+    """
+
+    loses_answer = undoes = False
+
+    def _run(self, work: Callable[[Connection], Any]) -> Deferred[Any]:
+        if self.undoes:
+            listen(self._connection, self._lose)
+        done = super()._run(work)
+        listen(self._connection, None)
+        return done.addCallback(lambda _: fail(StoreError("lost"))) if self.loses_answer else done
+
+    def _lose(self, statement: str) -> None:
+        if "counter_asterisks" in statement:
+            raise EngineError("the connection is lost")

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-from twisted.trial.unittest import SynchronousTestCase
-
-from pbxrouter import database
 from pbxrouter.database import guesses as guesses_module
 from pbxrouter.database.audit import Actor
 from pbxrouter.database.guesses import (
@@ -26,6 +22,7 @@ from pbxrouter.database.guesses import (
 )
 from pbxrouter.errors import NotThere
 from pbxrouter.security import GuessKey, Ruling
+from tests.database.postgresql import OnBothEngines
 
 NOW = 1_000_000.0
 PHONE = GuessKey("endpoint", "PJSIP/33")
@@ -35,15 +32,12 @@ INTERVAL_S = 360.0
 DAY_S = 86_400.0
 
 
-class GuessCase(SynchronousTestCase):
+class GuessCase(OnBothEngines):
     """Has a database without guesses."""
 
     def setUp(self) -> None:
         """Create the database and connect to it."""
-        path = Path(self.mktemp())
-        database.create(path)
-        self.connection = database.connect(path)
-        self.addCleanup(self.connection.close)
+        self.connection = self.database()
 
     def rows(self) -> list[Any]:
         """The rows of the table, by key."""

@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter.database import LimitedDatabase
+from pbxrouter.database import Connection, LimitedDatabase
 from pbxrouter.errors import StoreError
 from tests.counter_fakes import FakeStore
 
@@ -32,7 +32,7 @@ class Waiting(SynchronousTestCase):
     def ask(self, what: str = "1") -> Deferred[object]:
         """Ask for something."""
 
-        def work(connection: sqlite3.Connection) -> object:
+        def work(connection: Connection) -> object:
             self.done.append(what)
             return connection.execute(f"SELECT {what}").fetchone()[0]
 
@@ -68,7 +68,7 @@ class Waiting(SynchronousTestCase):
         class Queue(FakeStore):
             """A store whose thread takes work when the test says so."""
 
-            def run(self, work: Callable[[sqlite3.Connection], T]) -> Deferred[T]:
+            def run(self, work: Callable[[Connection], T]) -> Deferred[T]:
                 """Put work into the queue."""
                 turns.append(partial(work, connection))
                 return Deferred()

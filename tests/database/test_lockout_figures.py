@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import pathlib
-
-from twisted.trial.unittest import SynchronousTestCase
-
 from pbxrouter import database
 from pbxrouter.database import MAX_LISTED, admit_guess, forget_guesses, list_guesses, lockout_figures, note_known
 from pbxrouter.security import keys_of
 from pbxrouter.security.guess_limits import FREE_GUESSES, GATEWAY_GUESSES
+from tests.database.postgresql import OnBothEngines
 
 NOW = 1_000_000.0
 
 
-class GuessesTests(SynchronousTestCase):
+class GuessesTests(OnBothEngines):
     """Guesses in a database."""
 
     def setUp(self) -> None:
         """Create the database and connect to it."""
-        path = pathlib.Path(self.mktemp())
-        database.create(path)
-        self.connection = database.connect(path)
-        self.addCleanup(self.connection.close)
+        self.connection = self.database()
 
     def guess(self, caller: str, count: int, now: float = NOW, map_id: int = 1) -> None:
         """Key wrong PINs from a number on a trunk."""

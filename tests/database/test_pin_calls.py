@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from twisted.trial.unittest import SynchronousTestCase
-
-from pbxrouter import database
 from pbxrouter.database.pin_calls import STALE_S, begin_pin_call, write_pin_calls
+from tests.database.postgresql import OnBothEngines
 
 NOW = 1_000_000.0
 
 
-class PinCallRowsTests(SynchronousTestCase):
+class PinCallRowsTests(OnBothEngines):
     """The rows of gateways "a" and "b"."""
 
     def setUp(self) -> None:
         """Create the database and connect to it."""
-        path = Path(self.mktemp())
-        database.create(path)
-        self.connection = database.connect(path, timeout_s=0)
-        self.addCleanup(self.connection.close)
+        self.connection = self.open(self.new_place(), timeout_s=0)
 
     def rows(self) -> list[tuple[str, str, int, float]]:
         """Gateway, user, calls, and seconds since NOW at which they were written."""

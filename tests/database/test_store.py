@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
@@ -21,6 +22,7 @@ from pbxrouter.counter import storage
 from pbxrouter.database.access import add_token
 from pbxrouter.database.audit import Actor
 from pbxrouter.database.calls import add_calls, forget_calls
+from pbxrouter.database.file_store import FileStore
 from pbxrouter.database.rules import add_extension, set_pin
 from pbxrouter.database.rules.loader import read_rules
 from pbxrouter.database.rules.sample import add_sample
@@ -65,7 +67,7 @@ class StoreTests(TestCase):
 
     def opened(self, path: Path | None = None) -> Store:
         """Open a store, which is closed when the test ends."""
-        store = Store(path or self.path, hash_pin, reactor, timeout_s=0.1)
+        store = FileStore(path or self.path, hash_pin, reactor, timeout_s=0.1)
         self.addCleanup(store.close)
         return store
 
@@ -76,7 +78,7 @@ class StoreTests(TestCase):
 
     def test_path(self) -> None:
         """A store tells which file it is on."""
-        self.assertEqual(self.store.path, self.path.absolute())
+        self.assertEqual(self.store.place, self.path.absolute())
 
     async def test_load_rules(self) -> None:
         """The thread returns the rules ready for use."""
@@ -89,7 +91,7 @@ class StoreTests(TestCase):
         hold, begun = threading.Event(), threading.Event()
         self.addCleanup(hold.set)
 
-        def held(connection: sqlite3.Connection) -> None:
+        def held(connection: Any) -> None:
             begun.set()
             hold.wait(PATIENCE_S)
             raise ValueError
@@ -175,7 +177,7 @@ class StoreTests(TestCase):
         return store.run(partial(self.add, number))
 
     @staticmethod
-    def add(number: str, connection: sqlite3.Connection) -> None:
+    def add(number: str, connection: Any) -> None:
         """Add an extension."""
         with database.transaction(connection):
             connection.execute("INSERT INTO extensions(extension_number) VALUES (:number)", {"number": number})
@@ -243,7 +245,7 @@ class StoreTests(TestCase):
         backup = self.path.with_name("backup")
         self.make(backup)
 
-        def work(connection: sqlite3.Connection) -> object:
+        def work(connection: Any) -> object:
             self.add("44", connection)
             return backup.rename(self.path)
 
@@ -279,7 +281,7 @@ class StoreTests(TestCase):
         """Edits are on the disk when they are acknowledged; history and the like do not wait for that."""
         found: list[int] = []
 
-        def of(work: Callable[[sqlite3.Connection], object], connection: sqlite3.Connection) -> None:
+        def of(work: Callable[[Any], object], connection: Any) -> None:
             def look(statement: str) -> None:
                 if statement == "COMMIT":
                     found.append(connection.execute("PRAGMA synchronous").fetchone()[0])
@@ -313,7 +315,7 @@ class StoreTests(TestCase):
         """A full disk is told apart; what is there can be read, by the same connection."""
         opening, _ = await self.store.version()
 
-        def fill(connection: sqlite3.Connection) -> object:
+        def fill(connection: Any) -> object:
             (pages,) = connection.execute("PRAGMA page_count").fetchone()
             connection.execute(f"PRAGMA max_page_count = {pages}")
             with database.transaction(connection):
@@ -328,7 +330,7 @@ class StoreTests(TestCase):
     async def test_patience(self) -> None:
         """Once it was found locked the database is waited for briefly, until it could be written again."""
 
-        def wait(connection: sqlite3.Connection) -> int:
+        def wait(connection: Any) -> int:
             return int(connection.execute("PRAGMA busy_timeout").fetchone()[0])
 
         with closing(sqlite3.connect(self.path, isolation_level=None)) as other:
@@ -389,7 +391,7 @@ class StoreTests(TestCase):
     async def test_locked(self) -> None:
         """A writer does not block readers; a second writer waits, fails, and later succeeds."""
 
-        def write(connection: sqlite3.Connection) -> None:
+        def write(connection: Any) -> None:
             with database.transaction(connection):
                 connection.execute("DELETE FROM extensions")
 
@@ -407,14 +409,14 @@ class StoreTests(TestCase):
     async def test_time_to_wait(self) -> None:
         """The time to wait is the store's, before and after the rules are loaded; the default is 2 s."""
 
-        def wait(connection: sqlite3.Connection) -> int:
+        def wait(connection: Any) -> int:
             return int(connection.execute("PRAGMA busy_timeout").fetchone()[0])
 
         self.assertEqual(await self.store.run(wait), 100)
         self.shell("INSERT INTO extensions(extension_number) VALUES ('44')")
         await self.store.load_rules()
         self.assertEqual(await self.store.run(wait), 100)
-        other = Store(self.path, hash_pin, reactor)
+        other = FileStore(self.path, hash_pin, reactor)
         self.addCleanup(other.close)
         self.assertEqual(await other.run(wait), 2000)
 
@@ -426,7 +428,7 @@ class StoreTests(TestCase):
         """While a statement is unfinished the journal stays; the rules are loaded, and the next load empties it."""
         open_statements: list[sqlite3.Cursor] = []
 
-        def begin(connection: sqlite3.Connection) -> None:
+        def begin(connection: Any) -> None:
             with database.transaction(connection):
                 connection.execute("INSERT INTO extensions(extension_number) VALUES ('44')")
             cursor = connection.execute("SELECT * FROM applications_mappings")
@@ -446,7 +448,7 @@ class StoreTests(TestCase):
     async def test_a_file_that_goes_away_meanwhile(self) -> None:
         """If the file disappears during a load the rules are returned; the next use fails."""
 
-        def watch(connection: sqlite3.Connection) -> None:
+        def watch(connection: Any) -> None:
             with database.transaction(connection):
                 connection.execute("INSERT INTO extensions(extension_number) VALUES ('44')")
             connection.set_trace_callback(gone)
@@ -469,7 +471,11 @@ class StoreTests(TestCase):
                 wal.unlink()
 
         before = await self.store.version()
-        await self.store.run(lambda connection: connection.set_trace_callback(gone))
+
+        def trace(connection: Any) -> None:
+            connection.set_trace_callback(gone)
+
+        await self.store.run(trace)
         self.assertEqual(verdict(await self.store.load_rules(), "21"), "allow")
         self.assertFalse(os.path.exists(f"{self.path}-wal"))
         self.assertNotEqual(await self.store.version(), before)
@@ -478,7 +484,7 @@ class StoreTests(TestCase):
     async def test_locked_when_it_is_opened(self) -> None:
         """A database that another program has for itself is locked; the next work waits briefly, until one writes."""
 
-        def patience(connection: sqlite3.Connection) -> int:
+        def patience(connection: Any) -> int:
             return int(connection.execute("PRAGMA busy_timeout").fetchone()[0])
 
         with closing(sqlite3.connect(self.path)) as other:
@@ -508,14 +514,14 @@ class StoreTests(TestCase):
         """A violated constraint and a lock do not open the database again; other errors do."""
         opening, _ = await self.store.version()
 
-        def twice(connection: sqlite3.Connection) -> None:
+        def twice(connection: Any) -> None:
             for _ in range(2):
                 connection.execute("INSERT INTO extensions(extension_number) VALUES ('44')")
 
-        def locked(_: sqlite3.Connection) -> None:
+        def locked(_: Any) -> None:
             raise DatabaseLocked("locked")
 
-        def away(_: sqlite3.Connection) -> None:
+        def away(_: Any) -> None:
             raise StoreError("away")
 
         await self.assertFailure(self.store.run(twice), sqlite3.IntegrityError)
@@ -529,7 +535,7 @@ class StoreTests(TestCase):
     async def test_own_writes_are_no_change(self) -> None:
         """Writes through the store leave the version as it is."""
 
-        def write(connection: sqlite3.Connection) -> None:
+        def write(connection: Any) -> None:
             with database.transaction(connection):
                 connection.execute("INSERT INTO extensions(extension_number) VALUES ('44')")
 
@@ -556,7 +562,7 @@ class StoreTests(TestCase):
         """Work that is asked for at once is done in order in one thread."""
         done: list[int] = []
 
-        def work(number: int, _: sqlite3.Connection) -> int:
+        def work(number: int, _: Any) -> int:
             done.append(number)
             return threading.get_ident()
 
@@ -587,11 +593,11 @@ class StoreTests(TestCase):
     async def test_hangs_while_closing(self) -> None:
         """Work that never ends, as on a disk that hangs, is left behind; the log names the database."""
         clock = HeldTime()
-        store = Store(self.path, hash_pin, clock)
+        store = FileStore(self.path, hash_pin, clock)
         begun, may_end = threading.Event(), threading.Event()
         self.addCleanup(may_end.set)
 
-        def hang(connection: sqlite3.Connection) -> None:
+        def hang(connection: Any) -> None:
             begun.set()
             may_end.wait(PATIENCE_S)
 

@@ -11,9 +11,10 @@ import sqlite3
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -324,10 +325,15 @@ class ExtensionFindingTests(InstalledCase):
 class EndpointFindingTests(FindingCase):
     """Trunks and endpoints that no Asterisk has."""
 
-    def found(self, *missing: Iterable[str] | None, trunks: tuple[str, ...] = ("PJSIP/provider",)) -> list[Finding]:
-        """The findings, with Asterisks that lack these endpoints."""
-        tied = {"33": "PJSIP/33", "34": "PJSIP/34"}
-        return list(check_endpoints(trunks, tied, [None if names is None else frozenset(names) for names in missing]))
+    def found(
+        self,
+        *missing: Iterable[str] | None,
+        trunks: tuple[str, ...] = ("PJSIP/provider",),
+        tied: Mapping[str, str] = MappingProxyType({"33": "PJSIP/33", "34": "PJSIP/34"}),
+    ) -> list[Finding]:
+        """The findings, with Asterisks a, b, … that lack these endpoints."""
+        lacking = [None if names is None else frozenset(names) for names in missing]
+        return list(check_endpoints(trunks, tied, dict(zip("abc", lacking, strict=False))))
 
     def test_known(self) -> None:
         """An endpoint that one Asterisk lacks may be another's: no problem."""
@@ -336,7 +342,7 @@ class EndpointFindingTests(FindingCase):
             found = self.found(*missing)
             self.assertEqual([(row.state, row.what) for row in found], [("ok", "Asterisk has PJSIP/provider")])
         self.assertEqual(self.found(), [])
-        self.assertEqual(list(check_endpoints((), {}, [frozenset()])), [])
+        self.assertEqual(list(check_endpoints((), {}, {"a": frozenset()})), [])
 
     def test_trunk(self) -> None:
         """A trunk of the settings that no Asterisk has is a problem."""
@@ -357,6 +363,28 @@ class EndpointFindingTests(FindingCase):
         """An Asterisk that does not answer may have every endpoint."""
         found = self.the_one(self.found(["PJSIP/34"], None), "unknown")
         self.assertIn("pjsip show endpoints", found.todo)
+        self.assertEqual(
+            found.what,
+            "whether b has trunks, and endpoints that extensions are tied to, which no other Asterisk has",
+        )
+        found = self.the_one(self.found(None), "unknown")
+        self.assertEqual(found.what, "whether Asterisk has the trunks, and the endpoints that extensions are tied to")
+
+    def test_what_another_has(self) -> None:
+        """One that does not answer hides nothing of what others have, and makes nothing wrong."""
+        found = self.found([], None)
+        self.assertEqual([(row.state, row.what) for row in found], [("ok", "Asterisk has PJSIP/provider")])
+
+    def test_of_one_asterisk(self) -> None:
+        """The endpoint of an extension of one Asterisk must be on that one; z is not in the settings."""
+        tied = {"a:33": "PJSIP/33", "b:33": "PJSIP/33", "z:33": "PJSIP/33"}
+        found = self.the_one(self.found([], ["PJSIP/33"], trunks=(), tied=tied))
+        self.assertEqual(
+            found.what,
+            "extension b:33 is tied to PJSIP/33, which b does not have: no call counts as one of b:33",
+        )
+        found = self.the_one(self.found([], None, trunks=(), tied=tied), "unknown")
+        self.assertIn("whether b has", found.what)
 
 
 class AlarmFindingTests(FindingCase):

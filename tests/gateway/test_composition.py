@@ -239,10 +239,10 @@ class PartsTests(CompositionCase):
 
     def test_database_that_stands_still(self) -> None:
         """What a call needs of the database to go on it waits CALL_WAIT_S for, and no longer."""
-        limited, store = self.made("LimitedDatabase"), self.made("Store")
+        limited, store = self.made("LimitedDatabase"), self.made("StoreService")
         waiting = [self.made(name) for name in ("PinGuard", "PinCalls", "PinChanges")]
         self.start(SOCKET)
-        self.assertEqual(limited.given[:2], (store.part, service.CALL_WAIT_S))
+        self.assertEqual(limited.given[:2], (store.given[0], service.CALL_WAIT_S))
         self.assertEqual(service.CALL_WAIT_S, 3.0)
         for made in waiting:
             self.assertIs(made.given[0], limited.part)

@@ -33,7 +33,9 @@ def settings(text: str = "") -> Config:
 
 CHANGED = """
 country = "DE"
-database = "/y/other.sqlite"
+database = "postgresql://u@db/x"
+database_password_file = "/y/password"
+folder = "/y"
 pin_key_file = "/y/key"
 control = "/y/control"
 trunks = ["PJSIP/out"]

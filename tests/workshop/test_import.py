@@ -17,6 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter import database
 from pbxrouter.config.schema import TECHNOLOGIES, Config
+from pbxrouter.database import Connection
 from pbxrouter.database.audit import Actor, find_entries, undo
 from pbxrouter.database.rules.holder_edits import set_pin
 from pbxrouter.database.rules.loader import read_rules
@@ -25,6 +26,7 @@ from pbxrouter.drivers import DriverApplications, load_drivers
 from pbxrouter.errors import ImportRefused
 from pbxrouter.rules.model import Facts
 from pbxrouter.workshop import ImportReport, WorkshopTables, import_tables, read_file, read_sql, read_sqlite
+from tests.database.postgresql import OnBothEngines, change_by_hand
 
 ROOT = Actor("root", "command")
 
@@ -73,8 +75,8 @@ def sql_with(*statements: str) -> WorkshopTables:
 
 
 @contextmanager
-def new_database() -> Iterator[sqlite3.Connection]:
-    """A pbxrouter database, closed at the end of the block."""
+def new_database() -> Iterator[Connection]:
+    """A pbxrouter database of SQLite, closed at the end of the block."""
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory, "p.sqlite")
         database.create(path)
@@ -82,7 +84,7 @@ def new_database() -> Iterator[sqlite3.Connection]:
             yield connection
 
 
-def rows_of(connection: sqlite3.Connection) -> dict[str, list[tuple[object, ...]]]:
+def rows_of(connection: Connection) -> dict[str, list[tuple[object, ...]]]:
     """All rows of the five tables and of imports."""
     return {table: connection.execute(f"SELECT * FROM {table} ORDER BY 1").fetchall() for table in (*TABLES, "imports")}
 
@@ -384,14 +386,12 @@ class FileTests(SynchronousTestCase):
         self.assertIn("accepted are user_id, user_name, user_pin", self.refused(self.path))
 
 
-class MergeTests(SynchronousTestCase):
+class MergeTests(OnBothEngines):
     """Importing into a pbxrouter database."""
 
     def setUp(self) -> None:
         """Make a new database."""
-        context = new_database()
-        self.connection = context.__enter__()
-        self.addCleanup(context.__exit__, None, None, None)
+        self.connection = self.database()
 
     def test_mappings_that_cannot_work(self) -> None:
         """Rows that cannot work are imported with a warning that says why; the workshop's own rows have none."""
@@ -486,11 +486,13 @@ class MergeTests(SynchronousTestCase):
 
     def test_numbers_in_use(self) -> None:
         """Rows whose number is taken get another, and their grants with it."""
-        self.connection.executescript(
-            "INSERT INTO applications_mappings VALUES (2, 'hangup', '', '900.'), (6, 'DIAL', 'SIP', '2X');"
-            "INSERT INTO extensions VALUES (1, '44');"
-            "INSERT INTO users(user_id, user_name) VALUES (1, 'ana');"
-        )
+        for statement in (
+            "INSERT INTO applications_mappings VALUES (2, 'hangup', '', '900.'), (6, 'DIAL', 'SIP', '2X')",
+            "INSERT INTO extensions VALUES (1, '44')",
+            "INSERT INTO users(user_id, user_name) VALUES (1, 'ana')",
+        ):
+            self.connection.execute(statement)
+        self.connection.commit()
         self.merge(read_sql(WORKSHOP))
         self.assertEqual([self.verdict("21"), self.verdict("21", caller="44")], ["allow", "pin"])
         self.assertEqual(self.verdict("34", "123456"), "allow")
@@ -511,28 +513,25 @@ class MergeTests(SynchronousTestCase):
 
     def test_numbers_of_grants_left_behind(self) -> None:
         """A number that an orphaned grant still names is not used."""
-        self.connection.execute("PRAGMA foreign_keys = OFF")
-        self.connection.executescript(
-            "INSERT INTO extensions VALUES (7, '77'); INSERT INTO extensions_mappings VALUES (1, 7, 3);"
+        change_by_hand(
+            self.connection, "INSERT INTO extensions VALUES (7, '77'); INSERT INTO extensions_mappings VALUES (1, 7, 3)"
         )
-        self.connection.execute("PRAGMA foreign_keys = ON")
         self.merge(read_sql(WORKSHOP))
         self.assertEqual(self.verdict("12345678", caller="77"), "pin")
 
     def test_numbers_of_endpoints_left_behind(self) -> None:
         """An endpoint whose extension is gone ties no imported one."""
-        self.connection.execute("PRAGMA foreign_keys = OFF")
-        self.connection.executescript(
-            "INSERT INTO extensions VALUES (1, '77'); INSERT INTO extensions_endpoints VALUES (1, 'PJSIP/other');"
-            "DELETE FROM extensions;"
-        )
-        self.connection.execute("PRAGMA foreign_keys = ON")
+        self.connection.execute("INSERT INTO extensions VALUES (1, '77')")
+        self.connection.execute("INSERT INTO extensions_endpoints VALUES (1, 'PJSIP/other')")
+        self.connection.commit()
+        change_by_hand(self.connection, "DELETE FROM extensions")
         self.merge(read_sql(WORKSHOP))
         self.assertEqual(self.verdict("21"), "allow")
 
     def test_one_number_twice(self) -> None:
         """Of several rows with one number the first gets the grants, as it is the one that counts."""
-        self.connection.executescript("INSERT INTO extensions VALUES (7, '33'), (8, '33 ')")
+        self.connection.execute("INSERT INTO extensions VALUES (7, '33'), (8, '33 ')")
+        self.connection.commit()
         self.merge(read_sql(WORKSHOP))
         self.assertEqual(self.verdict("21"), "allow")
         granted = self.connection.execute("SELECT DISTINCT extension_id FROM extensions_mappings").fetchall()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import dataclass
 from typing import Any, Final
 
 from pbxrouter.database.audit import Actor, Change, changing
 from pbxrouter.database.connection import read_row, reading
+from pbxrouter.database.engine import Connection, dialect_of
 from pbxrouter.database.values import bounded, read_as
 from pbxrouter.errors import EditConflict, EditRefused, NotThere
 from pbxrouter.security import Role
@@ -45,13 +45,15 @@ def user_of_row(row: tuple[Any, ...]) -> ConsoleUser:
     return read_as(ConsoleUser, (*row[:2], Role(row[2]), *row[3:]))
 
 
-def list_console_users(connection: sqlite3.Connection) -> list[ConsoleUser]:
+def list_console_users(connection: Connection) -> list[ConsoleUser]:
     """List all users, by login."""
     with reading(connection):
-        return [user_of_row(row) for row in connection.execute(f"SELECT {_COLUMNS} FROM console_users ORDER BY login")]
+        by_login = dialect_of(connection).without_case("login")
+        rows = connection.execute(f"SELECT {_COLUMNS} FROM console_users ORDER BY {by_login}")
+        return [user_of_row(row) for row in rows]
 
 
-def console_user(connection: sqlite3.Connection, console_user_id: int) -> ConsoleUser:
+def console_user(connection: Connection, console_user_id: int) -> ConsoleUser:
     """Get a user.
 
     Raises:
@@ -62,23 +64,25 @@ def console_user(connection: sqlite3.Connection, console_user_id: int) -> Consol
     return user_of_row(read_row(connection, query, {"id": bounded(console_user_id)}, missing))
 
 
-def any_console_user(connection: sqlite3.Connection) -> bool:
+def any_console_user(connection: Connection) -> bool:
     """Whether there is any console user."""
     with reading(connection):
         return bool(connection.execute("SELECT EXISTS (SELECT 1 FROM console_users)").fetchone()[0])
 
 
-def credentials(connection: sqlite3.Connection, login: str) -> tuple[ConsoleUser, str] | None:
+def credentials(connection: Connection, login: str) -> tuple[ConsoleUser, str] | None:
     """The user of a login, and the password's hash; None if there is no such login."""
+    without_case = dialect_of(connection).without_case
+    query = (
+        f"SELECT {_COLUMNS}, password_hash FROM console_users WHERE {without_case('login')} = {without_case(':login')}"
+    )
     with reading(connection):
-        row = connection.execute(
-            f"SELECT {_COLUMNS}, password_hash FROM console_users WHERE login = :login", {"login": login}
-        ).fetchone()
+        row = connection.execute(query, {"login": login}).fetchone()
     return None if row is None else (user_of_row(row[:-1]), row[-1])
 
 
 def add_console_user(
-    connection: sqlite3.Connection,
+    connection: Connection,
     actor: Actor,
     now: float,
     login: str,
@@ -119,7 +123,7 @@ def insert_console_user(
 
 
 def update_console_user(
-    connection: sqlite3.Connection,
+    connection: Connection,
     actor: Actor,
     now: float,
     console_user_id: int,
@@ -157,7 +161,7 @@ def update_console_user(
 
 
 def set_console_password(
-    connection: sqlite3.Connection, actor: Actor, now: float, console_user_id: int, password_hash: str
+    connection: Connection, actor: Actor, now: float, console_user_id: int, password_hash: str
 ) -> None:
     """Change a user's password; all sessions of the user end.
 
@@ -170,7 +174,7 @@ def set_console_password(
         _end_sessions(connection, console_user_id)
 
 
-def delete_console_user(connection: sqlite3.Connection, actor: Actor, now: float, console_user_id: int) -> None:
+def delete_console_user(connection: Connection, actor: Actor, now: float, console_user_id: int) -> None:
     """Delete a user; all sessions of the user end.
 
     Raises:
@@ -207,7 +211,7 @@ def _check_phone(phone: str) -> str:
     return phone
 
 
-def _demand_an_admin(connection: sqlite3.Connection) -> None:
+def _demand_an_admin(connection: Connection) -> None:
     found = connection.execute(
         "SELECT EXISTS (SELECT 1 FROM console_users WHERE role = 'admin' AND disabled_at IS NULL)"
     ).fetchone()[0]
@@ -215,5 +219,5 @@ def _demand_an_admin(connection: sqlite3.Connection) -> None:
         raise EditRefused(sentence("at least one enabled admin must remain; make another user admin first"), "role")
 
 
-def _end_sessions(connection: sqlite3.Connection, console_user_id: int) -> None:
+def _end_sessions(connection: Connection, console_user_id: int) -> None:
     connection.execute("DELETE FROM console_sessions WHERE console_user_id = :id", {"id": console_user_id})

@@ -5,7 +5,6 @@ A browser has 32 random bytes; the database has only their hash (security.hash_t
 
 from __future__ import annotations
 
-import sqlite3
 from typing import Final
 
 from pbxrouter.database.access.console_users import (
@@ -16,6 +15,7 @@ from pbxrouter.database.access.console_users import (
 )
 from pbxrouter.database.audit import Actor, changing
 from pbxrouter.database.connection import reading, transaction
+from pbxrouter.database.engine import Connection
 from pbxrouter.errors import EditRefused
 from pbxrouter.security import Role
 from pbxrouter.text import sentence
@@ -35,16 +35,14 @@ _USER: Final = (
 )
 
 
-def open_session(
-    connection: sqlite3.Connection, console_user_id: int, session_hash: str, address: str, now: float
-) -> None:
+def open_session(connection: Connection, console_user_id: int, session_hash: str, address: str, now: float) -> None:
     """Add a session for a login, and delete the expired ones."""
     with transaction(connection):
         _forget_old(connection, now)
         _open(connection, console_user_id, session_hash, address, now)
 
 
-def _open(connection: sqlite3.Connection, console_user_id: int, session_hash: str, address: str, now: float) -> None:
+def _open(connection: Connection, console_user_id: int, session_hash: str, address: str, now: float) -> None:
     connection.execute(
         "INSERT INTO console_sessions (session_hash, console_user_id, created_at, last_used_at, address)"
         " VALUES (:hash, :id, :now, :now, :address)",
@@ -56,7 +54,7 @@ def _open(connection: sqlite3.Connection, console_user_id: int, session_hash: st
     )
 
 
-def session_user(connection: sqlite3.Connection, session_hash: str, now: float) -> tuple[ConsoleUser, bool] | None:
+def session_user(connection: Connection, session_hash: str, now: float) -> tuple[ConsoleUser, bool] | None:
     """The user of a session, and whether ``touch_session`` is due; None if it does not exist or has expired."""
     values = {"hash": session_hash, "idle": now - IDLE_S, "oldest": now - LONGEST_S}
     with reading(connection):
@@ -70,7 +68,7 @@ def session_user(connection: sqlite3.Connection, session_hash: str, now: float) 
     return user_of_row(row), bool(stale)
 
 
-def touch_session(connection: sqlite3.Connection, session_hash: str, now: float) -> None:
+def touch_session(connection: Connection, session_hash: str, now: float) -> None:
     """Note that a session was used; once a minute is enough."""
     with transaction(connection, outlasts_power=False):
         connection.execute(
@@ -79,7 +77,7 @@ def touch_session(connection: sqlite3.Connection, session_hash: str, now: float)
         )
 
 
-def live_sessions(connection: sqlite3.Connection, now: float) -> frozenset[str]:
+def live_sessions(connection: Connection, now: float) -> frozenset[str]:
     """The hashes of all sessions that have not expired."""
     with reading(connection):
         rows = connection.execute(
@@ -90,20 +88,20 @@ def live_sessions(connection: sqlite3.Connection, now: float) -> frozenset[str]:
     return frozenset(row[0] for row in rows)
 
 
-def close_session(connection: sqlite3.Connection, session_hash: str) -> None:
+def close_session(connection: Connection, session_hash: str) -> None:
     """Delete a session, at a logout."""
     with transaction(connection):
         connection.execute("DELETE FROM console_sessions WHERE session_hash = :hash", {"hash": session_hash})
 
 
-def _forget_old(connection: sqlite3.Connection, now: float) -> None:
+def _forget_old(connection: Connection, now: float) -> None:
     connection.execute(
         "DELETE FROM console_sessions WHERE last_used_at <= :idle OR created_at <= :oldest",
         {"idle": now - IDLE_S, "oldest": now - LONGEST_S},
     )
 
 
-def put_setup_link(connection: sqlite3.Connection, link_hash: str, now: float) -> None:
+def put_setup_link(connection: Connection, link_hash: str, now: float) -> None:
     """Store a set-up link in place of the one before."""
     with transaction(connection):
         connection.execute("DELETE FROM console_setup")
@@ -113,7 +111,7 @@ def put_setup_link(connection: sqlite3.Connection, link_hash: str, now: float) -
         )
 
 
-def is_setup_link(connection: sqlite3.Connection, link_hash: str, now: float) -> bool:
+def is_setup_link(connection: Connection, link_hash: str, now: float) -> bool:
     """Whether a set-up link is valid."""
     with reading(connection):
         found = connection.execute(
@@ -124,7 +122,7 @@ def is_setup_link(connection: sqlite3.Connection, link_hash: str, now: float) ->
 
 
 def use_setup_link(
-    connection: sqlite3.Connection,
+    connection: Connection,
     link_hash: str,
     now: float,
     login: str,
@@ -146,6 +144,6 @@ def use_setup_link(
         return insert_console_user(change, now, login, password_hash, Role.ADMIN)
 
 
-def needs_setup(connection: sqlite3.Connection) -> bool:
+def needs_setup(connection: Connection) -> bool:
     """Whether there is no console user yet."""
     return not any_console_user(connection)

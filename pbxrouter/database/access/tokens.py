@@ -5,12 +5,13 @@ Additions and revocations are in the audit log.
 
 from __future__ import annotations
 
-import sqlite3
+import time
 from collections.abc import Collection
 from typing import Any, Final
 
 from pbxrouter.database.audit import Actor, changing
 from pbxrouter.database.connection import read_row, reading, transaction
+from pbxrouter.database.engine import Connection
 from pbxrouter.database.values import bounded, read_as, text_of
 from pbxrouter.errors import EditConflict, EditRefused, NotThere
 from pbxrouter.security import Scope, TokenInfo, scopes_of, scopes_text
@@ -22,7 +23,7 @@ MAX_TOKEN_NAME: Final = 80
 
 
 def add_token(
-    connection: sqlite3.Connection,
+    connection: Connection,
     actor: Actor,
     now: float,
     name: str,
@@ -56,13 +57,13 @@ def add_token(
         return change.insert(_TABLE, {"name": name, "token_hash": token_hash, "scopes": scopes_text(scopes)})
 
 
-def list_tokens(connection: sqlite3.Connection) -> list[TokenInfo]:
+def list_tokens(connection: Connection) -> list[TokenInfo]:
     """List all tokens, including revoked ones, oldest first."""
     with reading(connection):
         return [_info(row) for row in connection.execute(f"SELECT {_COLUMNS} FROM api_tokens ORDER BY token_id")]
 
 
-def token(connection: sqlite3.Connection, token_id: int) -> TokenInfo:
+def token(connection: Connection, token_id: int) -> TokenInfo:
     """Get a token, valid or revoked.
 
     Raises:
@@ -73,7 +74,7 @@ def token(connection: sqlite3.Connection, token_id: int) -> TokenInfo:
     return _info(read_row(connection, query, {"id": bounded(token_id)}, missing))
 
 
-def revoke_token(connection: sqlite3.Connection, actor: Actor, now: float, token_id: int) -> None:
+def revoke_token(connection: Connection, actor: Actor, now: float, token_id: int) -> None:
     """Revoke a token.
 
     Args:
@@ -85,17 +86,15 @@ def revoke_token(connection: sqlite3.Connection, actor: Actor, now: float, token
     """
     with changing(connection, actor, now, "revoke", "token") as change:
         row = connection.execute(
-            "SELECT name, strftime('%Y-%m-%dT%H:%M:%SZ', :now, 'unixepoch') FROM api_tokens"
-            " WHERE token_id = :id AND revoked_at IS NULL",
-            {"id": bounded(token_id), "now": now},
+            "SELECT name FROM api_tokens WHERE token_id = :id AND revoked_at IS NULL", {"id": bounded(token_id)}
         ).fetchone()
         if row is None:
             raise NotThere(sentence("there is no valid token {id}", id=token_id))
         change.name = row[0]
-        change.update(_TABLE, token_id, {"revoked_at": row[1]})
+        change.update(_TABLE, token_id, {"revoked_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))})
 
 
-def valid_token(connection: sqlite3.Connection, name: str) -> int:
+def valid_token(connection: Connection, name: str) -> int:
     """The token_id of the valid token of a name.
 
     Raises:
@@ -108,7 +107,7 @@ def valid_token(connection: sqlite3.Connection, name: str) -> int:
     return found
 
 
-def find_token(connection: sqlite3.Connection, token_hash: str) -> TokenInfo | None:
+def find_token(connection: Connection, token_hash: str) -> TokenInfo | None:
     """Find the valid token of a hash; None if there is none."""
     with reading(connection):
         row = connection.execute(
@@ -118,17 +117,17 @@ def find_token(connection: sqlite3.Connection, token_hash: str) -> TokenInfo | N
     return None if row is None else _info(row)
 
 
-def note_use(connection: sqlite3.Connection, token_id: int) -> None:
+def note_use(connection: Connection, token_id: int) -> None:
     """Record the use of a token, by the minute."""
     with transaction(connection, outlasts_power=False):
         connection.execute(
-            "UPDATE api_tokens SET last_used_at = strftime('%Y-%m-%dT%H:%M:00Z', 'now')"
-            " WHERE token_id = :id AND last_used_at IS NOT strftime('%Y-%m-%dT%H:%M:00Z', 'now')",
-            {"id": token_id},
+            "UPDATE api_tokens SET last_used_at = :minute"
+            " WHERE token_id = :id AND (last_used_at IS NULL OR last_used_at <> :minute)",
+            {"id": token_id, "minute": time.strftime("%Y-%m-%dT%H:%M:00Z", time.gmtime())},
         )
 
 
-def _valid(connection: sqlite3.Connection, name: str) -> int | None:
+def _valid(connection: Connection, name: str) -> int | None:
     row = connection.execute(
         "SELECT token_id FROM api_tokens WHERE name = :name AND revoked_at IS NULL", {"name": name}
     ).fetchone()

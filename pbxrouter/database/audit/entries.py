@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from pbxrouter.database.audit.rows import UNREADABLE, Recorded, Row, from_text, recorded, unreadable
 from pbxrouter.database.connection import read_row, reading
+from pbxrouter.database.engine import Connection
 from pbxrouter.database.values import bounded, read_as, shown_text, text_of
 from pbxrouter.errors import NotThere
 from pbxrouter.text import Sentence, sentence
@@ -130,7 +130,7 @@ _CONDITIONS: Final = {
 
 
 def find_entries(
-    connection: sqlite3.Connection,
+    connection: Connection,
     search: AuditSearch | None = None,
     limit: int = 50,
     before_id: int | None = None,
@@ -155,15 +155,14 @@ def find_entries(
     if before_id is not None:
         conditions.append("audit_id < :before_id")
         values["before_id"] = bounded(before_id)
-    query = (
-        f"SELECT {_COLUMNS} FROM audit_log WHERE {' AND '.join(conditions) or '1'} ORDER BY audit_id DESC LIMIT :limit"
-    )
+    condition = " AND ".join(conditions) or "true"
+    query = f"SELECT {_COLUMNS} FROM audit_log WHERE {condition} ORDER BY audit_id DESC LIMIT :limit"
     values["limit"] = max(1, min(limit, MAX_ENTRIES))
     with reading(connection):
         return [_entry(row) for row in connection.execute(query, values)]
 
 
-def entry(connection: sqlite3.Connection, audit_id: int) -> AuditDetail:
+def entry(connection: Connection, audit_id: int) -> AuditDetail:
     """Get an entry with its rows.
 
     Raises:
@@ -176,7 +175,7 @@ def entry(connection: sqlite3.Connection, audit_id: int) -> AuditDetail:
         return _detail(connection, _entry(row), changes, MAX_SHOWN)
 
 
-def details_of(connection: sqlite3.Connection, entries: Iterable[AuditEntry]) -> dict[int, AuditDetail]:
+def details_of(connection: Connection, entries: Iterable[AuditEntry]) -> dict[int, AuditDetail]:
     """Get the first rows of several entries, MAX_LISTED at most, by audit_id; see MAX_TEXT.
 
     Raises:
@@ -191,7 +190,7 @@ def details_of(connection: sqlite3.Connection, entries: Iterable[AuditEntry]) ->
     return found
 
 
-def entries_about(connection: sqlite3.Connection, column: str, number: int, limit: int = 10) -> list[AuditEntry]:
+def entries_about(connection: Connection, column: str, number: int, limit: int = 10) -> list[AuditEntry]:
     """Find recent entries with a row that has this number in this column, newest first.
 
     Args:
@@ -209,7 +208,7 @@ def entries_about(connection: sqlite3.Connection, column: str, number: int, limi
             f"SELECT {_COLUMNS} FROM audit_log"
             f" WHERE audit_id IN (SELECT audit_id FROM audit_rows WHERE {column} = :number)"
             " OR (audit_id > (SELECT max(audit_id) FROM audit_log) - :back"
-            " AND changes <> '' AND (instr(changes, :inside) OR instr(changes, :last)))"
+            " AND changes <> '' AND (instr(changes, :inside) > 0 OR instr(changes, :last) > 0))"
             " ORDER BY audit_id DESC LIMIT :limit",
             {
                 "number": bounded(number),
@@ -222,7 +221,7 @@ def entries_about(connection: sqlite3.Connection, column: str, number: int, limi
     return [_entry(row) for row in rows]
 
 
-def latest_first(connection: sqlite3.Connection, audit_id: int, changes: str) -> Iterator[Recorded]:
+def latest_first(connection: Connection, audit_id: int, changes: str) -> Iterator[Recorded]:
     """The recorded rows of an entry, the last one first, as an undo needs them.
 
     Args:
@@ -273,7 +272,7 @@ def _entry(row: Iterable[Any]) -> AuditEntry:
     return read_as(AuditEntry, values)
 
 
-def _detail(connection: sqlite3.Connection, audit_entry: AuditEntry, changes: object, most: int) -> AuditDetail:
+def _detail(connection: Connection, audit_entry: AuditEntry, changes: object, most: int) -> AuditDetail:
     if changes:
         past = from_text(changes) or []
         return AuditDetail(audit_entry, tuple(map(_shown, past[:most])), len(past))

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,8 +31,9 @@ from pbxrouter.database.audit.rows import (
     unreadable,
     update_row,
 )
-from pbxrouter.database.audit_triggers import TABLES, ensure_any_missing
+from pbxrouter.database.audit_triggers import TABLES, begin_entry, end_entry, ensure_any_missing
 from pbxrouter.database.connection import transaction
+from pbxrouter.database.engine import CONSTRAINT_ERRORS, Connection, dialect_of
 from pbxrouter.database.values import bounded
 from pbxrouter.errors import EditConflict, EditRefused, NotThere
 from pbxrouter.text import printable, sentence
@@ -82,21 +82,14 @@ class Change:
         audit_id: the entry's number, set when the block ends; None if nothing was changed.
     """
 
-    def __init__(
-        self, connection: sqlite3.Connection, actor: Actor, now: float, action: str, kind: str, name: str
-    ) -> None:
+    def __init__(self, connection: Connection, actor: Actor, now: float, action: str, kind: str, name: str) -> None:
         self.connection = connection
         self.action = action
         self.kind = kind
         self.name = name
         self.audit_id: int | None = None
         ensure_any_missing(connection)  # a table may have been rebuilt with SQL meanwhile
-        # What was there is of a statement that is over.
-        connection.execute("DELETE FROM audit_writing")
-        connection.execute(
-            "INSERT INTO audit_writing (writing_id, changed_at, who, via) VALUES (1, :now, :who, :via)",
-            {"now": now, "who": _who(actor), "via": actor.via},
-        )
+        begin_entry(connection, _who(actor), actor.via, now)
 
     def insert(self, table: str, values: Mapping[str, Any]) -> int:
         """Insert a row, and return its number."""
@@ -182,9 +175,7 @@ class Change:
 
     def finish(self, undoes: int | None = None) -> None:
         """Name the entry and close it; called once, at the end of the block."""
-        (self.audit_id,) = self.connection.execute("SELECT audit_id FROM audit_writing").fetchone()
-        self.connection.execute("DELETE FROM audit_writing")
-        self.connection.execute("DELETE FROM audit_before")
+        self.audit_id = end_entry(self.connection)
         if self.audit_id is None:
             return
         values = {"id": self.audit_id, "action": self.action, "kind": self.kind, "name": _name(self.name)}
@@ -200,7 +191,7 @@ class Change:
 
 @contextmanager
 def changing(
-    connection: sqlite3.Connection, actor: Actor, now: float, action: str, kind: str, name: str = ""
+    connection: Connection, actor: Actor, now: float, action: str, kind: str, name: str = ""
 ) -> Iterator[Change]:
     """A transaction that is one entry of the audit log.
 
@@ -219,22 +210,21 @@ def changing(
             change = Change(connection, actor, now, action, kind, name)
             yield change
             change.finish()
-    except sqlite3.IntegrityError as error:
+    except CONSTRAINT_ERRORS as error:
         raise explain_conflict(error) from None
 
 
-def note(connection: sqlite3.Connection, actor: Actor, now: float, action: str, kind: str, name: str) -> int:
+def note(connection: Connection, actor: Actor, now: float, action: str, kind: str, name: str) -> int:
     """Write an entry without rows, in the open transaction, and return its audit_id; it cannot be undone."""
-    audit_id = connection.execute(
+    (audit_id,) = connection.execute(
         "INSERT INTO audit_log (changed_at, who, via, action, kind, name, changes)"
-        " VALUES (:now, :who, :via, :action, :kind, :name, '[]')",
+        " VALUES (:now, :who, :via, :action, :kind, :name, '[]') RETURNING audit_id",
         {"now": now, "who": _who(actor), "via": actor.via, "action": action, "kind": kind, "name": _name(name)},
-    ).lastrowid
-    assert audit_id is not None
-    return audit_id
+    ).fetchone()
+    return int(audit_id)
 
 
-def undo(connection: sqlite3.Connection, actor: Actor, now: float, audit_id: int) -> int:
+def undo(connection: Connection, actor: Actor, now: float, audit_id: int) -> int:
     """Undo a change: restore its rows. Returns the audit_id of the undo.
 
     An undo is a change, too, and can be undone.
@@ -249,7 +239,7 @@ def undo(connection: sqlite3.Connection, actor: Actor, now: float, audit_id: int
     return undo_together(connection, actor, now, [audit_id])[0]
 
 
-def undo_together(connection: sqlite3.Connection, actor: Actor, now: float, audit_ids: Collection[int]) -> list[int]:
+def undo_together(connection: Connection, actor: Actor, now: float, audit_ids: Collection[int]) -> list[int]:
     """Undo several changes in one transaction, the last one first; each undo is an entry of its own.
 
     What one of them needs another may restore, such as the mappings of grants whose numbers were changed with SQL.
@@ -259,13 +249,13 @@ def undo_together(connection: sqlite3.Connection, actor: Actor, now: float, audi
     """
     try:
         with transaction(connection):
-            connection.execute("PRAGMA defer_foreign_keys = ON")  # until the commit; rows may need each other
+            dialect_of(connection).defer_foreign_keys(connection)  # rows may need each other
             return [_undo(connection, actor, now, audit_id) for audit_id in sorted(set(audit_ids), reverse=True)]
-    except sqlite3.IntegrityError as error:
+    except CONSTRAINT_ERRORS as error:
         raise explain_conflict(error) from None
 
 
-def _undo(connection: sqlite3.Connection, actor: Actor, now: float, audit_id: int) -> int:
+def _undo(connection: Connection, actor: Actor, now: float, audit_id: int) -> int:
     row = connection.execute(
         "SELECT kind, name, undone_by, changes FROM audit_log WHERE audit_id = :id", {"id": bounded(audit_id)}
     ).fetchone()

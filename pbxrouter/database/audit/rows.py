@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from pbxrouter.database.audit_triggers import TABLES, AuditedTable
 from pbxrouter.database.edit_text import EXTENSION_TAKEN, PIN_TAKEN
+from pbxrouter.database.engine import Connection, ConstraintError
 from pbxrouter.errors import EditConflict
 from pbxrouter.text import Sentence, sentence
 
@@ -114,30 +115,30 @@ _KINDS: Final[dict[str, Callable[[str], Any]]] = {
 # --- rows in the database -----------------------------------------------------
 
 
-def rows_with(connection: sqlite3.Connection, table: AuditedTable, where: Mapping[str, Any]) -> list[Row]:
+def rows_with(connection: Connection, table: AuditedTable, where: Mapping[str, Any]) -> list[Row]:
     """The rows with these values, read exactly, by row number."""
     condition = " AND ".join(f"{column} = {_place(column, value)}" for column, value in where.items())
     query = f"SELECT * FROM {table.name} WHERE {condition} ORDER BY {table.row_id}"
     with _exact(connection):
         found = connection.execute(query, dict(where))
-        columns = [part[0] for part in found.description]
+        columns = [part[0] for part in found.description or ()]
         return [dict(zip(columns, row, strict=True)) for row in found.fetchall()]
 
 
-def row_at(connection: sqlite3.Connection, table: AuditedTable, row_id: Any) -> Row | None:
+def row_at(connection: Connection, table: AuditedTable, row_id: Any) -> Row | None:
     """The row of a number; None if there is none."""
     return next(iter(rows_with(connection, table, {table.row_id: row_id})), None)
 
 
-def insert_row(connection: sqlite3.Connection, table: AuditedTable, row: Row) -> int:
+def insert_row(connection: Connection, table: AuditedTable, row: Row) -> int:
     """Insert a row, and return its number."""
     places = ", ".join(_place(column, value) for column, value in row.items())
-    done = connection.execute(f"INSERT INTO {table.name} ({', '.join(row)}) VALUES ({places})", row)
-    assert done.lastrowid is not None
-    return done.lastrowid
+    statement = f"INSERT INTO {table.name} ({', '.join(row)}) VALUES ({places}) RETURNING {table.row_id}"
+    (row_id,) = connection.execute(statement, row).fetchone()
+    return int(row_id)
 
 
-def update_row(connection: sqlite3.Connection, table: AuditedTable, row_id: int, values: Row) -> bool:
+def update_row(connection: Connection, table: AuditedTable, row_id: int, values: Row) -> bool:
     """Update columns of a row, and return whether there is such a row."""
     places = ", ".join(f"{column} = {_place(column, value)}" for column, value in values.items())
     done = connection.execute(
@@ -146,15 +147,15 @@ def update_row(connection: sqlite3.Connection, table: AuditedTable, row_id: int,
     return done.rowcount > 0
 
 
-def delete_row(connection: sqlite3.Connection, table: AuditedTable, row_id: int) -> bool:
+def delete_row(connection: Connection, table: AuditedTable, row_id: int) -> bool:
     """Delete a row, and by foreign keys those that refer to it; return whether there was such a row."""
     done = connection.execute(f"DELETE FROM {table.name} WHERE {table.row_id} = :row_id", {"row_id": row_id})
     return done.rowcount > 0
 
 
-def columns_of(connection: sqlite3.Connection, table: AuditedTable) -> frozenset[str]:
+def columns_of(connection: Connection, table: AuditedTable) -> frozenset[str]:
     """The columns of a table."""
-    return frozenset(part[0] for part in connection.execute(f"SELECT * FROM {table.name} LIMIT 0").description)
+    return frozenset(part[0] for part in connection.execute(f"SELECT * FROM {table.name} LIMIT 0").description or ())
 
 
 def key_of(table: AuditedTable, row: Row) -> Row:
@@ -180,7 +181,7 @@ def _is_as_left(column: str, now: Any, left: Any, table: AuditedTable) -> bool:
     return type(now) is type(left) and now == left
 
 
-def explain_conflict(error: sqlite3.IntegrityError) -> EditConflict:
+def explain_conflict(error: ConstraintError) -> EditConflict:
     """The EditConflict for a violated constraint."""
     why = str(error)
     for constraint, message, field in _CONSTRAINTS:
@@ -213,7 +214,10 @@ def _place(column: str, value: Any) -> str:
 
 
 @contextmanager
-def _exact(connection: sqlite3.Connection) -> Iterator[None]:
+def _exact(connection: Connection) -> Iterator[None]:
+    if not isinstance(connection, sqlite3.Connection):
+        yield
+        return
     usual = connection.text_factory
     connection.text_factory = _decode
     try:

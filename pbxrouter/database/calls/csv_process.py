@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pbxrouter.config import Place
     from pbxrouter.database.calls import Search
 
 CSV_PROGRAM = __file__
@@ -37,11 +38,12 @@ class CsvOrder:
     """What is to be written.
 
     Attributes:
-        database: the file.
+        database: the file, or the URL of PostgreSQL.
         search: which calls.
         limit: how many of them, at most.
         zone: the name of the time zone of the times; ``""`` is the system's.
         bom: whether a byte order mark comes first.
+        password_file: the file with the password; ``""`` if there is none.
     """
 
     database: str
@@ -49,6 +51,16 @@ class CsvOrder:
     limit: int
     zone: str = ""
     bom: bool = False
+    password_file: str = ""
+
+    @classmethod
+    def of(cls, place: Place, search: Search, limit: int, zone: str, bom: bool) -> CsvOrder:
+        """An order for a database of either engine."""
+        from pbxrouter.config import PostgreSQLPlace
+
+        if isinstance(place, PostgreSQLPlace):
+            return cls(place.url, search, limit, zone, bom, str(place.password_file or ""))
+        return cls(str(place), search, limit, zone, bom)
 
     def packed(self) -> bytes:
         """The order for the standard input of the process."""
@@ -71,12 +83,12 @@ def write_calls(order: CsvOrder, output: IO[bytes]) -> None:
         ConfigError: there is no such time zone.
         OSError: the output cannot be written.
     """
-    from pbxrouter.config import Zone
+    from pbxrouter.config import Zone, place_at
     from pbxrouter.database.calls import CallsCsv, find_calls
     from pbxrouter.database.connection import connect_read_only
 
     csv = CallsCsv(Zone(order.zone), order.bom)
-    with contextlib.closing(connect_read_only(Path(order.database))) as connection:
+    with contextlib.closing(connect_read_only(place_at(order.database, Path(), order.password_file))) as connection:
         rows = find_calls(connection, order.search, order.limit)
         text = csv.heading()
         while text:

@@ -15,7 +15,7 @@ BOM: Final = "\ufeff"
 UNKNOWN_TALK: Final = "unknown"
 """The cell that stands for talk that is not known."""
 _TIMES: Final = ("began", "ended")
-_NAMES: Final = CallRow.__match_args__  # without call_key
+_NAMES: Final = tuple(name for name in CallRow.__match_args__ if name != "asterisk")  # without call_key
 _EPOCH: Final = tuple(f"{name}_epoch" for name in _TIMES)
 """The same times in epoch seconds, for programs: the hour that is there twice in autumn is told apart."""
 
@@ -34,7 +34,7 @@ class CallsCsv:
 
     def heading(self) -> str:
         """The line with the names of the columns."""
-        return (BOM if self._bom else "") + csv_line([*_NAMES, *_EPOCH])
+        return (BOM if self._bom else "") + csv_line([*_NAMES, *_EPOCH, "asterisk"])
 
     def lines(self, rows: Iterable[CallRow]) -> str:
         """A line for each call."""
@@ -61,6 +61,7 @@ class CallsCsv:
             _safe(row.forwarded_by),
             row.began,
             row.ended,
+            _safe(row.asterisk),
         ]
 
 

@@ -6,8 +6,8 @@ Each search uses the index that leaves the fewest rows, so that it is fast with 
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from typing import Any, Final
@@ -15,6 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from pbxrouter.database.connection import read_row, reading, transaction
+from pbxrouter.database.engine import CONSTRAINT_ERRORS, Connection, dialect_of, is_sqlite
 from pbxrouter.database.set_aside import FailedRow, SetAside, keep_aside, write_rows
 from pbxrouter.database.values import bounded, count_of, shown_texts, sortable, text_of
 from pbxrouter.errors import NotThere
@@ -28,6 +29,8 @@ MAX_STEPS: Final = 100
 """Steps of a trace that are shown."""
 MAX_OUTCOME: Final = 200
 """Characters of an outcome; a longer one is none of the gateway's."""
+MAX_OUTCOMES: Final = 200
+"""The different outcomes that are listed, at most."""
 MAX_TRACE: Final = 100_000
 """Characters of a stored trace; a longer one is none of the gateway's."""
 BULK: Final = 500
@@ -81,6 +84,7 @@ class CallRow:
     answered_s: int | None
     trace: str
     forwarded_by: str = ""
+    asterisk: str = ""
     call_key: str = field(default="", kw_only=True, compare=False)
 
     @property
@@ -142,6 +146,7 @@ class Search:
         number: a number or a prefix, too.
         forwarded_by: who forwarded the call: an endpoint, or a number, which is also that behind the technology of an
             endpoint; or a prefix of it.
+        asterisk: the Asterisk that it came from, by its name in the settings; ``""``: that is not known.
     """
 
     caller: str | None = None
@@ -150,6 +155,7 @@ class Search:
     since: float | None = None
     until: float | None = None
     forwarded_by: str | None = None
+    asterisk: str | None = None
 
 
 ListPosition = tuple[float, int]
@@ -202,16 +208,22 @@ _INSERT: Final = (
     f" WHERE {_THERE} < {len(PROVISIONAL)}"
     f" AND ({_THERE} < {_NEW} OR {_THERE} = {_NEW} AND calls.began < excluded.began)"
 )
+_COMPLETE: Final = (
+    "UPDATE calls SET outcome = ?, answered_s = ? WHERE call_key = ? AND call_key <> ''"  # as the index demands
+    # The next run of the gateway, or another gateway, may have served the call to its end meanwhile.
+    f" AND {_known('outcome')} <= ?"
+)
 _INDEXES: Final = {
     "caller": "calls_by_caller",
     "number": "calls_by_number",
     "outcome": "calls_by_outcome",
     "forwarded_by": "calls_sent_on",
+    "asterisk": "calls_by_asterisk",
 }
 _NUMBERS: Final = ("caller", "number")
 
 
-def add_calls(connection: sqlite3.Connection, rows: Iterable[CallRow]) -> list[SetAside]:
+def add_calls(connection: Connection, rows: Iterable[CallRow]) -> list[SetAside]:
     """Insert calls in one transaction; returns those that cannot be written, which are set aside.
 
     A call that is there already, by its key, is left as it is; only one with an outcome of PROVISIONAL is replaced.
@@ -221,35 +233,43 @@ def add_calls(connection: sqlite3.Connection, rows: Iterable[CallRow]) -> list[S
     """
     values = list(map(_VALUES, rows))
     try:
-        with transaction(connection, outlasts_power=False):
+        with _writing(connection):
             failed = write_rows(connection, _INSERT, values)
-    except sqlite3.IntegrityError:  # a trigger of the owner's rolls the transaction back
+    except CONSTRAINT_ERRORS:  # a trigger of the owner's rolls the transaction back
         failed = []
         for place, row in enumerate(values):
             try:
-                with transaction(connection, outlasts_power=False):
+                with _writing(connection):
                     failed += [replace(found, place=place) for found in write_rows(connection, _INSERT, [row])]
-            except sqlite3.IntegrityError as error:
+            except CONSTRAINT_ERRORS as error:
                 failed.append(FailedRow(place, row, error))
     return keep_aside(connection, "calls", failed)
 
 
-def complete_calls(connection: sqlite3.Connection, rows: Iterable[CallRow]) -> None:
-    """Set outcome and talk of calls that are in the history already; one that is not there is left out.
+def complete_calls(connection: Connection, rows: Iterable[CallRow]) -> None:
+    """Set outcome and talk of calls that are in the history already.
+
+    One that is not there is left out, and so is one that the database does not let be changed.
 
     Raises:
         StoreError: the database cannot be written.
     """
-    with transaction(connection, outlasts_power=False):
-        connection.executemany(
-            "UPDATE OR IGNORE calls SET outcome = :outcome, answered_s = :answered_s WHERE call_key = :key"
-            # The next run of the gateway, or another gateway, may have served the call to its end meanwhile.
-            f" AND {_known('outcome')} <= {_known(':outcome')}",
-            [{"outcome": row.outcome, "answered_s": row.answered_s, "key": row.call_key} for row in rows],
-        )
+    most = len(PROVISIONAL)
+    values = [(row.outcome, row.answered_s, row.call_key, PROVISIONAL.get(row.outcome, most)) for row in rows]
+    with _writing(connection):
+        write_rows(connection, _COMPLETE, values)
 
 
-def left_calls(connection: sqlite3.Connection, since: float) -> list[CallRow]:
+def _writing(connection: Connection) -> AbstractContextManager[None]:
+    """A write transaction of what the journal then takes for written.
+
+    SQLite need not wait for the disk: a power cut takes the journal's last second, too. The server of PostgreSQL may be
+    another machine, whose restart must lose nothing.
+    """
+    return transaction(connection, outlasts_power=not is_sqlite(connection))
+
+
+def left_calls(connection: Connection, since: float) -> list[CallRow]:
     """Calls that may go on without the gateway and whose talk is not known.
 
     Args:
@@ -262,7 +282,8 @@ def left_calls(connection: sqlite3.Connection, since: float) -> list[CallRow]:
     with reading(connection):
         for outcome in GOES_ON:
             found += connection.execute(
-                f"SELECT {_COLUMNS}, call_id, call_key FROM calls INDEXED BY calls_by_outcome WHERE outcome = :outcome"
+                f"SELECT {_COLUMNS}, call_id, call_key FROM calls"
+                f" {dialect_of(connection).using('calls_by_outcome')} WHERE outcome = :outcome"
                 " AND began >= :began AND ended >= :since AND answered_s IS NULL AND call_key <> ''"
                 " ORDER BY began DESC LIMIT :limit",
                 {"outcome": outcome, "began": since - LONGEST_S, "since": since, "limit": CHUNK},
@@ -272,8 +293,8 @@ def left_calls(connection: sqlite3.Connection, since: float) -> list[CallRow]:
 
 def _kept_call(row: Sequence[Any]) -> KeptCall:
     """A row of the table, which may have been written by hand."""
-    began, ended, *texts, answered_s, trace, forwarded_by, call_id = row
-    *shown, forwarder = shown_texts([*texts, forwarded_by])
+    began, ended, *texts, answered_s, trace, forwarded_by, asterisk, call_id = row
+    *shown, forwarder, place = shown_texts([*texts, forwarded_by, asterisk])
     values: tuple[Any, ...] = (
         sortable(began),
         sortable(ended),
@@ -281,12 +302,13 @@ def _kept_call(row: Sequence[Any]) -> KeptCall:
         None if answered_s is None else count_of(answered_s),
         trace if isinstance(trace, str) and len(trace) <= MAX_TRACE else "",
         forwarder,
+        place,
         call_id,
     )
     return KeptCall(*values)
 
 
-def call(connection: sqlite3.Connection, call_id: int) -> KeptCall:
+def call(connection: Connection, call_id: int) -> KeptCall:
     """Get a call.
 
     Raises:
@@ -298,7 +320,7 @@ def call(connection: sqlite3.Connection, call_id: int) -> KeptCall:
     return _kept_call(read_row(connection, query, {"id": bounded(call_id)}, missing))
 
 
-def find_calls(connection: sqlite3.Connection, search: Search, limit: int) -> Iterator[CallRow]:
+def find_calls(connection: Connection, search: Search, limit: int) -> Iterator[CallRow]:
     """Find calls, newest first.
 
     Raises:
@@ -315,7 +337,7 @@ def find_calls(connection: sqlite3.Connection, search: Search, limit: int) -> It
 
 
 def find_page(
-    connection: sqlite3.Connection,
+    connection: Connection,
     search: Search,
     limit: int,
     before: ListPosition | None = None,
@@ -342,7 +364,8 @@ def find_page(
     order = f"ORDER BY began {direction}, call_id {direction}"
     with reading(connection):
         index = _index(connection, search, limit)
-        found_by = f"FROM calls INDEXED BY {index} WHERE {' AND '.join(conditions) or '1'} {order} LIMIT :limit"
+        by_index = dialect_of(connection).using(index)
+        found_by = f"FROM calls {by_index} WHERE {' AND '.join(conditions) or 'TRUE'} {order} LIMIT :limit"
         if index != "calls_by_time" and _is_beginning_alone(search):
             # The index has all the columns of the search: sort it, and read only the rows of the page.
             found_by = f"FROM calls WHERE call_id IN (SELECT call_id {found_by}) {order}"
@@ -379,9 +402,15 @@ def _conditions(search: Search) -> tuple[list[str], dict[str, Any]]:
         beginning = _beginning("forwarded_by", search.forwarded_by)
         conditions.append("forwarded_by <> ''")  # as the index demands
         conditions.append(
-            "(instr(', ' || forwarded_by || ',', ', ' || :forwarder) OR instr(forwarded_by || ',', '/' || :forwarder))"
+            "(instr(', ' || forwarded_by || ',', ', ' || :forwarder) > 0"
+            " OR instr(forwarded_by || ',', '/' || :forwarder) > 0)"
         )
         values["forwarder"] = f"{search.forwarded_by}," if beginning is None else beginning
+    if search.asterisk is not None:
+        conditions.append("asterisk = :asterisk")
+        values["asterisk"] = search.asterisk
+        if search.asterisk:
+            conditions.append("asterisk <> ''")  # as the index demands
     for name, sign in (("since", ">="), ("until", "<")):
         if getattr(search, name) is not None:
             conditions.append(f"began {sign} :{name}")
@@ -400,7 +429,7 @@ def _is_beginning_alone(search: Search) -> bool:
     return len(given) == 1 and given[0] in _NUMBERS and _beginning(given[0], getattr(search, given[0])) is not None
 
 
-def _index(connection: sqlite3.Connection, search: Search, limit: int) -> str:
+def _index(connection: Connection, search: Search, limit: int) -> str:
     """The index that leaves the fewest rows."""
     best, fewest = "calls_by_time", FEW + 1
     exact = ""
@@ -408,13 +437,13 @@ def _index(connection: sqlite3.Connection, search: Search, limit: int) -> str:
         return "calls_by_caller" if search.caller else "calls_by_number"
     for name, index in _INDEXES.items():
         wanted = getattr(search, name)
-        if wanted is None:
+        if wanted is None or (name == "asterisk" and not wanted):  # the index has those that are known
             continue
         only = Search(**{name: wanted, "since": search.since, "until": search.until})
         conditions, values = _conditions(only)
         counted: int = connection.execute(
-            f"SELECT count(*) FROM (SELECT 1 FROM calls INDEXED BY {index}"
-            f" WHERE {' AND '.join(conditions)} LIMIT {FEW + 1})",
+            f"SELECT count(*) FROM (SELECT 1 FROM calls {dialect_of(connection).using(index)}"
+            f" WHERE {' AND '.join(conditions)} LIMIT {FEW + 1}) AS found",
             values,
         ).fetchone()[0]
         if counted < fewest:
@@ -425,20 +454,20 @@ def _index(connection: sqlite3.Connection, search: Search, limit: int) -> str:
     return exact if fewest > FEW and exact else best
 
 
-def outcomes(connection: sqlite3.Connection) -> list[str]:
+def outcomes(connection: Connection) -> list[str]:
     """The outcomes that occur, found by skipping along the index."""
     query = (
         "WITH RECURSIVE found(outcome) AS (SELECT min(outcome) FROM calls UNION ALL"
         " SELECT (SELECT min(outcome) FROM calls WHERE outcome > found.outcome) FROM found"
-        " WHERE found.outcome IS NOT NULL LIMIT 200)"
-        " SELECT outcome FROM found WHERE outcome IS NOT NULL"
+        " WHERE found.outcome IS NOT NULL)"
+        f" SELECT outcome FROM found WHERE outcome IS NOT NULL LIMIT {MAX_OUTCOMES}"
     )
     with reading(connection):
         found = [outcome for (outcome,) in connection.execute(query)]
     return [outcome for outcome in found if isinstance(outcome, str) and len(outcome) <= MAX_OUTCOME]
 
 
-def forget_calls(connection: sqlite3.Connection, before: float) -> None:
+def forget_calls(connection: Connection, before: float) -> None:
     """Delete the calls that began before an epoch second.
 
     Raises:

@@ -143,8 +143,6 @@ def _place(values: LinkValues, places: LinkOptions) -> tuple[str, str]:
         if not names:
             raise EditRefused(sentence("no [[asterisk]] is configured; leave this empty"), "asterisk")
         raise EditRefused(sentence("choose one of these Asterisks: {names}", names=names), "asterisk")
-    if not asterisk and len(places.contexts) > 1:
-        raise EditRefused(sentence("choose one of these Asterisks: {names}", names=names), "asterisk")
     if not is_context(context):
         raise EditRefused(
             sentence(
@@ -153,7 +151,9 @@ def _place(values: LinkValues, places: LinkOptions) -> tuple[str, str]:
             ),
             "context",
         )
-    allowed = places.contexts.get(asterisk or names)
+    allowed = places.contexts.get(asterisk)
+    if not asterisk and places.contexts:  # of several, the one that has the phone
+        allowed = tuple(dict.fromkeys(name for of_one in places.contexts.values() for name in of_one))
     if allowed is not None and not allowed:
         raise EditRefused(
             sentence(

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
-import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
@@ -20,6 +19,7 @@ from pbxrouter.database.click_to_dial.link_values import (
     checked,
 )
 from pbxrouter.database.connection import read_row, reading, transaction
+from pbxrouter.database.engine import Connection, dialect_of
 from pbxrouter.database.values import bounded, read_as
 from pbxrouter.errors import NotThere
 from pbxrouter.text import sentence
@@ -43,18 +43,19 @@ def _link(row: tuple[Any, ...]) -> DialLink:
     return read_as(DialLink, (link_id, read_as(LinkValues, values), generation, disabled_at, calls))
 
 
-def list_dial_links(connection: sqlite3.Connection, day: str) -> list[DialLink]:
+def list_dial_links(connection: Connection, day: str) -> list[DialLink]:
     """List all links, by name.
 
     Args:
         day: the day whose calls are counted, such as 2026-11-23.
     """
     with reading(connection):
-        rows = connection.execute(f"{_SELECT} ORDER BY name COLLATE NOCASE, l.link_id", {"day": day})
+        by_name = dialect_of(connection).without_case("name")
+        rows = connection.execute(f"{_SELECT} ORDER BY {by_name}, l.link_id", {"day": day})
         return [_link(row) for row in rows]
 
 
-def dial_link(connection: sqlite3.Connection, link_id: int, day: str = "") -> DialLink:
+def dial_link(connection: Connection, link_id: int, day: str = "") -> DialLink:
     """Get a link.
 
     Raises:
@@ -65,9 +66,7 @@ def dial_link(connection: sqlite3.Connection, link_id: int, day: str = "") -> Di
     return _link(read_row(connection, f"{_SELECT} WHERE l.link_id = :id", values, missing))
 
 
-def add_dial_link(
-    connection: sqlite3.Connection, actor: Actor, now: float, values: LinkValues, places: LinkOptions
-) -> int:
+def add_dial_link(connection: Connection, actor: Actor, now: float, values: LinkValues, places: LinkOptions) -> int:
     """Add a link; returns its link_id.
 
     Args:
@@ -83,7 +82,7 @@ def add_dial_link(
 
 
 def update_dial_link(
-    connection: sqlite3.Connection,
+    connection: Connection,
     actor: Actor,
     now: float,
     link_id: int,
@@ -106,9 +105,7 @@ def update_dial_link(
     return change.audit_id
 
 
-def set_dial_link_enabled(
-    connection: sqlite3.Connection, actor: Actor, now: float, link_id: int, enabled: bool
-) -> int | None:
+def set_dial_link_enabled(connection: Connection, actor: Actor, now: float, link_id: int, enabled: bool) -> int | None:
     """Enable or disable a link; returns the audit_id, None if nothing was changed.
 
     Raises:
@@ -120,7 +117,7 @@ def set_dial_link_enabled(
     return change.audit_id
 
 
-def void_dial_link(connection: sqlite3.Connection, actor: Actor, now: float, link_id: int) -> int | None:
+def void_dial_link(connection: Connection, actor: Actor, now: float, link_id: int) -> int | None:
     """Void all signed links of a link; returns the audit_id.
 
     Raises:
@@ -143,7 +140,7 @@ def _another(generation: int) -> int:
             return drawn
 
 
-def delete_dial_link(connection: sqlite3.Connection, actor: Actor, now: float, link_id: int) -> int | None:
+def delete_dial_link(connection: Connection, actor: Actor, now: float, link_id: int) -> int | None:
     """Delete a link; returns the audit_id.
 
     Raises:
@@ -156,7 +153,7 @@ def delete_dial_link(connection: sqlite3.Connection, actor: Actor, now: float, l
 
 @contextmanager
 def _changing(
-    connection: sqlite3.Connection, actor: Actor, now: float, action: str, link_id: int
+    connection: Connection, actor: Actor, now: float, action: str, link_id: int
 ) -> Iterator[tuple[Change, DialLink]]:
     with changing(connection, actor, now, action, _KIND) as change:
         link = dial_link(connection, link_id)
@@ -167,7 +164,7 @@ def _changing(
 # --- calls --------------------------------------------------------------------
 
 
-def take_call(connection: sqlite3.Connection, link_id: int, day: str, cap: int) -> bool:
+def take_call(connection: Connection, link_id: int, day: str, cap: int) -> bool:
     """Count a call of a link; False if it has reached its limit of the day, or is disabled.
 
     Args:
@@ -179,13 +176,14 @@ def take_call(connection: sqlite3.Connection, link_id: int, day: str, cap: int) 
             "INSERT INTO dial_link_calls (link_id, day, calls)"
             " SELECT link_id, :day, 1 FROM dial_links"
             " WHERE link_id = :id AND disabled_at IS NULL AND :cap > 0"
-            " ON CONFLICT (link_id, day) DO UPDATE SET calls = calls + 1 WHERE calls < :cap",
+            " ON CONFLICT (link_id, day) DO UPDATE SET calls = dial_link_calls.calls + 1"
+            " WHERE dial_link_calls.calls < :cap",
             {"id": bounded(link_id), "day": day, "cap": cap},
         )
         return taken.rowcount > 0
 
 
-def give_call_back(connection: sqlite3.Connection, link_id: int, day: str) -> None:
+def give_call_back(connection: Connection, link_id: int, day: str) -> None:
     """Uncount a call that could not be started."""
     with transaction(connection):
         connection.execute(

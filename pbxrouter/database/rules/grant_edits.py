@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Collection
 from dataclasses import dataclass
 
 from pbxrouter.database.audit import Actor, Edited, changing
 from pbxrouter.database.connection import read_row
 from pbxrouter.database.edit_text import no_mapping
+from pbxrouter.database.engine import Connection
 from pbxrouter.database.rules.holder_edits import holder_name
 from pbxrouter.database.rules.holders import HOLDERS, Grant, holders
 from pbxrouter.database.values import bounded, text_of
@@ -24,7 +24,7 @@ class GrantsSet:
     revoked: int
 
 
-def grant(connection: sqlite3.Connection, actor: Actor, now: float, wanted: Grant) -> Edited[bool]:
+def grant(connection: Connection, actor: Actor, now: float, wanted: Grant) -> Edited[bool]:
     """Grant a mapping to a holder; the value is False if it was granted already.
 
     Raises:
@@ -35,7 +35,7 @@ def grant(connection: sqlite3.Connection, actor: Actor, now: float, wanted: Gran
     return Edited(edited.value.granted == 1, edited.audit_id)
 
 
-def revoke(connection: sqlite3.Connection, actor: Actor, now: float, unwanted: Grant) -> Edited[bool]:
+def revoke(connection: Connection, actor: Actor, now: float, unwanted: Grant) -> Edited[bool]:
     """Revoke a grant; the value is False if it did not exist.
 
     Raises:
@@ -46,7 +46,7 @@ def revoke(connection: sqlite3.Connection, actor: Actor, now: float, unwanted: G
 
 
 def set_grants(
-    connection: sqlite3.Connection,
+    connection: Connection,
     actor: Actor,
     now: float,
     shown: Collection[Grant],
@@ -98,7 +98,7 @@ def set_grants(
     return Edited(GrantsSet(granted, revoked), change.audit_id)
 
 
-def delete_orphans(connection: sqlite3.Connection, actor: Actor, now: float) -> Edited[int]:
+def delete_orphans(connection: Connection, actor: Actor, now: float) -> Edited[int]:
     """Delete all grants whose holder or mapping is gone; the value is their number.
 
     SQL with foreign keys off leaves such grants behind. They have no effect.
@@ -121,12 +121,12 @@ def delete_orphans(connection: sqlite3.Connection, actor: Actor, now: float) -> 
     return Edited(count, change.audit_id)
 
 
-def _pattern(connection: sqlite3.Connection, map_id: int) -> str:
+def _pattern(connection: Connection, map_id: int) -> str:
     query = "SELECT pattern FROM applications_mappings WHERE map_id = :id"
     return text_of(read_row(connection, query, {"id": bounded(map_id)}, no_mapping(map_id))[0])
 
 
-def _grant_id(connection: sqlite3.Connection, grant: Grant) -> int | None:
+def _grant_id(connection: Connection, grant: Grant) -> int | None:
     table = holders(grant.kind)
     row = connection.execute(
         f"SELECT {table.grant_id} FROM {table.grants} WHERE {table.row_id} = :holder AND map_id = :map_id",

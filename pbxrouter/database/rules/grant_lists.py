@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import dataclass
 from typing import Any, Final
 
 from pbxrouter.database.connection import reading
+from pbxrouter.database.engine import Connection
 from pbxrouter.database.paging import Page
-from pbxrouter.database.rules.holders import HOLDERS, holders
+from pbxrouter.database.rules.holders import HOLDERS
 from pbxrouter.database.rules.lists import (
     HolderRow,
     MappingRow,
     find_holders,
     find_mappings,
 )
+from pbxrouter.database.rules.names import granted_among
 from pbxrouter.database.values import text_of
 
 COLUMNS: Final = 12
@@ -62,7 +63,7 @@ class Totals:
 
 
 def matrix(
-    connection: sqlite3.Connection,
+    connection: Connection,
     kind: str,
     *,
     mapping_search: str = "",
@@ -79,22 +80,16 @@ def matrix(
     Raises:
         StoreError: the database cannot be read.
     """
-    table = holders(kind)
     with reading(connection):
         shown = find_mappings(connection, mapping_search, columns, mapping_after, mapping_before)
         who = find_holders(connection, kind, holder_search, rows, holder_after, holder_before)
-        values = {f"m{place}": row.map_id for place, row in enumerate(shown.rows)}
-        ids = {f"h{place}": row.holder_id for place, row in enumerate(who.rows)}
-        granted = connection.execute(
-            f"SELECT {table.row_id}, map_id FROM {table.grants}"
-            f" WHERE {table.row_id} IN ({', '.join(f':{name}' for name in ids)})"
-            f" AND map_id IN ({', '.join(f':{name}' for name in values)})",
-            {**ids, **values},
-        ).fetchall()
-    return Matrix(kind, shown, who, frozenset(granted))
+        granted = granted_among(
+            connection, kind, [row.holder_id for row in who.rows], [row.map_id for row in shown.rows]
+        )
+    return Matrix(kind, shown, who, granted)
 
 
-def find_orphans(connection: sqlite3.Connection, limit: int = 50) -> list[OrphanGrant]:
+def find_orphans(connection: Connection, limit: int = 50) -> list[OrphanGrant]:
     """Find grants whose holder or mapping is gone, oldest first; SQL with foreign keys off leaves them behind.
 
     grant_edits.delete_orphans deletes all of them.
@@ -128,7 +123,7 @@ def find_orphans(connection: sqlite3.Connection, limit: int = 50) -> list[Orphan
     return found
 
 
-def totals(connection: sqlite3.Connection) -> Totals:
+def totals(connection: Connection) -> Totals:
     """Count mappings, extensions, users and grants.
 
     Raises:

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable
 from typing import Final
 
 from pbxrouter.database.audit import Actor, Change, Edited, changing
-from pbxrouter.database.backup import path_of
+from pbxrouter.database.backup import place_of
 from pbxrouter.database.connection import read_row, reading
 from pbxrouter.database.edit_text import MAX_NAME, PIN_TAKEN, checked_text
+from pbxrouter.database.engine import Connection, dialect_of
 from pbxrouter.database.rules.holders import HolderTable, holders, no_holder
 from pbxrouter.database.values import bounded, text_of
 from pbxrouter.errors import EditConflict, EditRefused, PinError, StoreError
 from pbxrouter.rules import NO_CALLER, extension_number, extension_problem, read_endpoint
 from pbxrouter.security import generate_pin
-from pbxrouter.text import sentence
+from pbxrouter.text import sentence, split_asterisk
 
 _TRIES: Final = 20
 """How many PINs generate_user_pin tries before it gives up."""
 
 
-def add_extension(
-    connection: sqlite3.Connection, actor: Actor, now: float, number: str, endpoint: str = ""
-) -> Edited[int]:
+def add_extension(connection: Connection, actor: Actor, now: float, number: str, endpoint: str = "") -> Edited[int]:
     """Add an extension; the value is its extension_id.
 
     Args:
@@ -44,9 +42,7 @@ def add_extension(
     return Edited(row_id, change.audit_id)
 
 
-def add_user(
-    connection: sqlite3.Connection, actor: Actor, now: float, name: str, pin_hash: str | None = None
-) -> Edited[int]:
+def add_user(connection: Connection, actor: Actor, now: float, name: str, pin_hash: str | None = None) -> Edited[int]:
     """Add a user; the value is its user_id.
 
     Args:
@@ -67,7 +63,7 @@ def add_user(
 
 
 def update_extension(
-    connection: sqlite3.Connection,
+    connection: Connection,
     actor: Actor,
     now: float,
     extension_id: int,
@@ -101,7 +97,7 @@ def update_extension(
     return Edited(None, change.audit_id)
 
 
-def update_user(connection: sqlite3.Connection, actor: Actor, now: float, user_id: int, name: str) -> Edited[None]:
+def update_user(connection: Connection, actor: Actor, now: float, user_id: int, name: str) -> Edited[None]:
     """Change a user's name.
 
     Raises:
@@ -116,7 +112,7 @@ def update_user(connection: sqlite3.Connection, actor: Actor, now: float, user_i
     return Edited(None, change.audit_id)
 
 
-def delete_holder(connection: sqlite3.Connection, actor: Actor, now: float, kind: str, row_id: int) -> Edited[None]:
+def delete_holder(connection: Connection, actor: Actor, now: float, kind: str, row_id: int) -> Edited[None]:
     """Delete an extension or a user, and its grants.
 
     Args:
@@ -133,9 +129,7 @@ def delete_holder(connection: sqlite3.Connection, actor: Actor, now: float, kind
     return Edited(None, change.audit_id)
 
 
-def set_user_pin(
-    connection: sqlite3.Connection, actor: Actor, now: float, user_id: int, pin_hash: str | None
-) -> Edited[None]:
+def set_user_pin(connection: Connection, actor: Actor, now: float, user_id: int, pin_hash: str | None) -> Edited[None]:
     """Set a user's PIN by its hash; None removes it.
 
     Raises:
@@ -151,7 +145,7 @@ def set_user_pin(
     return Edited(None, change.audit_id)
 
 
-def user_of_pin(connection: sqlite3.Connection, pin_hash: str) -> tuple[int, str] | None:
+def user_of_pin(connection: Connection, pin_hash: str) -> tuple[int, str] | None:
     """The user_id and name of the user who has a PIN; None if there is none.
 
     Raises:
@@ -164,9 +158,7 @@ def user_of_pin(connection: sqlite3.Connection, pin_hash: str) -> tuple[int, str
     return None if row is None else (int(row[0]), text_of(row[1]))
 
 
-def change_own_pin(
-    connection: sqlite3.Connection, now: float, user_id: int, old_hash: str, new_hash: str
-) -> Edited[None]:
+def change_own_pin(connection: Connection, now: float, user_id: int, old_hash: str, new_hash: str) -> Edited[None]:
     """Change a PIN on behalf of its user, who has keyed the old one.
 
     Raises:
@@ -185,7 +177,7 @@ def change_own_pin(
 
 
 def generate_user_pin(
-    connection: sqlite3.Connection, actor: Actor, now: float, user_id: int, hash_pin: Callable[[str], str]
+    connection: Connection, actor: Actor, now: float, user_id: int, hash_pin: Callable[[str], str]
 ) -> Edited[str]:
     """Set a generated PIN that no other user has; the value is the PIN, to be shown once.
 
@@ -201,7 +193,7 @@ def generate_user_pin(
     raise PinError(PIN_TAKEN)
 
 
-def refuse_pin_of_another(connection: sqlite3.Connection, pin_hash: str | None, user_id: int) -> None:
+def refuse_pin_of_another(connection: Connection, pin_hash: str | None, user_id: int) -> None:
     """Check, inside a transaction, that no other user has a PIN.
 
     Raises:
@@ -216,7 +208,7 @@ def refuse_pin_of_another(connection: sqlite3.Connection, pin_hash: str | None, 
         raise PinError(PIN_TAKEN)
 
 
-def holder_name(connection: sqlite3.Connection, table: HolderTable, row_id: int) -> str:
+def holder_name(connection: Connection, table: HolderTable, row_id: int) -> str:
     """The number of an extension, or the name of a user.
 
     Raises:
@@ -226,7 +218,7 @@ def holder_name(connection: sqlite3.Connection, table: HolderTable, row_id: int)
     return text_of(read_row(connection, query, {"id": bounded(row_id)}, no_holder(table.kind, row_id))[0])
 
 
-def _tie(connection: sqlite3.Connection, change: Change, extension_id: int, endpoint: str) -> bool:
+def _tie(connection: Connection, change: Change, extension_id: int, endpoint: str) -> bool:
     """Tie an extension to an endpoint, or untie it with ``""``; returns whether that is a change."""
     row = connection.execute(
         "SELECT 1 FROM extensions_endpoints WHERE extension_id = :id", {"id": extension_id}
@@ -242,11 +234,12 @@ def _tie(connection: sqlite3.Connection, change: Change, extension_id: int, endp
     return True
 
 
-def _refuse_taken(connection: sqlite3.Connection, table: HolderTable, name: str, but: int) -> None:
+def _refuse_taken(connection: Connection, table: HolderTable, name: str, but: int) -> None:
     # Read as when the rules are loaded: rows written by SQL may spell it in another way.
+    written = f"CAST({table.name} AS TEXT)"
     found = connection.execute(
         f"SELECT {table.name} FROM {table.table} WHERE {table.row_id} <> :but"
-        f" AND (instr(CAST({table.name} AS TEXT), :name) OR CAST({table.name} AS TEXT) GLOB '*[^!-~]*')",
+        f" AND (instr({written}, :name) > 0 OR {dialect_of(connection).is_unusual(written)})",
         {"name": name, "but": but},
     )
     read = extension_number if table.kind == "extension" else str.strip
@@ -268,7 +261,7 @@ def _number(text: str) -> str:
         ),
         MAX_NAME,
     )
-    if number == NO_CALLER:
+    if split_asterisk(number)[1] == NO_CALLER:
         raise EditRefused(
             sentence(
                 "{number} is the number that Asterisk uses for callers without a number; it cannot be an extension",
@@ -296,9 +289,7 @@ def _name(text: str) -> str:
     )
 
 
-def set_pin(
-    connection: sqlite3.Connection, actor: Actor, now: float, user_name: str, pin_hash: str | None
-) -> Edited[None]:
+def set_pin(connection: Connection, actor: Actor, now: float, user_name: str, pin_hash: str | None) -> Edited[None]:
     """Set the PIN of the user of a name by its hash; None removes it.
 
     Args:
@@ -315,7 +306,7 @@ def set_pin(
         ).fetchall()
         if len(rows) != 1:
             count = "several users are" if rows else "no user is"
-            raise StoreError(f"{count} named {user_name!r} in {path_of(connection)}; accepted is the name of one")
+            raise StoreError(f"{count} named {user_name!r} in {place_of(connection)}; accepted is the name of one")
         refuse_pin_of_another(connection, pin_hash, rows[0][0])
         change.update("users", rows[0][0], {"user_pin": pin_hash})
     return Edited(None, change.audit_id)

@@ -5,13 +5,13 @@ Values of unexpected types, which SQL can store, are listed as text.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from pbxrouter.database.connection import read_row, reading
 from pbxrouter.database.edit_text import no_mapping
+from pbxrouter.database.engine import Connection, dialect_of
 from pbxrouter.database.paging import MAX_LIMIT, Listing, Page, searching
 from pbxrouter.database.rules.holders import HOLDERS, HolderTable, holders, no_holder
 from pbxrouter.database.values import bounded, text_of
@@ -61,25 +61,27 @@ _MAPPINGS: Final = Listing(
 _SEARCHED: Final = ("m.pattern", "m.application_name", "m.application_data")
 
 
-_ENDPOINT: Final = "(SELECT endpoint FROM extensions_endpoints WHERE extension_id = h.extension_id)"
-
-
 def _holder_columns(table: HolderTable) -> str:
     pin = "h.user_pin IS NOT NULL" if table.kind == "user" else "0"
     return (
         f"h.{table.row_id}, '{table.kind}', h.{table.name}, {pin},"
         f" (SELECT count(*) FROM {table.grants} WHERE {table.row_id} = h.{table.row_id}),"
-        f" {_ENDPOINT if table.kind == 'extension' else 'NULL'}"
+        f" {'e.endpoint' if table.kind == 'extension' else 'NULL'}"
     )
 
 
+def _holder_tables(table: HolderTable) -> str:
+    endpoints = " LEFT JOIN extensions_endpoints AS e ON e.extension_id = h.extension_id"
+    return f"{table.table} AS h{endpoints if table.kind == 'extension' else ''}"
+
+
 def _searched(table: HolderTable) -> tuple[str, ...]:
-    return (f"h.{table.name}", *([_ENDPOINT] if table.kind == "extension" else []))
+    return (f"h.{table.name}", *(["e.endpoint"] if table.kind == "extension" else []))
 
 
 _BY_NAME: Final = {
     kind: Listing(
-        f"SELECT {_holder_columns(table)} FROM {table.table} AS h",
+        f"SELECT {_holder_columns(table)} FROM {_holder_tables(table)}",
         f"h.{table.name}, h.{table.row_id}",
         f"SELECT {table.name}, {table.row_id} FROM {table.table} WHERE {table.row_id} = :anchor",
     )
@@ -88,7 +90,7 @@ _BY_NAME: Final = {
 
 
 def find_mappings(
-    connection: sqlite3.Connection,
+    connection: Connection,
     search: str = "",
     limit: int = 50,
     after: int | None = None,
@@ -107,14 +109,14 @@ def find_mappings(
         StoreError: the database cannot be read.
     """
     with reading(connection):
-        where, values = searching(search, _SEARCHED)
+        where, values = searching(connection, search, _SEARCHED)
         if enabled is not None:
             where.append("d.map_id IS NULL" if enabled else "d.map_id IS NOT NULL")
         return _MAPPINGS.page(connection, _mapping_row, where, values, limit, after, before)
 
 
 def find_holders(
-    connection: sqlite3.Connection,
+    connection: Connection,
     kind: str,
     search: str = "",
     limit: int = 50,
@@ -133,11 +135,11 @@ def find_holders(
     """
     table = holders(kind)
     with reading(connection):
-        where, values = searching(search, _searched(table))
+        where, values = searching(connection, search, _searched(table))
         return _BY_NAME[kind].page(connection, _holder_row, where, values, limit, after, before)
 
 
-def mapping(connection: sqlite3.Connection, map_id: int) -> MappingRow:
+def mapping(connection: Connection, map_id: int) -> MappingRow:
     """Get a mapping.
 
     Raises:
@@ -148,7 +150,7 @@ def mapping(connection: sqlite3.Connection, map_id: int) -> MappingRow:
     return _mapping_row(*read_row(connection, query, {"id": bounded(map_id)}, no_mapping(map_id)))
 
 
-def holder(connection: sqlite3.Connection, kind: str, holder_id: int) -> HolderRow:
+def holder(connection: Connection, kind: str, holder_id: int) -> HolderRow:
     """Get an extension or a user.
 
     Raises:
@@ -160,7 +162,7 @@ def holder(connection: sqlite3.Connection, kind: str, holder_id: int) -> HolderR
     return _holder_row(*read_row(connection, query, {"id": bounded(holder_id)}, no_holder(kind, holder_id)))
 
 
-def find_extensions(connection: sqlite3.Connection) -> Iterator[HolderRow]:
+def find_extensions(connection: Connection) -> Iterator[HolderRow]:
     """Find all extensions, by number.
 
     Raises:
@@ -173,7 +175,7 @@ def find_extensions(connection: sqlite3.Connection) -> Iterator[HolderRow]:
         yield from page.rows
 
 
-def extension_numbered(connection: sqlite3.Connection, number: str) -> HolderRow:
+def extension_numbered(connection: Connection, number: str) -> HolderRow:
     """Get the extension of a number: of several rows the first, which is the one that counts.
 
     Raises:
@@ -184,8 +186,8 @@ def extension_numbered(connection: sqlite3.Connection, number: str) -> HolderRow
     with reading(connection):
         rows = connection.execute(
             "SELECT extension_id, extension_number FROM extensions"
-            " WHERE instr(CAST(extension_number AS TEXT), :number)"
-            " OR CAST(extension_number AS TEXT) GLOB '*[^!-~]*' ORDER BY extension_id",
+            " WHERE instr(CAST(extension_number AS TEXT), :number) > 0"
+            f" OR {dialect_of(connection).is_unusual('CAST(extension_number AS TEXT)')} ORDER BY extension_id",
             {"number": number},
         )
         found = next((row_id for row_id, name in rows if extension_number(text_of(name)) == number), None)
@@ -197,7 +199,7 @@ def extension_numbered(connection: sqlite3.Connection, number: str) -> HolderRow
 
 
 def holders_of(
-    connection: sqlite3.Connection,
+    connection: Connection,
     map_id: int,
     kind: str,
     search: str = "",
@@ -211,18 +213,18 @@ def holders_of(
     """
     table = holders(kind)
     listing = Listing(
-        f"SELECT {_holder_columns(table)} FROM {table.table} AS h JOIN {table.grants} AS g"
+        f"SELECT {_holder_columns(table)} FROM {_holder_tables(table)} JOIN {table.grants} AS g"
         f" ON g.{table.row_id} = h.{table.row_id}",
         f"h.{table.row_id}",
     )
     with reading(connection):
-        where, values = searching(search, _searched(table))
+        where, values = searching(connection, search, _searched(table))
         where.append("g.map_id = :map_id")
         return listing.page(connection, _holder_row, where, {**values, "map_id": bounded(map_id)}, limit, after, before)
 
 
 def mappings_of(
-    connection: sqlite3.Connection,
+    connection: Connection,
     kind: str,
     holder_id: int,
     search: str = "",
@@ -237,7 +239,7 @@ def mappings_of(
     table = holders(kind)
     listing = Listing(f"{_MAPPINGS.select} JOIN {table.grants} AS g ON g.map_id = m.map_id", "m.map_id")
     with reading(connection):
-        where, values = searching(search, _SEARCHED)
+        where, values = searching(connection, search, _SEARCHED)
         where.append(f"g.{table.row_id} = :holder_id")
         return listing.page(
             connection, _mapping_row, where, {**values, "holder_id": bounded(holder_id)}, limit, after, before

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import sqlite3
 import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import Final
 
 from pbxrouter.database.connection import reading
+from pbxrouter.database.engine import Connection
 from pbxrouter.database.rules.holders import HOLDERS, HolderTable
 from pbxrouter.errors import EditRefused
 from pbxrouter.rules import Mapping, RuleSet, extension_number, read_endpoint
@@ -29,7 +29,7 @@ _Holder = tuple[int, str, str | None, frozenset[int]]
 """An extension or a user: its number in the table, its number or name, its PIN's hash, the map_ids granted to it."""
 
 
-def read_rules(connection: sqlite3.Connection, hash_pin: Callable[[str], str]) -> RuleSet:
+def read_rules(connection: Connection, hash_pin: Callable[[str], str]) -> RuleSet:
     """Read all rules in one transaction.
 
     Rows that cannot be used are left out; RuleSet.problems names them.
@@ -122,7 +122,7 @@ def _endpoint(number: str, text: str, problems: list[Sentence]) -> str:
         return text.strip() or UNREADABLE
 
 
-def check_columns(connection: sqlite3.Connection) -> None:
+def check_columns(connection: Connection) -> None:
     """Check that the database has the tables and columns of the rules, without reading rows.
 
     Raises:
@@ -143,7 +143,7 @@ def _grants_query(table: HolderTable) -> str:
     return f"SELECT {table.grant_id}, {table.row_id}, map_id FROM {table.grants} ORDER BY {table.grant_id}"
 
 
-def _read_mappings(connection: sqlite3.Connection, problems: list[Sentence]) -> list[Mapping]:
+def _read_mappings(connection: Connection, problems: list[Sentence]) -> list[Mapping]:
     rows = connection.execute(_MAPPINGS)
     found: list[Mapping] = []
     for map_id, pattern, application, data, enabled in rows:
@@ -157,7 +157,7 @@ def _read_mappings(connection: sqlite3.Connection, problems: list[Sentence]) -> 
 
 
 def _read_holders(
-    connection: sqlite3.Connection, table: HolderTable, mappings: set[int], problems: list[Sentence]
+    connection: Connection, table: HolderTable, mappings: set[int], problems: list[Sentence]
 ) -> list[_Holder]:
     """Extensions or users, each with the mappings granted."""
     rows = connection.execute(_holders_query(table)).fetchall()

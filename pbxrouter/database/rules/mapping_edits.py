@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from pbxrouter.database.audit import Actor, Change, Edited, changing
 from pbxrouter.database.edit_text import MAX_NAME, checked_text
+from pbxrouter.database.engine import Connection, dialect_of
 from pbxrouter.database.rules.lists import mapping
 from pbxrouter.database.values import bounded
 from pbxrouter.errors import EditConflict, EditRefused, PatternError
@@ -34,7 +34,7 @@ class MappingValues:
 
 
 def add_mapping(
-    connection: sqlite3.Connection,
+    connection: Connection,
     actor: Actor,
     now: float,
     values: MappingValues,
@@ -61,7 +61,7 @@ def add_mapping(
 
 
 def update_mapping(
-    connection: sqlite3.Connection,
+    connection: Connection,
     actor: Actor,
     now: float,
     map_id: int,
@@ -94,7 +94,7 @@ def update_mapping(
     return Edited(None, change.audit_id)
 
 
-def set_enabled(connection: sqlite3.Connection, actor: Actor, now: float, map_id: int, enabled: bool) -> Edited[None]:
+def set_enabled(connection: Connection, actor: Actor, now: float, map_id: int, enabled: bool) -> Edited[None]:
     """Enable or disable a mapping; its grants are kept.
 
     Raises:
@@ -107,7 +107,7 @@ def set_enabled(connection: sqlite3.Connection, actor: Actor, now: float, map_id
     return Edited(None, change.audit_id)
 
 
-def delete_mapping(connection: sqlite3.Connection, actor: Actor, now: float, map_id: int) -> Edited[None]:
+def delete_mapping(connection: Connection, actor: Actor, now: float, map_id: int) -> Edited[None]:
     """Delete a mapping and its grants.
 
     Raises:
@@ -182,10 +182,11 @@ def _columns(values: MappingValues) -> dict[str, Any]:
     }
 
 
-def _refuse_same(connection: sqlite3.Connection, values: MappingValues, but: int) -> None:
+def _refuse_same(connection: Connection, values: MappingValues, but: int) -> None:
+    without_case = dialect_of(connection).without_case
     found = connection.execute(
         "SELECT map_id FROM applications_mappings WHERE pattern = :pattern AND application_data = :data"
-        " AND lower(application_name) = lower(:application_name) AND map_id <> :but LIMIT 1",
+        f" AND {without_case('application_name')} = {without_case(':application_name')} AND map_id <> :but LIMIT 1",
         {
             "pattern": values.pattern,
             "data": values.data,

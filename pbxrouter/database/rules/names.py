@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Collection
 
 from pbxrouter.database.connection import reading
+from pbxrouter.database.engine import Connection
 from pbxrouter.database.rules.holders import HOLDERS, holders
 from pbxrouter.database.values import bounded, text_of
 
 
-def names_of(connection: sqlite3.Connection, kind: str, numbers: Collection[int]) -> dict[int, str]:
+def names_of(connection: Connection, kind: str, numbers: Collection[int]) -> dict[int, str]:
     """The patterns of mappings, numbers of extensions or names of users, by number; missing rows are left out.
 
     Args:
@@ -24,6 +24,8 @@ def names_of(connection: sqlite3.Connection, kind: str, numbers: Collection[int]
     if kind in HOLDERS:
         where = HOLDERS[kind]
         table, row_id, name = where.table, where.row_id, where.name
+    if not numbers:
+        return {}
     values = _places("n", numbers)
     with reading(connection):
         rows = connection.execute(
@@ -33,7 +35,7 @@ def names_of(connection: sqlite3.Connection, kind: str, numbers: Collection[int]
 
 
 def granted_among(
-    connection: sqlite3.Connection, kind: str, holder_ids: Collection[int], map_ids: Collection[int]
+    connection: Connection, kind: str, holder_ids: Collection[int], map_ids: Collection[int]
 ) -> frozenset[tuple[int, int]]:
     """The grants among these holders and mappings, as pairs (holder_id, map_id).
 
@@ -44,6 +46,8 @@ def granted_among(
         StoreError: the database cannot be read.
     """
     table = holders(kind)
+    if not holder_ids or not map_ids:
+        return frozenset()
     who, what = _places("h", holder_ids), _places("m", map_ids)
     with reading(connection):
         rows = connection.execute(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Iterable
 from typing import Final
 
 from pbxrouter.database.audit import Actor, changing
-from pbxrouter.database.backup import path_of
+from pbxrouter.database.backup import place_of
+from pbxrouter.database.engine import Connection
 from pbxrouter.errors import StoreError
 
 INIT: Final = Actor("init", "command")
@@ -22,9 +22,7 @@ _SAMPLE_EXTENSION: Final = (1, "33", (2,))
 _SAMPLE_USER: Final = (1, "moises silva", "123456", (1, 2, 4, 5))
 
 
-def add_sample(
-    connection: sqlite3.Connection, hash_pin: Callable[[str], str], actor: Actor = INIT, now: float = 0.0
-) -> None:
+def add_sample(connection: Connection, hash_pin: Callable[[str], str], actor: Actor = INIT, now: float = 0.0) -> None:
     """Add the workshop's rules, with the workshop's own numbers, to a new database.
 
     Args:
@@ -36,7 +34,7 @@ def add_sample(
     """
     with changing(connection, actor, now, "import", "import", "pbxrouter init --sample"):
         if connection.execute("SELECT count(*) FROM applications_mappings").fetchone()[0]:
-            raise StoreError(f"database {path_of(connection)} has rules already; the sample is for a new one")
+            raise StoreError(f"database {place_of(connection)} has rules already; the sample is for a new one")
         connection.executemany(
             "INSERT INTO applications_mappings (map_id, application_name, application_data, pattern)"
             " VALUES (:map_id, :name, :data, :pattern)",

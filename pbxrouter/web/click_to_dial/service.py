@@ -168,9 +168,11 @@ class ClickToDial:
             raise ClickRefused(sentence("We cannot call this number from here."), 403, "number")
         if link.consent("en") and not agrees:
             raise ClickRefused(sentence("Please agree first; we cannot call you without your consent."), 400, "consent")
-        originator = self._originator(link.values.asterisk)
-        if originator is None or not originator.is_up:
+        call_request = CallRequest(link.values.phone, wanted, link.values.context)
+        found = await self._originator(link.values.asterisk, call_request)
+        if found is None or not found[0].is_up:
             raise ClickRefused(UNAVAILABLE, 503)
+        originator, call_request = found
         # By number, too, so that a visitor with many addresses cannot ring one phone all day.
         keys = (f"{link.link_id} {network_of(address)}", f"{link.link_id} to {wanted}")
         for place, key in enumerate(keys):
@@ -184,7 +186,7 @@ class ClickToDial:
                 )
         attempt = self.attempts.add(owner, wanted, link.values.phone, form, back, link.origins)
         try:
-            await _shielded(self._within_the_day(link, originator, attempt, keys))
+            await _shielded(self._within_the_day(link, originator, call_request, attempt, keys))
         except ManagerError:
             raise ClickRefused(UNAVAILABLE, 503) from None
         except OriginateRefused:
@@ -192,7 +194,12 @@ class ClickToDial:
         return attempt
 
     async def _within_the_day(
-        self, link: DialLink, originator: Originator, attempt: DialAttempt, keys: tuple[str, ...]
+        self,
+        link: DialLink,
+        originator: Originator,
+        call_request: CallRequest,
+        attempt: DialAttempt,
+        keys: tuple[str, ...],
     ) -> None:
         day, link_id = self.today, link.link_id
         taken = False
@@ -205,7 +212,6 @@ class ClickToDial:
                     sentence("The limit of calls for today has been reached. Please try again tomorrow."),
                     429,
                 )
-            call_request = CallRequest(attempt.phone, attempt.number, link.values.context)
             await originator.originate(call_request, functools.partial(self._tell, attempt))
         except Exception as error:
             self.attempts.forget(attempt)
@@ -225,10 +231,11 @@ class ClickToDial:
         for key in keys:
             self._hour.give_back(key)
 
-    def _originator(self, name: str) -> Originator | None:
+    async def _originator(self, name: str, call_request: CallRequest) -> tuple[Originator, CallRequest] | None:
+        """The Originator for a visitor's call, as ``originator_for`` has it; None if there is none, which is logged."""
         try:
-            return originator_for(name or None, self._web.originators)
-        except ControlRefused as error:
+            return await originator_for(name, call_request, self._web.originators)
+        except (ControlRefused, OriginateRefused, ManagerError) as error:
             self.log.error("click to dial: {error}", error=str(error))
             return None
 
@@ -248,13 +255,18 @@ class ClickToDial:
         """
         wanted = read_number(number, False, self._web.config.country, sure)
         try:
-            originator = originator_for(asterisk or None, self._web.originators)
+            originator, call_request = await originator_for(
+                asterisk, CallRequest(phone, wanted, context), self._web.originators
+            )
         except ControlRefused as error:
             raise ClickRefused(error.sentence, 400 if self._web.originators else 503, "asterisk") from None
+        except OriginateRefused as error:
+            raise ClickRefused(error.sentence, 400, "asterisk") from None
+        except ManagerError:
+            raise ClickRefused(UNAVAILABLE, 503) from None
         if not originator.is_up:
             raise ClickRefused(UNAVAILABLE, 503)
         attempt = self.attempts.add(("user", user_id), wanted, phone)
-        call_request = CallRequest(phone, wanted, context)
         try:
             await _shielded(originator.originate(call_request, functools.partial(self._tell, attempt)))
         except OriginateRefused as error:

@@ -36,6 +36,8 @@ from pbxrouter.web.now.graphs import NARROW, WIDE, busy_day, busy_week
 PAGE: Final = 30
 BUSIEST: Final = 8
 MAX_LENGTH: Final = 80
+UNKNOWN_ASTERISK: Final = "?"
+"""The choice of calls of which it is not known from which Asterisk they came; no Asterisk has that name."""
 DRAWN_S: Final = 30.0
 """Seconds for which the graphs of busy minutes are cached."""
 MAX_DRAWN: Final = 50
@@ -55,6 +57,7 @@ class CallFilters:
     since: str = ""
     until: str = ""
     forwarded_by: str = ""
+    asterisk: str = ""
 
     @property
     def any(self) -> bool:
@@ -73,7 +76,7 @@ class CallFilters:
         Raises:
             EditRefused: a time is not valid, or a number is too long.
         """
-        for name in ("caller", "number", "forwarded_by"):
+        for name in ("caller", "number", "forwarded_by", "asterisk"):
             if len(getattr(self, name)) > MAX_LENGTH:
                 raise EditRefused(sentence("at most {most} characters are accepted", most=MAX_LENGTH), name)
         return Search(
@@ -83,6 +86,7 @@ class CallFilters:
             read_time(self.since, "since", zone),
             read_time(self.until, "until", zone),
             printable(self.forwarded_by) or None,
+            "" if self.asterisk == UNKNOWN_ASTERISK else printable(self.asterisk) or None,
         )
 
 
@@ -142,19 +146,36 @@ class CallPages:
             outcomes=[(outcome, page_request.say(outcome_sentence(outcome))) for outcome in known_outcomes],
             outcome_sentence=outcome_sentence,
             outcome_kind=outcome_kind,
+            asterisks=self._asterisks(filters),
             keep_days=self._web.config.history.keep_days,
             zone=self._web.zone.local(self._web.now()).tzname(),
             error=error,
         )
 
+    def _asterisks(self, filters: CallFilters) -> list[str]:
+        """The Asterisks to choose from; none if there is only one."""
+        names = list(self._web.asterisks)
+        if filters.asterisk and filters.asterisk not in (*names, UNKNOWN_ASTERISK):  # it was in the settings once
+            names.append(printable(filters.asterisk))
+        return names if len(names) > 1 else []
+
     async def show_one(self, page_request: PageRequest, number: int) -> bytes:
         """Show one call with its trace."""
         found = await self._web.read(functools.partial(call, call_id=number))
+        several = len(self._web.asterisks) > 1
         return self._router.page(
             "calls/one.html",
             page_request,
             call=found,
-            test=urlencode({"caller": found.caller, "number": found.number, **forwarder_fields(found.forwarded_by)}),
+            test=urlencode(
+                {
+                    "caller": found.caller,
+                    "number": found.number,
+                    **forwarder_fields(found.forwarded_by),
+                    **({"asterisk": found.asterisk} if several and found.asterisk in self._web.asterisks else {}),
+                }
+            ),
+            several=several,
             outcome_sentence=outcome_sentence,
             outcome_kind=outcome_kind,
         )

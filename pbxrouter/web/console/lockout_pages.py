@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sqlite3
 from typing import Final
 
-from pbxrouter.database import LockoutFigures, WrongGuesses, lift_lockout, list_guesses, lockout_figures
+from pbxrouter.database import Connection, LockoutFigures, WrongGuesses, lift_lockout, list_guesses, lockout_figures
 from pbxrouter.database.rules import names_of
 from pbxrouter.errors import EditRefused
 from pbxrouter.security import SCOPES, GuessKey, Role
@@ -69,7 +68,7 @@ class LockoutPages:
         raise Redirect(PATH, sentence("lock-out lifted: {name}", name=f"{key.scope} {key.name}".strip()))
 
 
-def _read(connection: sqlite3.Connection, now: float) -> tuple[list[WrongGuesses], LockoutFigures, dict[GuessKey, str]]:
+def _read(connection: Connection, now: float) -> tuple[list[WrongGuesses], LockoutFigures, dict[GuessKey, str]]:
     """The rows, the figures, and the pattern of each mapping among them."""
     rows = list_guesses(connection, now)
     numbers = {row.key: int(row.key.name) for row in rows if row.key.scope == "mapping" and row.key.name.isdecimal()}

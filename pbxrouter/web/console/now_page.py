@@ -123,7 +123,7 @@ class NowPage:
             "states": STATES,
             "newcomer": figures is not None and not figures.any_calls and not picture.live.total,
             "counted": counted,
-            "several": len(counted) > 1,
+            "several": len(self._web.asterisks) > 1,
             "wrong": [asterisk for asterisk in picture.health.asterisks if asterisk.state == "bad"],
         }
 

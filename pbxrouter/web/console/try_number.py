@@ -63,6 +63,7 @@ class Question:
     endpoint: str
     forwarded_by: str
     claimed_forwarder: str
+    asterisk: str
 
     @property
     def is_about_more(self) -> bool:
@@ -104,6 +105,7 @@ class TryNumberPage:
             page_request,
             question=question,
             shown={name: printable(text) for name, text in asdict(question).items()},
+            asterisks=self._web.asterisks if len(self._web.asterisks) > 1 else (),
             answer=answer,
             error=error,
         )
@@ -129,6 +131,8 @@ class TryNumberPage:
             endpoint=question.endpoint,
             forwarded_by=question.forwarded_by,
             claimed_forwarder=question.claimed_forwarder,
+            asterisk=question.asterisk,
+            asterisks=self._web.asterisks,
         )
         decision = await self._web.engine.decide(facts)
         why_not = await self._web.in_thread(runners_up, rules, decision)

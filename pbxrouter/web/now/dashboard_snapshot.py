@@ -6,7 +6,6 @@ while a browser is watching, over the reading connection; the graph is drawn onc
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -17,7 +16,7 @@ from twisted.logger import Logger
 
 from pbxrouter.counter import MINUTE_S, LiveCalls, OutcomeTotals, live_calls, live_version, per_minute, totals
 from pbxrouter.counter import report as counter_report
-from pbxrouter.database import LockoutFigures, lockout_figures
+from pbxrouter.database import Connection, LockoutFigures, lockout_figures
 from pbxrouter.errors import StoreError
 from pbxrouter.health import Health
 from pbxrouter.net import QueueFigures
@@ -71,12 +70,14 @@ class Minutes:
     Attributes:
         counted: whether they are all calls of the Asterisks, or only the gateway's.
         minutes: by the minute's first second; None where unknown, none where zero.
+        partly: number of minutes that are known of some of the Asterisks only.
     """
 
     began: float
     ended: float
     counted: bool
     minutes: Mapping[int, int | None]
+    partly: int = 0
 
     @property
     def calls(self) -> int:
@@ -240,7 +241,7 @@ def graph_of(minutes: Minutes, translator: Translator) -> Markup:
     )
 
 
-def read_figures(connection: sqlite3.Connection, midnight: float, now: float, names: list[str]) -> DashboardFigures:
+def read_figures(connection: Connection, midnight: float, now: float, names: list[str]) -> DashboardFigures:
     """Read today's figures.
 
     Raises:
@@ -252,13 +253,13 @@ def read_figures(connection: sqlite3.Connection, midnight: float, now: float, na
     if names:
         report = counter_report.read(connection, names, int(midnight), int(now), now, only_all=True)
         unknown_s = report.unknown_s()
-        if unknown_s < report.ended - report.began:
+        if report.is_seen:
             total = report.total
             counted = Counted(total.started, total.answered, int(unknown_s // MINUTE_S))
     return DashboardFigures(found, counted, bool(any_calls), lockout_figures(connection, now))
 
 
-def read_minutes(connection: sqlite3.Connection, began: float, ended: float, now: float, names: list[str]) -> Minutes:
+def read_minutes(connection: Connection, began: float, ended: float, now: float, names: list[str]) -> Minutes:
     """Read the calls per minute: of the counted Asterisks, or else the gateway's.
 
     Raises:
@@ -270,8 +271,9 @@ def read_minutes(connection: sqlite3.Connection, began: float, ended: float, now
             minute: counts.started for minute, counts in report.minutes.items() if counts.started
         }
         every = range(int(began), int(ended), MINUTE_S)
-        unknown = [minute for minute in every if not report.is_known(minute, minute + MINUTE_S)]
+        unknown = [minute for minute in every if not report.is_partly_known(minute, minute + MINUTE_S)]
+        partly = sum(not report.is_known(minute, minute + MINUTE_S) for minute in every) - len(unknown)
         minutes |= dict.fromkeys(unknown)
         if len(unknown) < len(every):
-            return Minutes(began, ended, True, minutes)
+            return Minutes(began, ended, True, minutes, partly)
     return Minutes(began, ended, False, dict(per_minute(connection, began, ended)))

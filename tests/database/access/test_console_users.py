@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import sqlite3
 from collections.abc import Callable
-from contextlib import closing
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-from twisted.trial.unittest import SynchronousTestCase
-
-from pbxrouter import database
 from pbxrouter.database.access.console_users import (
     add_console_user,
     console_user,
@@ -39,19 +33,18 @@ from pbxrouter.database.access.sessions import (
 from pbxrouter.database.audit import Actor, AuditSearch, find_entries
 from pbxrouter.errors import EditConflict, EditRefused, NotThere
 from pbxrouter.security.roles import Role
+from tests.database.postgresql import OnBothEngines, listen
 
 ROOT = Actor("root", "command")
 
 
-class ConsoleUserCase(SynchronousTestCase):
+class ConsoleUserCase(OnBothEngines):
     """Test case with a new database."""
 
     def setUp(self) -> None:
         """Create the database and connect to it."""
-        self.path = Path(self.mktemp()).absolute()
-        database.create(self.path)
-        self.connection: sqlite3.Connection = database.connect(self.path)
-        self.addCleanup(self.connection.close)
+        self.place = self.new_place()
+        self.connection = self.open(self.place)
 
     def add(self, login: str, role: Role = Role.VIEWER) -> int:
         """Add console users."""
@@ -413,13 +406,13 @@ class SetupLinks(ConsoleUserCase):
         before = self.actions()
 
         def faster(statement: str) -> None:
-            if statement == "BEGIN IMMEDIATE":
-                self.connection.set_trace_callback(None)
+            if statement.startswith(("BEGIN IMMEDIATE", "BEGIN ISOLATION LEVEL READ COMMITTED")):
+                listen(self.connection, None)
                 use_setup_link(other, "h", 20.0, "eva", "hash", Actor("eva", "console"))
 
-        with closing(database.connect(self.path)) as other:
-            self.connection.set_trace_callback(faster)
-            error = self.assertRaises(EditRefused, self.use, "h")
+        other = self.open(self.place)
+        listen(self.connection, faster)
+        error = self.assertRaises(EditRefused, self.use, "h")
         self.assertEqual(str(error), "this set-up link has been used or has expired")
         self.assertEqual([user.login for user in list_console_users(self.connection)], ["eva"])
         self.assertEqual(self.actions(), [*before, ("create", "eva")])

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
-from twisted.trial.unittest import SynchronousTestCase
-
-from pbxrouter import database
 from pbxrouter.database.access.tokens import (
     MAX_TOKEN_NAME,
     add_token,
@@ -21,20 +17,18 @@ from pbxrouter.database.access.tokens import (
 from pbxrouter.database.audit import Actor, entry, find_entries
 from pbxrouter.errors import EditConflict, EditRefused, NotThere
 from pbxrouter.security import Scope, TokenInfo
+from tests.database.postgresql import OnBothEngines
 
 ROOT = Actor("root", "command")
 HUGE = (2**64, -(2**70))
 
 
-class TokenTests(SynchronousTestCase):
+class TokenTests(OnBothEngines):
     """API tokens in the database."""
 
     def setUp(self) -> None:
         """Create the database and connect to it."""
-        path = Path(self.mktemp())
-        database.create(path)
-        self.connection = database.connect(path)
-        self.addCleanup(self.connection.close)
+        self.connection = self.database()
 
     def add(self, name: str, token_hash: str = "h", *scopes: Scope) -> int:
         """Add a token with the scope read, unless others are given."""

@@ -165,8 +165,10 @@ class ConflictTests(AuditCase):
             self.said("console_users", login="ana", password_hash="h", role="admin", created_at=1.0),
             ("this login is already taken", "login"),
         )
+        self.insert("api_tokens", name="shop", token_hash="g")
+        error = self.assertRaises(EditConflict, self.insert, "api_tokens", name="shop", token_hash="h")
         self.assertEqual(
-            self.said("api_tokens", name="shop", token_hash="h"),
+            (str(error), error.field),
             ("there is already a token with this name; revoke it or choose another name", "name"),
         )
 

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import io
-from contextlib import closing
 from pathlib import Path
 
-from twisted.trial.unittest import SynchronousTestCase
-
-from pbxrouter import database
 from pbxrouter.config import Zone
 from pbxrouter.database.calls import CallsCsv, CsvOrder, Search, add_calls, find_calls
 from pbxrouter.database.calls.csv_process import AT_ONCE, read_order, write_calls
 from pbxrouter.errors import ConfigError, DatabaseMissing
 from tests.database.calls.test_history import row
+from tests.database.postgresql import OnBothEngines
 
 
-class CsvProcessTests(SynchronousTestCase):
+class CsvProcessTests(OnBothEngines):
     """write_calls on a database."""
 
     def test_order(self) -> None:
@@ -26,22 +23,21 @@ class CsvProcessTests(SynchronousTestCase):
 
     def test_all_that_are_wanted(self) -> None:
         """All calls of the search up to the limit, as the history command has them; without calls the heading."""
-        path = Path(self.mktemp()).absolute()
-        database.create(path)
+        place = self.new_place()
         csv = CallsCsv(Zone("Asia/Tokyo"), bom=True)
-        with closing(database.connect(path)) as connection:
-            add_calls(connection, (row(float(second), str(second % 2)) for second in range(2 * AT_ONCE + 5)))
-            for search, limit in (
-                (Search(), 10**6),
-                (Search(caller="1"), 10**6),
-                (Search(), AT_ONCE),
-                (Search(), AT_ONCE + 1),
-                (Search(caller="9"), 10**6),
-            ):
-                output = io.BytesIO()
-                write_calls(CsvOrder(str(path), search, limit, "Asia/Tokyo", True), output)
-                lines = csv.heading() + csv.lines(find_calls(connection, search, limit))
-                self.assertEqual(output.getvalue().decode(), lines, (search, limit))
+        connection = self.open(place)
+        add_calls(connection, (row(float(second), str(second % 2)) for second in range(2 * AT_ONCE + 5)))
+        for search, limit in (
+            (Search(), 10**6),
+            (Search(caller="1"), 10**6),
+            (Search(), AT_ONCE),
+            (Search(), AT_ONCE + 1),
+            (Search(caller="9"), 10**6),
+        ):
+            output = io.BytesIO()
+            write_calls(CsvOrder.of(place, search, limit, "Asia/Tokyo", True), output)
+            lines = csv.heading() + csv.lines(find_calls(connection, search, limit))
+            self.assertEqual(output.getvalue().decode(), lines, (search, limit))
 
     def test_what_cannot_be_read(self) -> None:
         """It fails before a line is written."""

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sqlite3
-from pathlib import Path
 from typing import Final
 
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter import database
 from pbxrouter.counter.outcome_figures import busiest, per_minute, totals
 from pbxrouter.database.calls import history
 from pbxrouter.database.calls.history import (
@@ -33,6 +30,7 @@ from pbxrouter.database.calls.history import (
 )
 from pbxrouter.errors import NotThere
 from pbxrouter.text.sentences import Sentence, sentence
+from tests.database.postgresql import OnBothEngines, listen
 
 
 def row(
@@ -61,15 +59,12 @@ STEPS: Final = st.lists(
 )
 
 
-class HistoryCase(SynchronousTestCase):
+class HistoryCase(OnBothEngines):
     """Test case with a new database."""
 
     def setUp(self) -> None:
         """Create the database and connect to it."""
-        path = Path(self.mktemp()).absolute()
-        database.create(path)
-        self.connection: sqlite3.Connection = database.connect(path)
-        self.addCleanup(self.connection.close)
+        self.connection = self.database()
 
 
 CALLS = st.lists(
@@ -96,7 +91,7 @@ SEARCHES = st.builds(
 class Pages(HistoryCase):
     """Pages, forward and backward."""
 
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.differing_executors])
     @given(CALLS, SEARCHES, st.integers(1, 4))
     def test_all_pages_are_all_that_fits(
         self, calls: list[tuple[int, str, str, str, str]], search: Search, limit: int
@@ -161,14 +156,13 @@ class Pages(HistoryCase):
         self.patch(history, "FEW", 10)
         add_calls(self.connection, [row(float(index), f"{index % 4}3") for index in range(100)])
         asked: list[str] = []
-        self.connection.set_trace_callback(asked.append)
+        listen(self.connection, asked.append)
         for since, index in ((None, "calls_by_time"), (80.0, "calls_by_caller")):
             search = Search("3*", since=since)
             fitting = [record for record in self.everything() if fits(record, search)]
             found, page = [], find_page(self.connection, search, 3)
-            self.assertTrue(
-                [statement for statement in asked if f"INDEXED BY {index}" in statement and "ORDER BY" in statement]
-            )
+            by_index = f"INDEXED BY {index}" if self.is_sqlite else ""
+            self.assertTrue([statement for statement in asked if by_index in statement and "ORDER BY" in statement])
             asked.clear()
             while page.older is not None:
                 found += page.calls
@@ -176,12 +170,35 @@ class Pages(HistoryCase):
             self.assertEqual(found + page.calls, fitting)
             asked.clear()
 
+    def test_a_star_alone_is_a_number(self) -> None:
+        """A beginning has at least one character before its star; an outcome is never a beginning."""
+        add_calls(self.connection, [row(1.0, "*"), row(2.0, "*5"), row(3.0, "3", "21", "BUSY")])
+        for search, began in (
+            (Search("*"), [1.0]),
+            (Search("**"), [2.0, 1.0]),
+            (Search("3*"), [3.0]),
+            (Search(outcome="B*"), []),
+        ):
+            self.assertEqual([record.began for record in find_page(self.connection, search, 9).calls], began)
+
+    def test_forgetting(self) -> None:
+        """Older calls are deleted."""
+        add_calls(self.connection, [row(1.0), row(2.0)])
+        forget_calls(self.connection, 2.0)
+        self.assertEqual([record.began for record in find_page(self.connection, Search(), 9).calls], [2.0])
+
+
+class IndexTests(HistoryCase):
+    """How SQLite finds a page; PostgreSQL chooses an index by itself."""
+
+    engine = "SQLite"
+
     def index_of(self, search: Search, limit: int = 9) -> tuple[str, int]:
         """The index by which a page is found, and the number of counts that this took."""
         asked: list[str] = []
-        self.connection.set_trace_callback(asked.append)
+        listen(self.connection, asked.append)
         find_page(self.connection, search, limit)
-        self.connection.set_trace_callback(None)
+        listen(self.connection, None)
         (page,) = [statement for statement in asked if "ORDER BY" in statement]
         counts = [statement for statement in asked if "count(*)" in statement]
         return page.partition("INDEXED BY ")[2].split()[0], len(counts)
@@ -247,28 +264,11 @@ class Pages(HistoryCase):
         self.patch(history, "CHUNK", 3)
         add_calls(self.connection, [row(float(second)) for second in range(10)])
         asked: list[str] = []
-        self.connection.set_trace_callback(asked.append)
+        listen(self.connection, asked.append)
         found = [record.began for record in find_calls(self.connection, Search(), 7)]
         limits = [statement.rpartition(" ")[2] for statement in asked if "LIMIT" in statement]
         self.assertEqual((found, limits), ([9.0, 8.0, 7.0, 6.0, 5.0, 4.0, 3.0], ["4", "4", "2"]))
         self.assertEqual(list(find_calls(self.connection, Search(), 0)), [])
-
-    def test_a_star_alone_is_a_number(self) -> None:
-        """A beginning has at least one character before its star; an outcome is never a beginning."""
-        add_calls(self.connection, [row(1.0, "*"), row(2.0, "*5"), row(3.0, "3", "21", "BUSY")])
-        for search, began in (
-            (Search("*"), [1.0]),
-            (Search("**"), [2.0, 1.0]),
-            (Search("3*"), [3.0]),
-            (Search(outcome="B*"), []),
-        ):
-            self.assertEqual([record.began for record in find_page(self.connection, search, 9).calls], began)
-
-    def test_forgetting(self) -> None:
-        """Older calls are deleted."""
-        add_calls(self.connection, [row(1.0), row(2.0)])
-        forget_calls(self.connection, 2.0)
-        self.assertEqual([record.began for record in find_page(self.connection, Search(), 9).calls], [2.0])
 
 
 def fits(record: KeptCall, search: Search) -> bool:
@@ -292,7 +292,42 @@ def fits(record: KeptCall, search: Search) -> bool:
     )
 
 
-class Traces(HistoryCase):
+class CompletedTests(HistoryCase):
+    """What is learnt of a call when it is in the history already."""
+
+    def test_two_rows_of_a_call(self) -> None:
+        """Of two rows with one key that stays which knows more of the call; of equal ones that of the later turn."""
+        for first, second, kept in (
+            ("UNKNOWN", "DONE", "DONE"),
+            ("DONE", "UNKNOWN", "DONE"),
+            ("STOPPED", "BUSY", "BUSY"),
+            ("LOST", "HANGUP", "HANGUP"),
+            ("HANGUP", "MOVED", "HANGUP"),
+            ("MOVED", "LOST", "MOVED"),
+            ("FAILED", "ANSWER", "ANSWER"),
+            ("LEFT", "UNKNOWN", "LEFT"),
+            ("DENIED", "BUSY", "DENIED"),
+            ("STOPPED", "LOST", "LOST"),
+        ):
+            key = f"{first} {second}"
+            for number, outcome in enumerate((first, second)):
+                made = dataclasses.replace(row(1.0 + number, outcome=outcome), call_key=key)
+                add_calls(self.connection, [made])
+                add_calls(self.connection, [made])  # as from a journal
+            found = self.connection.execute("SELECT outcome, began FROM calls WHERE call_key = ?", (key,)).fetchall()
+            self.assertEqual(found, [(kept, 1.0)], key)
+
+    def test_completed(self) -> None:
+        """What is learnt later is kept; of a call that the next run has served to its end it says no more."""
+        keyed = [dataclasses.replace(row(1.0, outcome="UNKNOWN"), call_key=key) for key in ("a", "b")]
+        add_calls(self.connection, keyed)
+        add_calls(self.connection, [dataclasses.replace(row(1.0, outcome="DONE"), call_key="b", answered_s=0)])
+        complete_calls(self.connection, [dataclasses.replace(call, answered_s=7) for call in keyed])
+        found = self.connection.execute("SELECT call_key, outcome, answered_s FROM calls ORDER BY call_key").fetchall()
+        self.assertEqual(found, [("a", "UNKNOWN", 7), ("b", "DONE", 0)])
+
+
+class Traces(SynchronousTestCase):
     """Traces are stored so that they can be shown in any language."""
 
     def test_steps_within_steps(self) -> None:
@@ -339,37 +374,6 @@ class Traces(HistoryCase):
             text = english_of(trace)
             self.assertEqual(text, "; ".join(step.english for step in steps_of(trace)), trace[:40])
             self.assertTrue(text.isprintable(), trace[:40])
-
-    def test_two_rows_of_a_call(self) -> None:
-        """Of two rows with one key that stays which knows more of the call; of equal ones that of the later turn."""
-        for first, second, kept in (
-            ("UNKNOWN", "DONE", "DONE"),
-            ("DONE", "UNKNOWN", "DONE"),
-            ("STOPPED", "BUSY", "BUSY"),
-            ("LOST", "HANGUP", "HANGUP"),
-            ("HANGUP", "MOVED", "HANGUP"),
-            ("MOVED", "LOST", "MOVED"),
-            ("FAILED", "ANSWER", "ANSWER"),
-            ("LEFT", "UNKNOWN", "LEFT"),
-            ("DENIED", "BUSY", "DENIED"),
-            ("STOPPED", "LOST", "LOST"),
-        ):
-            key = f"{first} {second}"
-            for number, outcome in enumerate((first, second)):
-                made = dataclasses.replace(row(1.0 + number, outcome=outcome), call_key=key)
-                add_calls(self.connection, [made])
-                add_calls(self.connection, [made])  # as from a journal
-            found = self.connection.execute("SELECT outcome, began FROM calls WHERE call_key = ?", (key,)).fetchall()
-            self.assertEqual(found, [(kept, 1.0)], key)
-
-    def test_completed(self) -> None:
-        """What is learnt later is kept; of a call that the next run has served to its end it says no more."""
-        keyed = [dataclasses.replace(row(1.0, outcome="UNKNOWN"), call_key=key) for key in ("a", "b")]
-        add_calls(self.connection, keyed)
-        add_calls(self.connection, [dataclasses.replace(row(1.0, outcome="DONE"), call_key="b", answered_s=0)])
-        complete_calls(self.connection, [dataclasses.replace(call, answered_s=7) for call in keyed])
-        found = self.connection.execute("SELECT call_key, outcome, answered_s FROM calls ORDER BY call_key").fetchall()
-        self.assertEqual(found, [("a", "UNKNOWN", 7), ("b", "DONE", 0)])
 
 
 class Figures(HistoryCase):

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
-import sqlite3
-from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter import database
 from pbxrouter.database.audit import (
     Actor,
     AuditSearch,
@@ -38,6 +35,7 @@ from pbxrouter.database.click_to_dial.links import (
     void_dial_link,
 )
 from pbxrouter.errors import EditConflict, EditRefused, NotThere
+from tests.database.postgresql import OnBothEngines
 
 ANA = Actor("ana", "console")
 NOW = 1_795_409_729.0
@@ -116,10 +114,13 @@ class ValuesTests(ValuesCase):
         self.assertEqual(checked(dataclasses.replace(SALES, context="desks"), few).context, "desks")
 
     def test_asterisks(self) -> None:
-        """The Asterisk is one of the settings; of several one must be named."""
+        """The Asterisk is one of the settings; if none is named the context is that of any of them."""
         self.assertIn("lab", self.refused("asterisk", asterisk="other"))
         two = LinkOptions({}, {"a": (SALES.context,), "b": ("only",)})
-        self.assertIn("a, b", self.refused("asterisk", two))
+        self.assertIn("a, b", self.refused("asterisk", two, asterisk="c"))
+        self.assertEqual(checked(SALES, two).asterisk, "")
+        self.assertEqual(checked(dataclasses.replace(SALES, context="only"), two).context, "only")
+        self.assertIn(f"{SALES.context}, only", self.refused("context", two, context="others"))
         self.refused("context", two, asterisk="b")
         self.assertEqual(checked(dataclasses.replace(SALES, asterisk="a"), two).asterisk, "a")
         self.refused("asterisk", LinkOptions({}, {}), asterisk="x")
@@ -242,7 +243,7 @@ class ExactTests(ValuesCase):
             self.assertEqual(self.refused("destinations", destinations=pattern), f"no number can match {pattern}")
         for places, asterisk, said in (
             (PLACES, "x", "choose one of these Asterisks: lab"),
-            (LinkOptions({}, {"a": ("c",), "b": ("c",)}), "", "choose one of these Asterisks: a, b"),
+            (LinkOptions({}, {"a": ("c",), "b": ("c",)}), "c", "choose one of these Asterisks: a, b"),
             (LinkOptions({}, {}), "x", "no [[asterisk]] is configured; leave this empty"),
         ):
             self.assertEqual(self.refused("asterisk", places, asterisk=asterisk), said)
@@ -278,15 +279,12 @@ class ExactTests(ValuesCase):
         self.assertEqual(self.accepted(sites="https://b/,https://a,https://b").sites, "https://b https://a")
 
 
-class RowsTests(SynchronousTestCase):
+class RowsTests(OnBothEngines):
     """Links in a database."""
 
     def setUp(self) -> None:
         """Add a click-to-dial link."""
-        path = Path(self.mktemp())
-        database.create(path)
-        self.connection: sqlite3.Connection = database.connect(path)
-        self.addCleanup(self.connection.close)
+        self.connection = self.database()
         self.number = add_dial_link(self.connection, ANA, NOW, SALES, PLACES)
 
     def link(self) -> DialLink:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter import database
+from pbxrouter.database import Connection, is_sqlite
 from pbxrouter.database import rules as edits
 from pbxrouter.database.audit import (
     Actor,
@@ -30,6 +31,7 @@ from pbxrouter.errors import EditConflict, EditRefused, NotThere, PinError
 from pbxrouter.rules.applications import Applications
 from pbxrouter.rules.model import Facts
 from pbxrouter.text import Sentence, sentence
+from tests.database.postgresql import OnBothEngines, change_by_hand, dump
 
 ANA = Actor("ana", "console")
 TABLES = (
@@ -49,10 +51,13 @@ def hash_pin(pin: str) -> str:
     return pin.encode().hex().rjust(64, "0")
 
 
-def state(connection: sqlite3.Connection) -> dict[str, list[Any]]:
-    """All tables of the rules, text as its bytes with its type."""
+def state(connection: Connection) -> dict[str, list[Any]]:
+    """All tables of the rules; those of SQLite with texts as their bytes with their type."""
     found: dict[str, list[Any]] = {}
     for table in TABLES:
+        if not is_sqlite(connection):
+            found[table] = connection.execute(f"SELECT * FROM {table} ORDER BY 1").fetchall()
+            continue
         columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
         exact = ", ".join(f"typeof({column}), hex({column})" for column in columns)
         found[table] = connection.execute(f"SELECT {exact} FROM {table} ORDER BY 2, 4").fetchall()
@@ -67,15 +72,12 @@ class Strict(Applications):
         return sentence("{data} is not accepted of {name}", data=data, name=application) if data == "bad" else None
 
 
-class EditCase(SynchronousTestCase):
+class EditCase(OnBothEngines):
     """Test case with a new database."""
 
     def setUp(self) -> None:
         """Create the database and connect to it."""
-        path = Path(self.mktemp())
-        database.create(path)
-        self.connection = database.connect(path, timeout_s=0)
-        self.addCleanup(self.connection.close)
+        self.connection = self.open(self.new_place(), timeout_s=0)
 
     def do(self, edit: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
         """The value of one edit, by Ana at second 7.
@@ -97,9 +99,9 @@ class EditCase(SynchronousTestCase):
 
     def refused(self, kind: type[Exception], edit: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
         """Check that an edit is refused, with nothing changed or recorded; returns the error."""
-        before = list(self.connection.iterdump())
+        before = dump(self.connection)
         error = self.assertRaises(kind, self.do, edit, *arguments, **named)
-        self.assertEqual(list(self.connection.iterdump()), before)
+        self.assertEqual(dump(self.connection), before)
         self.assertNotIn("\n", str(error))
         return error
 
@@ -413,11 +415,12 @@ class HolderTests(EditCase):
 
     def test_other_blanks(self) -> None:
         """A tab around a number is ignored, as it is when the rules are loaded."""
-        self.connection.execute("INSERT INTO extensions (extension_number) VALUES ('33\t'), (x'3434'), ('133')")
+        forty_four = "x'3434'" if self.is_sqlite else "'44'"  # as bytes
+        self.connection.execute(f"INSERT INTO extensions (extension_number) VALUES ('33\t'), ({forty_four}), ('133')")
         self.connection.commit()
         self.connection.execute("INSERT INTO extensions (extension_number) VALUES ('\uff15\uff15'), ('6\u200b6')")
         self.connection.commit()
-        for number in ("33", "44", "55", "66", "\uff13\uff13", "4 4"):  # 44 is stored as bytes
+        for number in ("33", "44", "55", "66", "\uff13\uff13", "4 4"):
             self.refused(EditConflict, edits.add_extension, number)
         self.assertEqual(edits.extension_numbered(self.connection, "55 ").name, "\uff15\uff15")
         self.do(edits.add_extension, "13")
@@ -615,12 +618,13 @@ class GrantTests(EditCase):
     def test_orphans(self) -> None:
         """Grants that SQL left behind are deleted together; valid ones stay."""
         self.do(edits.set_grants, self.boxes, self.boxes)
-        self.connection.execute("PRAGMA foreign_keys = OFF")
-        self.connection.execute("DELETE FROM extensions WHERE extension_id = :id", {"id": self.extensions[0]})
-        self.connection.execute("DELETE FROM applications_mappings WHERE map_id = :id", {"id": self.maps[1]})
-        self.connection.execute("INSERT INTO users_mappings (user_id, map_id) VALUES (x'ff', 'x')")
-        self.connection.commit()
-        self.connection.execute("PRAGMA foreign_keys = ON")
+        nobody = "x'ff', 'x'" if self.is_sqlite else "77, 88"
+        change_by_hand(
+            self.connection,
+            f"DELETE FROM extensions WHERE extension_id = {self.extensions[0]};"
+            f"DELETE FROM applications_mappings WHERE map_id = {self.maps[1]};"
+            f"INSERT INTO users_mappings (user_id, map_id) VALUES ({nobody})",
+        )
         self.assertEqual(self.do(edits.delete_orphans), 6)
         self.assertEqual(self.do(edits.delete_orphans), 0)
         self.assertEqual(len(self.there()), 3)

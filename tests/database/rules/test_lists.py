@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
-
-from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter import database
 from pbxrouter.database.paging import MAX_LIMIT, Page
@@ -29,6 +27,7 @@ from pbxrouter.database.rules.lists import (
     mappings_of,
 )
 from pbxrouter.errors import EditRefused, NotThere
+from tests.database.postgresql import OnBothEngines, change_by_hand, listen
 from tests.work import sql_steps
 
 MANY = 100_000
@@ -36,19 +35,16 @@ MOST_STEPS = 50 * MANY
 """Of SQLite, for one page of MANY: each row may be passed once, not once for each other row."""
 
 
-class ListCase(SynchronousTestCase):
+class ListCase(OnBothEngines):
     """Test case with a new database."""
 
     def setUp(self) -> None:
         """Create the database and connect to it."""
-        path = Path(self.mktemp())
-        database.create(path)
-        self.connection = database.connect(path, timeout_s=0)
-        self.addCleanup(self.connection.close)
+        self.connection = self.open(self.new_place(), timeout_s=0)
 
     def by_hand(self, script: str) -> None:
         """Change the database with SQL, with foreign keys unchecked."""
-        self.connection.executescript(f"PRAGMA foreign_keys = OFF; {script}; PRAGMA foreign_keys = ON")
+        change_by_hand(self.connection, script)
 
     def add(self, table: str, columns: str, rows: list[tuple[Any, ...]]) -> None:
         """Insert rows into a table."""
@@ -297,7 +293,9 @@ class MatrixTests(ListCase):
 
 
 class OddTests(ListCase):
-    """Rows that only SQL can make."""
+    """Rows that only SQL can make, in a database of SQLite."""
+
+    engine = "SQLite"
 
     def setUp(self) -> None:
         """Add BLOBs, text that is not UTF-8, and grants to deleted rows."""
@@ -342,8 +340,34 @@ class OddTests(ListCase):
         self.assertEqual(find_orphans(self.connection, 0), [])
 
 
+class OrphanTests(ListCase):
+    """Grants whose holder or mapping is gone."""
+
+    def test_orphans(self) -> None:
+        """An orphaned grant names what is missing, and what is there."""
+        self.by_hand(
+            "INSERT INTO applications_mappings VALUES (2, 'dial', '', '2X');"
+            "INSERT INTO extensions VALUES (3, '33');"
+            "INSERT INTO extensions_mappings VALUES (1, 3, 2), (2, 3, 77), (3, 88, 2), (4, 88, 77);"
+            "INSERT INTO users_mappings VALUES (1, 1, 2)"
+        )
+        self.assertEqual(
+            find_orphans(self.connection),
+            [
+                OrphanGrant("extension", 2, "33", False, "77", True),
+                OrphanGrant("extension", 3, "88", True, "2X", False),
+                OrphanGrant("extension", 4, "88", True, "77", True),
+                OrphanGrant("user", 1, "1", True, "2X", False),
+            ],
+        )
+        self.assertEqual(len(find_orphans(self.connection, 3)), 3)
+        self.assertEqual(find_orphans(self.connection, 0), [])
+
+
 class ManyTests(ListCase):
-    """Lists with a hundred thousand rows of each kind."""
+    """Lists with a hundred thousand rows of each kind, in a database of SQLite, whose work is counted."""
+
+    engine = "SQLite"
 
     def test_at_once(self) -> None:
         """Any page and any search, found or not, takes few queries."""
@@ -361,7 +385,7 @@ class ManyTests(ListCase):
         )
         self.add("users_mappings", "user_id, map_id", [(n, n) for n in range(1, MANY + 1)])
         statements: list[str] = []
-        self.connection.set_trace_callback(statements.append)
+        listen(self.connection, statements.append)
         for work in (
             lambda: find_mappings(self.connection),
             lambda: find_mappings(self.connection, after=MANY - 60),
@@ -382,6 +406,7 @@ class ManyTests(ListCase):
             lambda: totals(self.connection),
         ):
             statements.clear()
+            assert isinstance(self.connection, sqlite3.Connection)
             steps = sql_steps(self.connection, work)
             selects = [statement for statement in statements if statement.startswith("SELECT")]
             self.assertLessEqual(len(selects), 5, selects)

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import pathlib
-import sqlite3
-
-from twisted.trial.unittest import SynchronousTestCase
-
-from pbxrouter import database
+from pbxrouter.database import transaction
 from pbxrouter.database.audit import (
     Actor,
     AuditSearch,
@@ -26,20 +21,18 @@ from pbxrouter.database.rules import (
 )
 from pbxrouter.database.rules.holders import Grant
 from pbxrouter.database.rules.names import granted_among, names_of
+from tests.database.postgresql import OnBothEngines
 
 ANA = Actor("ana", "console")
 HUGE = 10**30
 
 
-class RuleNamesTests(SynchronousTestCase):
+class RuleNamesTests(OnBothEngines):
     """Has a database with two mappings, an extension and a user."""
 
     def setUp(self) -> None:
         """Create a database with mappings and an extension."""
-        path = pathlib.Path(self.mktemp())
-        database.create(path)
-        self.connection: sqlite3.Connection = database.connect(path)
-        self.addCleanup(self.connection.close)
+        self.connection = self.database()
         self.first = add_mapping(self.connection, ANA, 1.0, MappingValues("2X", "dial", "SIP")).value
         self.second = add_mapping(self.connection, ANA, 2.0, MappingValues("3X", "dial", "SIP")).value
         self.extension = add_extension(self.connection, ANA, 3.0, "33").value
@@ -86,7 +79,7 @@ class RuleNamesTests(SynchronousTestCase):
 
     def test_details(self) -> None:
         """The details of many entries are read at once, without those of more than 20 000 characters."""
-        with self.connection:
+        with transaction(self.connection):
             number = note(self.connection, ANA, 9.0, "import", "import", "much")
             self.connection.execute(
                 "UPDATE audit_log SET changes = :long WHERE audit_id = :id",
@@ -99,7 +92,7 @@ class RuleNamesTests(SynchronousTestCase):
         assert made.changes[0].after is not None
         self.assertEqual(made.changes[0].after["extension_number"], "33")
         self.assertEqual(details_of(self.connection, []), {})
-        with self.connection:
+        with transaction(self.connection):
             self.connection.execute("UPDATE audit_log SET changes = substr(changes, 2)")
         self.assertIn(number, details_of(self.connection, entries))
 

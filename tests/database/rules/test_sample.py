@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from twisted.trial.unittest import SynchronousTestCase
-
-from pbxrouter import database
 from pbxrouter.database.rules import add_sample
 from pbxrouter.errors import StoreError
+from tests.database.postgresql import OnBothEngines
 
 
-class SampleTests(SynchronousTestCase):
+class SampleTests(OnBothEngines):
     """add_sample on a new database."""
 
     def setUp(self) -> None:
         """Make the database, with the sample."""
-        path = Path(self.mktemp())
-        database.create(path)
-        self.connection = database.connect(path)
-        self.addCleanup(self.connection.close)
+        self.connection = self.database()
         add_sample(self.connection, lambda pin: pin.rjust(64, "0"))
 
     def test_rows(self) -> None:

@@ -7,6 +7,7 @@ import re
 import msgspec
 from twisted.trial.unittest import SynchronousTestCase
 
+from pbxrouter.database import Connection
 from pbxrouter.security.tokens import Scope
 from pbxrouter.web.api.resources.endpoints import ENDPOINTS
 from pbxrouter.web.api.token_auth import LIMITS, STRANGERS
@@ -57,9 +58,12 @@ class TokenAuthTests(ApiCase):
         self.assertIsNone(await last_used())
         await self.ask("POST", "/api/decide", CALL)
         self.assertIsNotNone(await last_used())
-        await self.web.write(
-            lambda connection: connection.execute("UPDATE api_tokens SET last_used_at = 'x'").connection.commit()
-        )
+
+        def write(connection: Connection) -> None:
+            connection.execute("UPDATE api_tokens SET last_used_at = 'x'")
+            connection.commit()
+
+        await self.web.write(write)
         await self.ask("POST", "/api/decide", CALL)
         self.assertEqual(await last_used(), "x")
         self.clock.now += 61

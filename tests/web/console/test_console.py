@@ -16,7 +16,7 @@ from twisted.web.client import RequestTransmissionFailed, ResponseNeverReceived
 from twisted.web.test.requesthelper import DummyRequest
 
 from pbxrouter.config.schema import Web
-from pbxrouter.database.store import Store
+from pbxrouter.database import open_store
 from pbxrouter.security.roles import Role
 from pbxrouter.web.console.menu import MENU
 from pbxrouter.web.console.router import Route
@@ -494,7 +494,7 @@ class ProblemsTests(ConsoleCase):
         self.path.rename(kept)
         self.path.mkdir()  # a database cannot be made anew there
         self.web.reading.close()
-        away = Store(self.path, self.web.hash_pin, self.web.reactor)
+        away = open_store(self.path, self.web.hash_pin, self.web.reactor)
         object.__setattr__(self.web, "reading", away)
         answer = await me.get("/settings/console-users")
         self.assertEqual(answer.status, 503)

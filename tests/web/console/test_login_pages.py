@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from pbxrouter.database.access.console_users import (
     any_console_user,
@@ -391,7 +392,11 @@ class SetUpTests(ConsoleCase):
         (stored,) = await self.web.read(lambda c: c.execute("SELECT password_hash FROM console_users").fetchone())
         self.assertTrue(stored.startswith("$argon2id$"))
         self.assertTrue(self.web.passwords.fits(stored, NEW))
-        everything = await self.web.read(lambda c: "\n".join(c.iterdump()))
+
+        def dump(connection: Any) -> str:
+            return "\n".join(connection.iterdump())
+
+        everything = await self.web.read(dump)
         self.assertIn(stored, everything)
         self.assertNotIn(NEW, everything)
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
+from pbxrouter.database import Connection
 from pbxrouter.database.audit import (
     MAX_ENTRIES,
     MAX_SHOWN,
@@ -122,7 +122,7 @@ async def get_audit(request: ApiRequest) -> AuditDetails:
 async def undo_audit(request: ApiRequest) -> Undone:
     """Undo the change that an entry records."""
 
-    def take_back(connection: sqlite3.Connection) -> int:
+    def take_back(connection: Connection) -> int:
         _demand(request, entry(connection, request.path["audit_id"]).entry.kind)
         return undo(connection, request.actor, request.web.now(), request.path["audit_id"])
 

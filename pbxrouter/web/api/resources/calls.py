@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
 from typing import Annotated, Final
 
 import msgspec
 from msgspec import Meta
 
 from pbxrouter.counter import busiest, per_minute, totals
-from pbxrouter.database import MAX_LIMIT
+from pbxrouter.database import MAX_LIMIT, Connection
 from pbxrouter.database.calls import CallPage, ListPosition, Search, call, find_page
 from pbxrouter.errors import NotThere
 from pbxrouter.security import Scope
@@ -47,6 +46,9 @@ class CallItem(msgspec.Struct, frozen=True):
     cause: Annotated[str, Meta(description="The Q.850 cause, where Asterisk gave one.")]
     answered_s: Annotated[int, Meta(description="Seconds that two people talked; null if not known.")] | None
     forwarded_by: Annotated[str, Meta(description="Who forwarded the call; empty if it was not forwarded.")]
+    asterisk: Annotated[
+        str, Meta(description="The Asterisk that it came from, by its name in the settings; empty if not known.")
+    ]
 
 
 class CallItems(msgspec.Struct, frozen=True):
@@ -80,12 +82,19 @@ class CallFilter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         ]
         | None
     ) = None
+    asterisk: (
+        Annotated[
+            str,
+            Meta(max_length=100, description="Only calls from this Asterisk; empty: those of which it is not known."),
+        ]
+        | None
+    ) = None
 
     @property
     def search(self) -> Search:
         """Convert to the history's Search."""
         outcome = self.outcome.upper() if self.outcome is not None else None
-        return Search(self.caller, self.number, outcome, self.since, self.until, self.forwarded_by)
+        return Search(self.caller, self.number, outcome, self.since, self.until, self.forwarded_by, self.asterisk)
 
 
 class CallQuery(CallFilter, frozen=True, forbid_unknown_fields=True):
@@ -108,6 +117,13 @@ class FiguresQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     since: Annotated[Seconds, Meta(description="Without it, a day before `until`.")] | None = None
     until: Annotated[Seconds, Meta(description="Without it, now.")] | None = None
     busiest: Annotated[int, Meta(ge=1, le=100, description="How many of the busiest minutes to list.")] = 10
+    asterisk: (
+        Annotated[
+            str,
+            Meta(max_length=100, description="Only calls from this Asterisk; empty: those of which it is not known."),
+        ]
+        | None
+    ) = None
 
 
 class Minute(msgspec.Struct, frozen=True):
@@ -132,7 +148,7 @@ async def list_calls(request: ApiRequest) -> CallItems:
     """List finished calls, newest first."""
     query: CallQuery = request.query
 
-    def find(connection: sqlite3.Connection) -> CallPage:
+    def find(connection: Connection) -> CallPage:
         before: ListPosition | None = None
         if query.after is not None:
             try:
@@ -172,9 +188,9 @@ async def get_call_figures(request: ApiRequest) -> CallFigures:
             "since",
         )
 
-    def read(connection: sqlite3.Connection) -> CallFigures:
-        minutes = per_minute(connection, since, until)
-        found = totals(connection, since, until)
+    def read(connection: Connection) -> CallFigures:
+        minutes = per_minute(connection, since, until, query.asterisk)
+        found = totals(connection, since, until, query.asterisk)
         return CallFigures(
             since,
             until,
@@ -204,6 +220,7 @@ _SHOWN = CallItem(
     "16",
     12,
     "",
+    "asterisk",
 )
 
 ENDPOINTS = (

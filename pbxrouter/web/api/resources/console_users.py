@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from pbxrouter.database import Connection
 from pbxrouter.database.access import (
     MAX_LOGIN,
     ConsoleUser,
@@ -92,7 +92,7 @@ async def create_console_user(request: ApiRequest) -> Created:
     request.web.check_phone(new.phone)
     hashed = await request.web.in_thread(request.web.passwords.hash, check_new_password(new.password, login))
 
-    def create(connection: sqlite3.Connection) -> ConsoleUser:
+    def create(connection: Connection) -> ConsoleUser:
         number = add_console_user(
             connection,
             request.actor,
@@ -121,7 +121,7 @@ async def change_console_user(request: ApiRequest) -> ConsoleUserItem:
         password = check_new_password(changes.pop("password"), user.login)
         hashed = await request.web.in_thread(request.web.passwords.hash, password)
 
-    def change(connection: sqlite3.Connection) -> ConsoleUser:
+    def change(connection: Connection) -> ConsoleUser:
         now = request.web.now()
         update_console_user(connection, request.actor, now, number, **changes)
         if hashed is not None:

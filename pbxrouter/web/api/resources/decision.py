@@ -58,6 +58,17 @@ class DecisionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         ]
         | None
     ) = None
+    asterisk: (
+        Annotated[
+            str,
+            Meta(
+                description="The Asterisk that it comes from, by its name in the settings; null if not known. Caller, "
+                "endpoint and forwarder may have it in front, as in madrid:33.",
+                max_length=200,
+            ),
+        ]
+        | None
+    ) = None
 
 
 class Explanation(msgspec.Struct, frozen=True):
@@ -107,6 +118,8 @@ async def decide(request: ApiRequest) -> Explanation:
         endpoint=call.endpoint or "",
         forwarded_by=call.forwarded_by or "",
         claimed_forwarder=call.claimed_forwarder or "",
+        asterisk=call.asterisk or "",
+        asterisks=request.web.asterisks,
     )
     decision = await engine.decide(facts)
     beside = await request.web.read(

@@ -29,7 +29,9 @@ Context = Annotated[
     str,
     Meta(min_length=1, max_length=80, description="The dialplan context where the visitor's number is dialled."),
 ]
-Asterisk = Annotated[str, Meta(max_length=80, description="The Asterisk to use; empty if only one is configured.")]
+Asterisk = Annotated[
+    str, Meta(max_length=80, description="The Asterisk to use; empty: of several, the one that has the phone.")
+]
 Destinations = Annotated[
     str,
     Meta(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import sqlite3
 
 import msgspec
 
 from pbxrouter.click_to_dial import Signer
+from pbxrouter.database import Connection
 from pbxrouter.database.click_to_dial import (
     DialLink,
     LinkValues,
@@ -66,7 +66,7 @@ async def create_link(request: ApiRequest) -> Created:
     values = LinkValues(**msgspec.structs.asdict(new))
     places = link_options(request.web)
 
-    def create(connection: sqlite3.Connection) -> DialLink:
+    def create(connection: Connection) -> DialLink:
         return dial_link(connection, add_dial_link(connection, request.actor, request.web.now(), values, places))
 
     created = _shown(await request.web.write(create))
@@ -81,7 +81,7 @@ async def change_link(request: ApiRequest) -> Link:
     day, number = _today(request), request.path["link_id"]
     places = link_options(request.web)
 
-    def change(connection: sqlite3.Connection) -> DialLink:
+    def change(connection: Connection) -> DialLink:
         now = request.web.now()
         if changes:
             update_dial_link(connection, request.actor, now, number, changes, places)
@@ -96,7 +96,7 @@ async def void_link(request: ApiRequest) -> Link:
     """Void all addresses of a link."""
     day, number = _today(request), request.path["link_id"]
 
-    def void(connection: sqlite3.Connection) -> DialLink:
+    def void(connection: Connection) -> DialLink:
         void_dial_link(connection, request.actor, request.web.now(), number)
         return dial_link(connection, number, day)
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite3
-
-from pbxrouter.database import Page
+from pbxrouter.database import Connection, Page
 from pbxrouter.database.rules import (
     Grant,
     HolderRow,
@@ -37,7 +35,7 @@ async def _holders(request: ApiRequest, kind: str) -> Page[HolderRow]:
     query: ListQuery = request.query
     map_id = request.path["map_id"]
 
-    def find(connection: sqlite3.Connection) -> Page[HolderRow]:
+    def find(connection: Connection) -> Page[HolderRow]:
         mapping(connection, map_id)  # NotThere if there is no such mapping
         return holders_of(connection, map_id, kind, query.search, query.limit, query.after)
 
@@ -60,7 +58,7 @@ async def _mappings(request: ApiRequest, kind: str) -> Mappings:
     query: ListQuery = request.query
     number = request.path[f"{kind}_id"]
 
-    def find(connection: sqlite3.Connection) -> Page[MappingRow]:
+    def find(connection: Connection) -> Page[MappingRow]:
         holder(connection, kind, number)
         return mappings_of(connection, kind, number, query.search, query.limit, query.after)
 

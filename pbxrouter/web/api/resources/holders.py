@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -10,7 +9,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from pbxrouter.database import MAX_NAME, Page
+from pbxrouter.database import MAX_NAME, Connection, Page
 from pbxrouter.database.audit import Actor, Edited
 from pbxrouter.database.rules import (
     HolderRow,
@@ -126,23 +125,21 @@ def user_of(row: HolderRow, web: WebContext) -> UserItem:
     return UserItem(row.holder_id, row.name, row.has_pin, row.grants)
 
 
-def _add_extension(connection: sqlite3.Connection, actor: Actor, now: float, new: ExtensionValues) -> Edited[int]:
+def _add_extension(connection: Connection, actor: Actor, now: float, new: ExtensionValues) -> Edited[int]:
     return add_extension(connection, actor, now, new.number, new.endpoint)
 
 
 def _update_extension(
-    connection: sqlite3.Connection, actor: Actor, now: float, extension_id: int, wanted: ExtensionChange
+    connection: Connection, actor: Actor, now: float, extension_id: int, wanted: ExtensionChange
 ) -> Edited[None]:
     return update_extension(connection, actor, now, extension_id, **given(wanted))
 
 
-def _add_user(connection: sqlite3.Connection, actor: Actor, now: float, new: UserValues) -> Edited[int]:
+def _add_user(connection: Connection, actor: Actor, now: float, new: UserValues) -> Edited[int]:
     return add_user(connection, actor, now, new.name)
 
 
-def _update_user(
-    connection: sqlite3.Connection, actor: Actor, now: float, user_id: int, wanted: UserValues
-) -> Edited[None]:
+def _update_user(connection: Connection, actor: Actor, now: float, user_id: int, wanted: UserValues) -> Edited[None]:
     return update_user(connection, actor, now, user_id, wanted.name)
 
 
@@ -163,8 +160,8 @@ class HolderResource:
     path: str
     item: Callable[[HolderRow, WebContext], ExtensionItem | UserItem]
     page: Callable[[list[Any], int | None], Extensions | Users]
-    add: Callable[[sqlite3.Connection, Actor, float, Any], Edited[int]]
-    update: Callable[[sqlite3.Connection, Actor, float, int, Any], Edited[None]]
+    add: Callable[[Connection, Actor, float, Any], Edited[int]]
+    update: Callable[[Connection, Actor, float, int, Any], Edited[None]]
 
     def _id(self, request: ApiRequest) -> int:
         return request.path[f"{self.kind}_id"]
@@ -185,7 +182,7 @@ class HolderResource:
     async def create(self, request: ApiRequest) -> Created:
         """Create an extension or a user."""
 
-        def create(connection: sqlite3.Connection) -> HolderRow:
+        def create(connection: Connection) -> HolderRow:
             number = self.add(connection, request.actor, request.web.now(), request.body).value
             return holder(connection, self.kind, number)
 
@@ -196,7 +193,7 @@ class HolderResource:
         """Change an extension or a user."""
         number = self._id(request)
 
-        def change(connection: sqlite3.Connection) -> HolderRow:
+        def change(connection: Connection) -> HolderRow:
             self.update(connection, request.actor, request.web.now(), number, request.body)
             return holder(connection, self.kind, number)
 

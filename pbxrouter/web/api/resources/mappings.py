@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import replace
 from typing import Annotated
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from pbxrouter.database import Connection
 from pbxrouter.database.rules import (
     MappingRow,
     MappingValues,
@@ -97,7 +97,7 @@ async def create_mapping(request: ApiRequest) -> Created:
     new: NewMapping = request.body
     values = MappingValues(**msgspec.structs.asdict(new))
 
-    def create(connection: sqlite3.Connection) -> MappingRow:
+    def create(connection: Connection) -> MappingRow:
         added = add_mapping(connection, request.actor, request.web.now(), values, request.web.applications)
         return mapping(connection, added.value)
 
@@ -110,7 +110,7 @@ async def change_mapping(request: ApiRequest) -> MappingItem:
     wanted: MappingChange = request.body
     map_id = request.path["map_id"]
 
-    def change(connection: sqlite3.Connection) -> MappingRow:
+    def change(connection: Connection) -> MappingRow:
         row = mapping(connection, map_id)
         was = MappingValues.of(row)
         values = replace(was, **given(wanted))

@@ -28,7 +28,7 @@ class CallInProgress(msgspec.Struct, frozen=True):
     """A call in progress."""
 
     key: Annotated[str, Meta(description="Unique among the calls in progress.")]
-    asterisk: Annotated[str, Meta(description="Empty if AMI does not know the call.")]
+    asterisk: Annotated[str, Meta(description="By its name in the settings; empty if it is not known.")]
     caller: str
     caller_name: str
     number: str

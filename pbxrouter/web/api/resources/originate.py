@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from pbxrouter.errors import ControlRefused, ManagerError, ManagerUnavailable, OriginateRefused
-from pbxrouter.originate import CallRequest, Originator, Progress, originator_for
+from pbxrouter.originate import CallRequest, Progress, originator_for
 from pbxrouter.security import Scope
 from pbxrouter.web.api.endpoint import ApiError, ApiRequest, Endpoint
 from pbxrouter.web.api.token_auth import UNAVAILABLE
@@ -27,13 +27,17 @@ class OriginateRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     channel: Annotated[
         str,
         Meta(
-            description="The phone that rings first, such as PJSIP/33. Its name is the extension whose grants count.",
+            description="The phone that rings first, such as PJSIP/33. Its name is the extension whose grants count. "
+            "One of several Asterisks may be named in front, as in madrid:PJSIP/33.",
             min_length=1,
         ),
     ]
     to: Annotated[str, Meta(description="The number: digits, `*`, `#` and `+`.", min_length=1)]
     context: Annotated[str, Meta(description="The dialplan context where the number is dialled.", min_length=1)]
-    asterisk: Annotated[str, Meta(description="The Asterisk to use, if several are configured.")] | None = None
+    asterisk: (
+        Annotated[str, Meta(description="The Asterisk to use; by default, of several, the one that has the phone.")]
+        | None
+    ) = None
 
 
 class OriginateResult(msgspec.Struct, frozen=True):
@@ -52,12 +56,7 @@ class OriginateResult(msgspec.Struct, frozen=True):
 async def originate(request: ApiRequest) -> OriginateResult:
     """Originate a call, and wait until the phone has answered or has failed."""
     wanted: OriginateRequest = request.body
-    originators = request.web.originators
-    try:
-        originator = originator_for(wanted.asterisk, originators)
-    except ControlRefused as error:
-        raise ApiError(400 if originators else 503, str(error), "asterisk" if originators else "") from None
-    progress = await _originate(originator, CallRequest(wanted.channel, wanted.to, wanted.context))
+    progress = await _originate(request, CallRequest(wanted.channel, wanted.to, wanted.context), wanted.asterisk)
     _log.info(
         "API: token {token} originated a call to {channel}: {state}",
         token=request.actor.who,
@@ -67,7 +66,8 @@ async def originate(request: ApiRequest) -> OriginateResult:
     return OriginateResult(progress.state, progress.why, progress.uniqueid)
 
 
-async def _originate(originator: Originator, call_request: CallRequest) -> Progress:
+async def _originate(request: ApiRequest, call_request: CallRequest, asterisk: str | None) -> Progress:
+    originators = request.web.originators
     decided: Deferred[Progress] = Deferred()
 
     def tell(progress: Progress) -> None:
@@ -75,7 +75,10 @@ async def _originate(originator: Originator, call_request: CallRequest) -> Progr
             decided.callback(progress)
 
     try:
-        await originator.originate(call_request, tell)
+        originator, placed = await originator_for(asterisk, call_request, originators)
+        await originator.originate(placed, tell)
+    except ControlRefused as error:
+        raise ApiError(400 if originators else 503, str(error), "asterisk" if originators else "") from None
     except OriginateRefused as error:
         # The line begins with the field's name: "to: '1e5' is no number …".
         field = str(error).partition(":")[0]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
 from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
+from pbxrouter.database import Connection
 from pbxrouter.database.access import MAX_TOKEN_NAME, add_token, list_tokens, revoke_token, token
 from pbxrouter.security import Scope, TokenInfo, hash_token, new_token
 from pbxrouter.web.api.endpoint import ApiError, ApiRequest, Created, Endpoint
@@ -69,7 +69,7 @@ async def create_token(api_request: ApiRequest) -> Created:
     wanted: NewToken = api_request.body
     made = new_token()
 
-    def create(connection: sqlite3.Connection) -> TokenInfo:
+    def create(connection: Connection) -> TokenInfo:
         number = add_token(
             connection, api_request.actor, api_request.web.now(), wanted.name, hash_token(made), wanted.scopes
         )

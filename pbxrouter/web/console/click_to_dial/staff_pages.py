@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -105,7 +106,7 @@ class StaffPages:
         raise Redirect(f"/dial/{attempt.attempt_id}")
 
     def _where(self, page_request: PageRequest) -> tuple[str, str]:
-        """The chosen Asterisk and context, or the only ones.
+        """The chosen Asterisk, ``""`` for the one that has the phone, and the chosen context, or the only ones.
 
         Raises:
             ClickRefused: no valid context was chosen.
@@ -115,7 +116,8 @@ class StaffPages:
             context, asterisk = page_request.form.text("context"), page_request.form.text("asterisk")
         if not asterisk and len(self._ways) == 1:
             asterisk = self._ways[0].asterisk
-        allowed = next((way.contexts for way in self._ways if way.asterisk == asterisk), ())
+        allowed = [context for way in self._ways if asterisk in ("", way.asterisk) for context in way.contexts]
+        allowed = list(dict.fromkeys(allowed))
         if not context and len(allowed) == 1:
             context = allowed[0]
         if not is_context(context):
@@ -168,11 +170,15 @@ class StaffPages:
 
 
 def places_among(ways: Sequence[Way]) -> list[tuple[str, str]]:
-    """The contexts to choose from, as value and label; empty if no context is allowed."""
-    return [
-        (f"{context} {way.asterisk}", context if len(ways) == 1 else f"{context} · {way.asterisk}")
-        for way in ways
-        for context in way.contexts
+    """The contexts to choose from, as value and label; empty if no context is allowed.
+
+    A context of several Asterisks is there by itself, for the one that has the phone, and then on each of them.
+    """
+    of_each = [(context, way.asterisk) for way in ways for context in way.contexts]
+    counted = Counter(context for context, _ in of_each)
+    return [(context, context) for context, count in counted.items() if count > 1] + [
+        (f"{context} {asterisk}", context if len(ways) == 1 else f"{context} · {asterisk}")
+        for context, asterisk in of_each
     ]
 
 

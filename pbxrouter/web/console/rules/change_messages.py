@@ -6,12 +6,12 @@ For PINs they say only set, changed or removed; passwords and tokens are left ou
 from __future__ import annotations
 
 import re
-import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from pbxrouter.database import Connection
 from pbxrouter.database.audit import AuditDetail, AuditEntry, RowChange
 from pbxrouter.database.rules import HOLDERS, names_of
 from pbxrouter.text import Sentence, sentence
@@ -189,7 +189,7 @@ def describe(
     return ChangeDescription(entry, headline(entry), tuple(lines[:most]), max(0, len(lines) - most) + left_out)
 
 
-def known_names(connection: sqlite3.Connection, details: Iterable[AuditDetail]) -> Names:
+def known_names(connection: Connection, details: Iterable[AuditDetail]) -> Names:
     """Names of all mappings, extensions and users that these entries refer to, in three queries."""
     numbers: dict[str, set[int]] = {"mapping": set(), "extension": set(), "user": set()}
     last: dict[str, dict[int, str]] = defaultdict(dict)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import dataclass
 from typing import Final
 
 from pbxrouter.config import Zone
+from pbxrouter.database import Connection
 from pbxrouter.database.audit import (
     Actor,
     AuditEntry,
@@ -82,7 +82,7 @@ class ChangePages:
         except EditRefused as refused:
             error, search = refuse(page_request, refused), AuditSearch(hidden=hidden)
 
-        def read(connection: sqlite3.Connection) -> tuple[list[ChangeDescription], bool]:
+        def read(connection: Connection) -> tuple[list[ChangeDescription], bool]:
             entries = find_entries(connection, search, ROWS + 1, older)
             page = entries[:ROWS]
             details = details_of(connection, page)
@@ -108,7 +108,7 @@ class ChangePages:
     async def show(self, page_request: PageRequest, number: int) -> bytes:
         """Show one change with its rows."""
 
-        def read(connection: sqlite3.Connection) -> ChangeDescription:
+        def read(connection: Connection) -> ChangeDescription:
             detail = entry(connection, number)
             if detail.entry.kind in hidden_from(page_request):
                 raise NotThere(sentence("there is no entry {number} in the audit log", number=number))
@@ -123,7 +123,7 @@ class ChangePages:
         if found.kind in hidden_from(page_request):
             raise NotThere(sentence("there is no entry {number} in the audit log", number=number))
 
-        def work(connection: sqlite3.Connection, actor: Actor, now: float) -> Edited[None]:
+        def work(connection: Connection, actor: Actor, now: float) -> Edited[None]:
             return Edited(None, undo(connection, actor, now, number))
 
         edited = await self._context.edit(page_request, work)
@@ -137,7 +137,7 @@ class ChangePages:
             return path
         number = int(path.partition("?")[0].split("/")[3])
 
-        def read(connection: sqlite3.Connection) -> None:
+        def read(connection: Connection) -> None:
             if above == "/rules/mappings":
                 mapping(connection, number)
             else:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import re
-import sqlite3
 from dataclasses import dataclass
 from typing import Final
 
+from pbxrouter.database import Connection
 from pbxrouter.database.audit import Actor, Edited
 from pbxrouter.database.rules import (
     COLUMNS,
@@ -98,7 +98,7 @@ class GrantPages:
         """Save all ticks of the page."""
         shown, ticked, was = read_ticks(page_request.form)
 
-        def work(connection: sqlite3.Connection, actor: Actor, now: float) -> Edited[GrantsSet]:
+        def work(connection: Connection, actor: Actor, now: float) -> Edited[GrantsSet]:
             return set_grants(connection, actor, now, shown, ticked, was)
 
         edited = await self._context.edit(page_request, work)
@@ -132,7 +132,7 @@ class GrantPages:
         wanted = Grant(kind, holder_id, map_id)
         give = form.text("on") == "1"
 
-        def work(connection: sqlite3.Connection, actor: Actor, now: float) -> Edited[Sentence]:
+        def work(connection: Connection, actor: Actor, now: float) -> Edited[Sentence]:
             edited = (grant if give else revoke)(connection, actor, now, wanted)
             who = holder(connection, kind, holder_id).name
             what = mapping(connection, map_id).pattern

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import functools
-import sqlite3
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
+from pbxrouter.database import Connection
 from pbxrouter.database.audit import Actor, Edited
 from pbxrouter.database.rules import (
     add_extension,
@@ -48,26 +48,24 @@ class Kind:
     kind: str
     path: str
     field: str
-    add: Callable[[sqlite3.Connection, Actor, float, Form], Edited[int]]
-    update: Callable[[sqlite3.Connection, Actor, float, int, Form], Edited[None]]
+    add: Callable[[Connection, Actor, float, Form], Edited[int]]
+    update: Callable[[Connection, Actor, float, int, Form], Edited[None]]
 
 
-def _add_extension(connection: sqlite3.Connection, actor: Actor, now: float, form: Form) -> Edited[int]:
+def _add_extension(connection: Connection, actor: Actor, now: float, form: Form) -> Edited[int]:
     return add_extension(connection, actor, now, form.text("number"), form.text("endpoint"))
 
 
-def _update_extension(
-    connection: sqlite3.Connection, actor: Actor, now: float, extension_id: int, form: Form
-) -> Edited[None]:
+def _update_extension(connection: Connection, actor: Actor, now: float, extension_id: int, form: Form) -> Edited[None]:
     endpoint = form.text("endpoint") if "endpoint" in form else None
     return update_extension(connection, actor, now, extension_id, form.text("number"), endpoint)
 
 
-def _add_user(connection: sqlite3.Connection, actor: Actor, now: float, form: Form) -> Edited[int]:
+def _add_user(connection: Connection, actor: Actor, now: float, form: Form) -> Edited[int]:
     return add_user(connection, actor, now, form.text("name"))
 
 
-def _update_user(connection: sqlite3.Connection, actor: Actor, now: float, user_id: int, form: Form) -> Edited[None]:
+def _update_user(connection: Connection, actor: Actor, now: float, user_id: int, form: Form) -> Edited[None]:
     return update_user(connection, actor, now, user_id, form.text("name"))
 
 
@@ -173,7 +171,7 @@ class HolderPages:
     async def delete(self, kind: Kind, page_request: PageRequest, number: int) -> bytes:
         """Delete an extension or a user with its grants; the notice has an Undo button."""
 
-        def work(connection: sqlite3.Connection, actor: Actor, now: float) -> Edited[str]:
+        def work(connection: Connection, actor: Actor, now: float) -> Edited[str]:
             name = holder(connection, kind.kind, number).name
             return Edited(name, delete_holder(connection, actor, now, kind.kind, number).audit_id)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
-import sqlite3
 from typing import Any, Final
 
+from pbxrouter.database import Connection
 from pbxrouter.database.rules import HolderRow, holder
 from pbxrouter.errors import EditRefused
 from pbxrouter.rules import NO_CALLER, RuleWarning, extension_number
@@ -52,7 +52,7 @@ async def show_holder(
     if error is not None:
         error = refuse(page_request, error)
 
-    def read(connection: sqlite3.Connection) -> tuple[HolderRow, list[tuple[str, Any]]]:
+    def read(connection: Connection) -> tuple[HolderRow, list[tuple[str, Any]]]:
         row = holder(connection, kind.kind, number)
         return row, read_sections(
             connection, SECTIONS[kind.kind], SectionPage(f"{kind.path}/{number}", page_request.query, row)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
-import sqlite3
 from typing import Final
 
+from pbxrouter.database import Connection
 from pbxrouter.database.audit import Actor, Edited
 from pbxrouter.database.rules import (
     MappingRow,
@@ -131,7 +131,7 @@ class MappingPages:
         values = read_values(page_request.form)
         was = read_values(page_request.form, "was_") if "was_pattern" in page_request.form else None
 
-        def work(connection: sqlite3.Connection, actor: Actor, now: float) -> Edited[None]:
+        def work(connection: Connection, actor: Actor, now: float) -> Edited[None]:
             return update_mapping(connection, actor, now, number, values, was, self._context.web.applications)
 
         try:
@@ -149,7 +149,7 @@ class MappingPages:
         """Enable or disable a mapping."""
         enabled = page_request.form.text("on") == "1"
 
-        def work(connection: sqlite3.Connection, actor: Actor, now: float) -> Edited[str]:
+        def work(connection: Connection, actor: Actor, now: float) -> Edited[str]:
             edited = set_enabled(connection, actor, now, number, enabled)
             return Edited(mapping(connection, number).pattern, edited.audit_id)
 
@@ -164,7 +164,7 @@ class MappingPages:
     async def delete(self, page_request: PageRequest, number: int) -> bytes:
         """Delete a mapping and its grants; the notice has an Undo button."""
 
-        def work(connection: sqlite3.Connection, actor: Actor, now: float) -> Edited[str]:
+        def work(connection: Connection, actor: Actor, now: float) -> Edited[str]:
             pattern = mapping(connection, number).pattern
             return Edited(pattern, delete_mapping(connection, actor, now, number).audit_id)
 

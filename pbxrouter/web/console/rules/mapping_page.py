@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import sqlite3
 from typing import Any, Final
 
+from pbxrouter.database import Connection
 from pbxrouter.database.rules import MappingRow, mapping
 from pbxrouter.errors import PatternError
 from pbxrouter.rules import Pattern, example
@@ -40,7 +40,7 @@ class MappingPage:
     async def show(self, page_request: PageRequest, number: int) -> bytes:
         """Show one mapping."""
 
-        def read(connection: sqlite3.Connection) -> tuple[MappingRow, list[tuple[str, Any]]]:
+        def read(connection: Connection) -> tuple[MappingRow, list[tuple[str, Any]]]:
             row = mapping(connection, number)
             return row, read_sections(connection, SECTIONS, SectionPage(f"{PATH}/{number}", page_request.query, row))
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-import sqlite3
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final, TypeVar
 from urllib.parse import urlencode
 
-from pbxrouter.database import Page
+from pbxrouter.database import Connection, Page
 from pbxrouter.database.audit import Actor, Edited
 from pbxrouter.errors import EditRefused, NotThere
 from pbxrouter.rules import RuleWarning
@@ -31,9 +30,7 @@ class RuleContext:
         self.router: Final = router
         self.web: Final = web
 
-    async def edit(
-        self, page_request: PageRequest, work: Callable[[sqlite3.Connection, Actor, float], Edited[T]]
-    ) -> Edited[T]:
+    async def edit(self, page_request: PageRequest, work: Callable[[Connection, Actor, float], Edited[T]]) -> Edited[T]:
         """Change rules as the request's user; when it returns, calls are decided by the changed rules.
 
         Raises:

@@ -6,9 +6,9 @@ error tells that another user has a PIN, attempts are limited.
 
 from __future__ import annotations
 
-import sqlite3
 from typing import Final
 
+from pbxrouter.database import Connection
 from pbxrouter.database.audit import Actor, Edited
 from pbxrouter.database.rules import generate_user_pin, holder, set_user_pin
 from pbxrouter.errors import EditRefused, PinError
@@ -46,7 +46,7 @@ class PinPages:
             hashed = self._context.web.hash_pin(check_pin(pin))
             self._slow_down(page_request)
 
-            def work(connection: sqlite3.Connection, actor: Actor, now: float) -> Edited[str]:
+            def work(connection: Connection, actor: Actor, now: float) -> Edited[str]:
                 edited = set_user_pin(connection, actor, now, number, hashed)
                 return Edited(holder(connection, "user", number).name, edited.audit_id)
 
@@ -69,7 +69,7 @@ class PinPages:
         """Generate a PIN, and redirect to the page that shows it."""
         hash_pin = self._context.web.hash_pin
 
-        def work(connection: sqlite3.Connection, actor: Actor, now: float) -> Edited[tuple[str, str]]:
+        def work(connection: Connection, actor: Actor, now: float) -> Edited[tuple[str, str]]:
             edited = generate_user_pin(connection, actor, now, number, hash_pin)
             return Edited((edited.value, holder(connection, "user", number).name), edited.audit_id)
 
@@ -89,7 +89,7 @@ class PinPages:
     async def remove(self, page_request: PageRequest, number: int) -> bytes:
         """Remove a user's PIN."""
 
-        def work(connection: sqlite3.Connection, actor: Actor, now: float) -> Edited[str]:
+        def work(connection: Connection, actor: Actor, now: float) -> Edited[str]:
             edited = set_user_pin(connection, actor, now, number, None)
             return Edited(holder(connection, "user", number).name, edited.audit_id)
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from pbxrouter.database import Page
+from pbxrouter.database import Connection, Page
 from pbxrouter.database.audit import AuditEntry, entries_about
 from pbxrouter.database.rules import (
     HolderRow,
@@ -49,7 +48,7 @@ class Section(Protocol):
 
     template: str
 
-    def read(self, connection: sqlite3.Connection, section_page: SectionPage) -> Any:
+    def read(self, connection: Connection, section_page: SectionPage) -> Any:
         """Read what the section shows, with few queries."""
         ...
 
@@ -102,7 +101,7 @@ class HoldersSection:
     def __init__(self, kind: str) -> None:
         self._kind = kind
 
-    def read(self, connection: sqlite3.Connection, section_page: SectionPage) -> GrantList:
+    def read(self, connection: Connection, section_page: SectionPage) -> GrantList:
         """Read a page of extensions or users, each with whether it has a grant for the mapping."""
         subject = section_page.subject
         assert isinstance(subject, MappingRow)
@@ -131,7 +130,7 @@ class MappingsSection:
 
     template = "rules/grant_list.html"
 
-    def read(self, connection: sqlite3.Connection, section_page: SectionPage) -> GrantList:
+    def read(self, connection: Connection, section_page: SectionPage) -> GrantList:
         """Read a page of mappings, each with whether the holder has a grant for it."""
         subject = section_page.subject
         assert isinstance(subject, HolderRow)
@@ -181,7 +180,7 @@ class ChangesSection:
     def __init__(self, column: str) -> None:
         self._column = column
 
-    def read(self, connection: sqlite3.Connection, section_page: SectionPage) -> list[AuditEntry]:
+    def read(self, connection: Connection, section_page: SectionPage) -> list[AuditEntry]:
         """Read the latest changes of the mapping or holder."""
         subject = section_page.subject
         number = subject.map_id if isinstance(subject, MappingRow) else subject.holder_id
@@ -189,7 +188,7 @@ class ChangesSection:
 
 
 def read_sections(
-    connection: sqlite3.Connection, sections: Collection[Section], section_page: SectionPage
+    connection: Connection, sections: Collection[Section], section_page: SectionPage
 ) -> list[tuple[str, Any]]:
     """Read all sections; returns the template and the data of each."""
     return [(section.template, section.read(connection, section_page)) for section in sections]

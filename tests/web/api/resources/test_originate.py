@@ -16,7 +16,7 @@ from twisted.web.http_headers import Headers
 
 from pbxrouter.database.access.tokens import revoke_token
 from pbxrouter.errors import ActionFailed, ConfigError, ManagerUnavailable, OriginateRefused
-from pbxrouter.originate.originator import CallRequest, Originator, Progress
+from pbxrouter.originate.originator import CallRequest, Originator, PhoneState, Progress
 from pbxrouter.security.tokens import Scope, new_token
 from pbxrouter.text.sentences import Sentence
 from pbxrouter.web.api.endpoint import FORM, JSON
@@ -146,9 +146,17 @@ class ApiTests(ApiCase):
         self.serve(dataclasses.replace(self.web, originators=known))
 
     async def test_which_asterisk(self) -> None:
-        """With several Asterisks one must be named; without any there is no service."""
-        self.serve_with({"a": self.originator, "b": FakeOriginator()})
-        self.assertEqual((await self.post(self.REQUEST))[0], 400)
+        """Of several Asterisks that which has the phone is taken, if none is named; without any there is no service."""
+        other = FakeOriginator()
+        self.serve_with({"a": self.originator, "b": other})
+        status, said, _ = await self.post(self.REQUEST)
+        self.assertEqual((status, said["field"]), (400, "channel"))
+        self.assertIn("which of these Asterisks has PJSIP/33: a, b", said["error"])
+        other.state = PhoneState.THERE
+        self.assertEqual((await self.post(self.REQUEST))[0], 200)
+        self.assertEqual([len(asked.requests) for asked in (self.originator, other)], [0, 1])
+        self.assertEqual((await self.post({**self.REQUEST, "channel": "a:PJSIP/33"}))[0], 200)
+        self.assertEqual([request.channel for request in self.originator.requests], ["PJSIP/33"])
         self.assertEqual((await self.post({**self.REQUEST, "asterisk": "a"}))[0], 200)
         self.assertEqual((await self.post({**self.REQUEST, "asterisk": "c"}))[0], 400)
         self.serve_with({})

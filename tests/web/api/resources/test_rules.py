@@ -6,7 +6,7 @@ import contextlib
 import sqlite3
 from typing import Any, get_args
 
-from pbxrouter.database import admit_guess
+from pbxrouter.database import Connection, admit_guess
 from pbxrouter.database.audit.entries import KINDS
 from pbxrouter.rules.warnings import CODES
 from pbxrouter.security import keys_of
@@ -147,7 +147,7 @@ class RulesTests(ApiCase):
     async def test_number_twice(self) -> None:
         """A row whose number an earlier row has is marked as such."""
 
-        def repeat(connection: sqlite3.Connection) -> None:
+        def repeat(connection: Connection) -> None:
             connection.execute("INSERT INTO extensions VALUES (77, '33 ')")
             connection.commit()
 

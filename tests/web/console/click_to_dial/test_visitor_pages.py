@@ -19,6 +19,7 @@ from twisted.logger import capturedLogs, formatEvent
 
 from pbxrouter.click_to_dial.signing import FORM_S
 from pbxrouter.config.schema import Web
+from pbxrouter.database import Connection
 from pbxrouter.database.click_to_dial.link_values import LinkOptions, LinkValues
 from pbxrouter.database.click_to_dial.links import (
     add_dial_link,
@@ -456,9 +457,12 @@ class LimitTests(ClickCase):
 
     async def test_several_asterisks(self) -> None:
         """A link without an Asterisk, or with an unknown one, when several are configured."""
-        await self.web.write(
-            lambda connection: connection.execute("UPDATE dial_links SET asterisk = 'gone'").connection.commit()
-        )
+
+        def write(connection: Connection) -> None:
+            connection.execute("UPDATE dial_links SET asterisk = 'gone'")
+            connection.commit()
+
+        await self.web.write(write)
         self.assertEqual((await self.fill()).status, 503)
 
     async def test_hung_up(self) -> None:

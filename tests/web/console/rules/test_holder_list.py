@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-import sqlite3
 
+from pbxrouter.database import Connection
 from pbxrouter.database.audit import find_entries
 from pbxrouter.rules.model import Facts, Verdict
 from tests.web_fakes import Answer, ConsoleCase
@@ -105,7 +105,7 @@ class ExtensionTests(HolderCase):
     async def test_number_twice(self) -> None:
         """The second row of a number is marked wherever it is shown, and its page says which row counts."""
 
-        def repeat(connection: sqlite3.Connection) -> None:
+        def repeat(connection: Connection) -> None:
             connection.execute("INSERT INTO extensions VALUES (77, '33 ')")
             connection.execute("INSERT INTO extensions_mappings (extension_id, map_id) VALUES (77, 3)")
             connection.commit()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from pbxrouter.database.rules import MappingValues, add_mapping
 from pbxrouter.database.rules.lists import MappingRow, mapping
 from pbxrouter.rules.model import Facts, Verdict
@@ -144,9 +147,13 @@ class ChangeTests(MappingCase):
         """The entry of a change is known from the change: the audit log is written once, and not searched."""
         csrf = await self.me.csrf()
         statements: list[str] = []
-        await self.web.write(lambda connection: connection.set_trace_callback(statements.append))
+
+        def trace(callback: Callable[[str], object] | None) -> Callable[[Any], None]:
+            return lambda connection: connection.set_trace_callback(callback)
+
+        await self.web.write(trace(statements.append))
         answer = await self.me.post("/rules/mappings/2/switch", on="0", csrf=csrf)
-        await self.web.write(lambda connection: connection.set_trace_callback(None))
+        await self.web.write(trace(None))
         self.assertEqual(answer.status, 303)
         self.assertEqual(
             # Those of triggers begin as comments do.

@@ -22,7 +22,8 @@ from pbxrouter.database.audit import (
     undo,
 )
 from pbxrouter.database.audit.entries import KINDS, MAX_LISTED
-from pbxrouter.database.audit_triggers import TABLES, ensure_triggers, triggers
+from pbxrouter.database.audit_triggers import TABLES, ensure_triggers
+from pbxrouter.database.audit_triggers.sqlite import triggers
 from pbxrouter.database.rules.sample import add_sample
 from pbxrouter.errors import EditConflict, EditRefused
 from tests.database.test_connection import WORKSHOP, hash_pin

@@ -1,10 +1,8 @@
-"""The triggers that write the audit log, generated for every audited table.
+"""The triggers of SQLite that write the audit log.
 
-The triggers are the only writer of rows into the audit log, for changes by console, API, commands and phones as for
-those by any SQLite tool, so each change has exactly one record, and all records look the same. A transaction of this
-program names its author in the table ``audit_writing`` and takes the name away before it commits (see
-``database.audit.changing``); if the process dies in between, SQLite rolls both back. Without an author there, the
-author is SQL. SQLite has one writer at a time, so no other writer's change can come under that author.
+A transaction of this program names its author in the table ``audit_writing`` and takes the name away before it commits;
+if the process dies in between, SQLite rolls both back. Without an author there, the author is SQL. SQLite has one
+writer at a time, so no other writer's change can come under that author.
 
 A statement is one entry, however many rows it changes. No trigger of SQLite is told where a statement begins, but two
 things tell that a row belongs to the statement of the row before: the time, which stands still during a statement, and
@@ -15,175 +13,27 @@ REPLACE deletes rows without firing triggers, unless recursive_triggers is on. S
 may replace are copied to ``audit_before`` before it does; those that are gone afterwards were replaced.
 
 The triggers are plain SQL without JSON functions, so that they run in each SQLite tool from version 3.8.3.
-``TABLES`` says all that differs between the tables: a generator for another engine reads the same.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Final
 
-WHO_SQL: Final = "SQL"
-"""The author of changes that no part of this program made."""
-VIA_SQL: Final = "sql"
-"""The way by which they are made."""
-NUMBERS: Final = ("map_id", "extension_id", "user_id")
-"""The columns of audited tables, and of audit_rows, by which the changes of a mapping, extension or user are found."""
+from pbxrouter.database.audit_triggers.tables import (
+    LONG_NAMES,
+    NAME,
+    NUMBERS,
+    TABLES,
+    VIA_SQL,
+    WHO_SQL,
+    AuditedTable,
+    Unique,
+)
 
 _PREFIX: Final = "audit_"
 _NOW: Final = "round((julianday('now') - 2440587.5) * 86400.0, 3)"
-_NAME: Final = 60
-"""Characters of a row's name in an entry's name."""
-_NAMES: Final = 80
-"""The length of an entry's name after which no further row's name is added."""
-
-
-@dataclass(frozen=True, slots=True)
-class Unique:
-    """Columns of which no two rows have the same values.
-
-    Attributes:
-        where: a condition on ``{row}`` without which a row does not count.
-    """
-
-    columns: tuple[str, ...]
-    where: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class AuditedTable:
-    """A table whose changes are recorded.
-
-    Attributes:
-        row_id: the column with the row's number.
-        key: the columns that identify a row. A grant's are holder and mapping: its number is
-            reused after it is deleted, and no table refers to it.
-        kind: the kind of its entries, one of audit.entries.KINDS.
-        label: SQL for the name of a row, for people; ``{row}`` is the row.
-        unique: what else than the number no two rows may have.
-        children: tables and columns that refer to this one; their rows are deleted with the row.
-        created, updated, deleted: the actions of entries.
-        only: the action if nothing but this column was updated, by column.
-        pins: columns with a PIN's hash; what is no hash is not recorded.
-        secret: columns that are not recorded: their rows are never restored.
-        unwatched: columns whose change alone is not recorded.
-    """
-
-    name: str
-    row_id: str
-    kind: str
-    label: str
-    key: tuple[str, ...] = ()
-    unique: tuple[Unique, ...] = ()
-    children: tuple[tuple[str, str], ...] = ()
-    created: str = "create"
-    updated: str = "update"
-    deleted: str = "delete"
-    only: dict[str, str] = field(default_factory=dict)
-    pins: frozenset[str] = frozenset()
-    secret: frozenset[str] = frozenset()
-    unwatched: frozenset[str] = frozenset()
-
-    def __post_init__(self) -> None:
-        """The key is the number, if none is given."""
-        if not self.key:
-            object.__setattr__(self, "key", (self.row_id,))
-
-
-_PATTERN: Final = "(SELECT pattern FROM applications_mappings AS m WHERE m.map_id = {row}.map_id)"
-_EXTENSION: Final = "(SELECT extension_number FROM extensions AS e WHERE e.extension_id = {row}.extension_id)"
-_USER: Final = "(SELECT user_name FROM users AS u WHERE u.user_id = {row}.user_id)"
-
-TABLES: Final = {
-    table.name: table
-    for table in (
-        AuditedTable(
-            "applications_mappings",
-            "map_id",
-            "mapping",
-            "{row}.pattern",
-            children=(
-                ("extensions_mappings", "map_id"),
-                ("users_mappings", "map_id"),
-                ("mappings_disabled", "map_id"),
-            ),
-        ),
-        AuditedTable("mappings_disabled", "map_id", "mapping", _PATTERN, created="disable", deleted="enable"),
-        AuditedTable(
-            "extensions",
-            "extension_id",
-            "extension",
-            "{row}.extension_number",
-            unique=(Unique(("extension_number",)),),
-            children=(("extensions_mappings", "extension_id"), ("extensions_endpoints", "extension_id")),
-        ),
-        AuditedTable(
-            "extensions_endpoints",
-            "extension_id",
-            "extension",
-            _EXTENSION,
-            created="endpoint",
-            updated="endpoint",
-            deleted="endpoint",
-        ),
-        AuditedTable(
-            "extensions_mappings",
-            "ext_map_id",
-            "grant",
-            f"coalesce({_EXTENSION}, '?') || ' → ' || coalesce({_PATTERN}, '?')",
-            key=("extension_id", "map_id"),
-            unique=(Unique(("extension_id", "map_id")),),
-            created="grant",
-            deleted="revoke",
-        ),
-        AuditedTable(
-            "users",
-            "user_id",
-            "user",
-            "{row}.user_name",
-            unique=(Unique(("user_pin",)),),
-            children=(("users_mappings", "user_id"), ("users_limits", "user_id")),
-            only={"user_pin": "pin"},
-            pins=frozenset({"user_pin"}),
-        ),
-        AuditedTable("users_limits", "user_id", "user", _USER, created="limit", updated="limit", deleted="limit"),
-        AuditedTable(
-            "users_mappings",
-            "usr_map_id",
-            "grant",
-            f"coalesce({_USER}, '?') || ' → ' || coalesce({_PATTERN}, '?')",
-            key=("user_id", "map_id"),
-            unique=(Unique(("user_id", "map_id")),),
-            created="grant",
-            deleted="revoke",
-        ),
-        AuditedTable(
-            "console_users",
-            "console_user_id",
-            "console_user",
-            "{row}.login",
-            unique=(Unique(("login",)),),
-            only={"password_hash": "password"},
-            secret=frozenset({"password_hash"}),
-            unwatched=frozenset({"last_login_at"}),
-        ),
-        AuditedTable(
-            "api_tokens",
-            "token_id",
-            "token",
-            "{row}.name",
-            unique=(Unique(("token_hash",)), Unique(("name",), "{row}.revoked_at IS NULL")),
-            only={"revoked_at": "revoke"},
-            secret=frozenset({"token_hash"}),
-            unwatched=frozenset({"last_used_at"}),
-        ),
-        AuditedTable("dial_links", "link_id", "dial_link", "{row}.name", only={"generation": "void"}),
-    )
-}
-"""The audited tables, by name."""
-
 _CHILDREN: Final = frozenset(child for table in TABLES.values() for child, _ in table.children)
 _STEPS: Final = tuple(f"{event}{when}" for event in ("insert", "update", "delete") for when in ("_begins", ""))
 _TRIGGERS: Final = frozenset(
@@ -191,6 +41,24 @@ _TRIGGERS: Final = frozenset(
 )
 _OURS: Final = _TRIGGERS | {f"{_PREFIX}of_{name}" for name in TABLES}
 """The names of all triggers and views; others that begin like them are the owner's."""
+
+
+def begin_entry(connection: sqlite3.Connection, who: str, via: str, now: float) -> None:
+    """Begin an entry in the open transaction: what is changed from now on is recorded under this author."""
+    connection.execute("DELETE FROM audit_writing")  # what was there is of a statement that is over
+    connection.execute(
+        "INSERT INTO audit_writing (writing_id, changed_at, who, via) VALUES (1, :now, :who, :via)",
+        {"now": now, "who": who, "via": via},
+    )
+
+
+def end_entry(connection: sqlite3.Connection) -> int | None:
+    """End it; return its number, or None if nothing was changed."""
+    number: int | None
+    (number,) = connection.execute("SELECT audit_id FROM audit_writing").fetchone()
+    connection.execute("DELETE FROM audit_writing")
+    connection.execute("DELETE FROM audit_before")
+    return number
 
 
 def ensure_triggers(connection: sqlite3.Connection) -> None:
@@ -428,7 +296,7 @@ def _close(table: AuditedTable) -> list[str]:
     return [
         f"UPDATE audit_log SET action = CASE action WHEN '' THEN {action} WHEN {action} THEN action ELSE 'update' END,"
         f" kind = '{table.kind}', name = CASE WHEN action = '' THEN {label} WHEN substr(name, -1) = '…' THEN name"
-        f" WHEN length(name) < {_NAMES} THEN name || ', ' || {label} ELSE name || ', …' END"
+        f" WHEN length(name) < {LONG_NAMES} THEN name || ', ' || {label} ELSE name || ', …' END"
         f" WHERE audit_id = ({which}) AND (substr(name, -1) <> '…' OR action <> {action})",
         *([f"UPDATE audit_writing SET held = 0 WHERE {_BY_SQL}"] if table.children else []),
         _count(table),
@@ -498,7 +366,7 @@ def _differs(column: str) -> str:
 
 
 def _label(table: AuditedTable) -> str:
-    return f"substr(coalesce(CAST({table.label.format(row=table.name)} AS TEXT), '?'), 1, {_NAME})"
+    return f"substr(coalesce(CAST({table.label.format(row=table.name)} AS TEXT), '?'), 1, {NAME})"
 
 
 def _row(table: AuditedTable, columns: Sequence[str]) -> str:

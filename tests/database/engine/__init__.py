@@ -1,0 +1,1 @@
+"""Tests of pbxrouter.database.engine."""
