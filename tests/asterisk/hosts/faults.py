@@ -178,7 +178,7 @@ class Case:
         return self.site.place(asterisk, f"{manner}{self._serial:03}")
 
     def run(self) -> CaseResult:
-        """Run it."""
+        """Have the fault happen under calls, and judge them."""
         site = self.site
         for name in ASTERISKS:
             self._asked += [self._place(name, "73"), self._place(name, "73")]
