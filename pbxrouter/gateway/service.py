@@ -170,7 +170,8 @@ def build(
     proofs = CallProofs(has_secret=bool(secret), allows_others=bool(config.fastagi.allow), key=key)
     finder = AsteriskFinder(reload_parts.hosts_of(config), time.monotonic, proofs.is_simulated)
     worker = Worker(reactor, "journal")
-    journal = (MainJournal if is_shared else CallJournal)(beside(config.place, ""), time.time, worker.run)
+    own_id = gateway_id(config)
+    journal = (MainJournal if is_shared else CallJournal)(beside(config.place, ""), time.time, worker.run, own_id)
     history = HistoryWriter(store, config.history.keep_days, reactor, time.time, journal)
     talk = TalkOfCalls(reactor, history)
     flow = CallFlow(
@@ -210,7 +211,6 @@ def build(
     reports.add(repeats.report)
     reloader.setServiceParent(gateway)
     LastRecords(flow, reactor).setServiceParent(gateway)
-    own_id = gateway_id(config)
     board = SharedBoard.create(config.gateway.workers) if is_shared else None
     standstill = StandstillGuard(reactor, board)
     standstill.setServiceParent(gateway)
@@ -225,6 +225,7 @@ def build(
         board,
     )
     fastagi = fastagi_factory(config)(flow.serve, reactor, watch, admitted, refusals.refused, own_id, standstill)
+    fastagi.new_key = journal.reserve
     listening = WhenRouting(engine, reactor)
     listening.setServiceParent(gateway)
     pool = None
@@ -256,13 +257,24 @@ def build(
     fastagi_port.setServiceParent(listening)
     reload.add(reload_parts.fastagi(fastagi.admission, proofs, fastagi_port, fastagi_limits, secret))
     asterisks = [
-        AsteriskService(asterisk, flow.serve, engine, config.technologies, watch, reactor, refusals.refused, own_id)
+        AsteriskService(
+            asterisk,
+            flow.serve,
+            engine,
+            config.technologies,
+            watch,
+            reactor,
+            refusals.refused,
+            own_id,
+            journal.reserve,
+        )
         for asterisk in config.asterisk
     ]
     for asterisk in asterisks:
         asterisk.setServiceParent(gateway)
-    proofs.managers = [asterisk.manager for asterisk in asterisks if asterisk.manager is not None]
-    for manager in proofs.managers:
+    managers = [asterisk.manager for asterisk in asterisks if asterisk.manager is not None]
+    proofs.managers = managers
+    for manager in managers:
         manager.on_connect(functools.partial(_connected, finder, manager))
     proofs.is_complete = len(proofs.managers) == len(asterisks)
     counters = talk.counters = add_counters(config, asterisks, store, reports, reactor)
@@ -601,8 +613,9 @@ class Banner(Service):
         """Log the lines; all other services have started."""
         super().startService()
         self.log.info(
-            "pbxrouter {version} is up: FastAGI at {listen}, rules in {database}",
+            "pbxrouter {version} (gateway {gateway}) is up: FastAGI at {listen}, rules in {database}",
             version=__version__,
+            gateway=gateway_id(self._config),
             listen=self._config.fastagi.listen,
             database=self._config.place,
         )

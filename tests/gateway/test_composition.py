@@ -172,9 +172,9 @@ class SettingsTests(CompositionCase):
         with capturedLogs() as logs:
             self.start(SOCKET)
         said = [formatEvent(event) for event in logs if event["log_namespace"].endswith(".Banner")]
-        self.assertEqual(
-            said[0], f"pbxrouter {__version__} is up: FastAGI at unix:s, rules in {Path('x.db').absolute()}"
-        )
+        own_id = gateway_id(parsing.parse(f'database = "x.db"\ncontrol = "c"\n{SOCKET}', "x", Path.cwd()))
+        where = f"FastAGI at unix:s, rules in {Path('x.db').absolute()}"
+        self.assertEqual(said[0], f"pbxrouter {__version__} (gateway {own_id}) is up: {where}")
 
     async def test_log(self) -> None:
         """Each call is one line of the log; its dialogue is logged only with debug, and without PINs."""
@@ -270,7 +270,7 @@ class PartsTests(CompositionCase):
         self.start(settings)
         own_id = gateway_id(parsing.parse(f'database = "x.db"\ncontrol = "c"\n{settings}', "x", Path.cwd()))
         self.assertTrue(own_id)
-        self.assertEqual((server.given[-2:], asterisk.given[-1]), ((own_id, guard.part), own_id))
+        self.assertEqual((server.given[-2:], asterisk.given[-2]), ((own_id, guard.part), own_id))
 
     def test_state(self) -> None:
         """The state of the parts can be told."""

@@ -307,6 +307,28 @@ def fits(record: KeptCall, search: Search) -> bool:
 class CompletedTests(HistoryCase):
     """What is learnt of a call when it is in the history already."""
 
+    def test_two_rows_of_a_call(self) -> None:
+        """Of two rows with one key that stays which knows more of the call; of equal ones that of the later turn."""
+        for first, second, kept in (
+            ("UNKNOWN", "DONE", "DONE"),
+            ("DONE", "UNKNOWN", "DONE"),
+            ("STOPPED", "BUSY", "BUSY"),
+            ("LOST", "HANGUP", "HANGUP"),
+            ("HANGUP", "MOVED", "HANGUP"),
+            ("MOVED", "LOST", "MOVED"),
+            ("FAILED", "ANSWER", "ANSWER"),
+            ("LEFT", "UNKNOWN", "LEFT"),
+            ("DENIED", "BUSY", "DENIED"),
+            ("STOPPED", "LOST", "LOST"),
+        ):
+            key = f"{first} {second}"
+            for number, outcome in enumerate((first, second)):
+                made = dataclasses.replace(row(1.0 + number, outcome=outcome), call_key=key)
+                add_calls(self.connection, [made])
+                add_calls(self.connection, [made])  # as from a journal
+            found = self.connection.execute("SELECT outcome, began FROM calls WHERE call_key = ?", (key,)).fetchall()
+            self.assertEqual(found, [(kept, 1.0)], key)
+
     def test_completed(self) -> None:
         """What is learnt later is kept; of a call that the next run has served to its end it says no more."""
         keyed = [dataclasses.replace(row(1.0, outcome="UNKNOWN"), call_key=key) for key in ("a", "b")]
