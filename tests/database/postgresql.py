@@ -73,6 +73,7 @@ class Cluster:
             os.chown(self.folder, account.pw_uid, account.pw_gid)
         self.folder.chmod(0o755)  # the tests' user connects to the socket
         self._data = self.folder / "data"
+        self._warden = self._watched()
         arguments = ["-U", "pbxrouter", "-A", method, "-E", "UTF8", "--no-sync", "--locale=C.UTF-8"]
         if password:
             file = self.folder / "password"
@@ -105,9 +106,20 @@ class Cluster:
 
     def remove(self) -> None:
         """Stop it and delete its folder."""
-        with contextlib.suppress(subprocess.CalledProcessError):
-            self.stop()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self._warden.communicate(timeout=120)
+
+    def _watched(self) -> subprocess.Popen[bytes]:
+        """A process that removes the cluster at the end of its standard input: also if this process is killed."""
+        script = 'read -r _; "$1" stop -s -m immediate -D "$2/data"; rm -rf -- "$2"'
+        command = ["sh", "-c", script, "sh", str(self._programs / "pg_ctl"), str(self.folder)]
+        return subprocess.Popen(
+            self._as_user(command),
+            cwd="/",
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
 
     def place(self, name: str, user: str = "pbxrouter") -> PostgreSQLPlace:
         """A database of the cluster."""
@@ -139,12 +151,20 @@ class Cluster:
             connection.execute(sql.encode())
 
     def _program(self, name: str, *arguments: Any) -> None:
-        command = [str(self._programs / name), *map(str, arguments)]
-        if self._user:
-            command = ["setpriv", f"--reuid={self._user}", f"--regid={self._user}", "--init-groups", *command]
         subprocess.run(
-            command, check=True, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, timeout=120
+            self._as_user([str(self._programs / name), *map(str, arguments)]),
+            check=True,
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            timeout=120,
         )
+
+    def _as_user(self, command: list[str]) -> list[str]:
+        """The command by which a command is run as the user that PostgreSQL runs as."""
+        if not self._user:
+            return command
+        return ["setpriv", f"--reuid={self._user}", f"--regid={self._user}", "--init-groups", *command]
 
 
 def _unprivileged() -> str:
