@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -279,47 +280,54 @@ class WorkerPool(MultiService):
             self._start(place)
 
     def _start(self, place: _Place) -> None:
+        """Start a worker; what is opened for it is closed here."""
         if self._stopping or self._port is None:
             return
-        ours, theirs = socket.socketpair()
-        nothing = os.open(os.devnull, os.O_RDWR)
-        program = [
+        with contextlib.ExitStack() as opened:
+            try:
+                ours, theirs = socket.socketpair()
+                opened.callback(ours.close)
+                opened.callback(theirs.close)
+                nothing = os.open(os.devnull, os.O_RDWR)
+                opened.callback(os.close, nothing)
+                self._spawn(place, theirs.fileno(), nothing)
+            except OSError as error:
+                self._log_failed(place, error)
+                self._start_again(place, failed=True)
+                return
+            try:
+                self._connect(place, ours)
+            except OSError as error:
+                self._log_failed(place, error)
+                self._signal(place, signal.SIGKILL)
+
+    def _log_failed(self, place: _Place, error: OSError) -> None:
+        self.log.error("workers: worker {number} cannot be started: {error}", number=place.number, error=str(error))
+
+    def _spawn(self, place: _Place, link: int, nothing: int) -> None:
+        arguments = (LINK, BOARD, PORT, place.number, self._board.columns)
+        place.process = self._reactor.spawnProcess(
+            _Process(lambda reason: self._ended(place, reason)),
             sys.executable,
-            "-P",
-            "-m",
-            PROGRAM,
-            *map(str, (LINK, BOARD, PORT, place.number, self._board.columns)),
-        ]
-        try:
-            place.process = self._reactor.spawnProcess(
-                _Process(lambda reason: self._ended(place, reason)),
-                sys.executable,
-                program,
-                env={name: value for name, value in os.environ.items() if name not in NOT_FOR_WORKERS},
-                childFDs={
-                    0: nothing,
-                    1: _or(1, nothing),
-                    2: _or(2, nothing),
-                    LINK: theirs.fileno(),
-                    BOARD: self._board.descriptor,
-                    PORT: self._port.fileno(),
-                },
-            )
-        except OSError as error:
-            self.log.error("workers: worker {number} cannot be started: {error}", number=place.number, error=str(error))
-            ours.close()
-            self._start_again(place, failed=True)
-            return
-        finally:
-            theirs.close()
-            os.close(nothing)
+            [sys.executable, "-P", "-m", PROGRAM, *map(str, arguments)],
+            env={name: value for name, value in os.environ.items() if name not in NOT_FOR_WORKERS},
+            childFDs={
+                0: nothing,
+                1: _or(1, nothing),
+                2: _or(2, nothing),
+                LINK: link,
+                BOARD: self._board.descriptor,
+                PORT: self._port.fileno(),
+            },
+        )
         place.ended = Deferred()
         place.started_at = self._now()
+
+    def _connect(self, place: _Place, ours: socket.socket) -> None:
         worker = WorkerConnection(place.number, self._parts, self._reactor, lambda: self._ready(place))
-        place.connection = worker
         ours.setblocking(False)
         self._reactor.adoptStreamConnection(ours.fileno(), socket.AF_UNIX, _Only(worker.link))
-        ours.close()
+        place.connection = worker
         worker.link.tell("begin", self._settings(), self._parts.watch.wanted, *worker.asterisks)
 
     def _ready(self, place: _Place) -> None:

@@ -11,7 +11,7 @@ from pbxrouter.net import Bounds, ConnectionLimits, SharedBoard, SharedBounds
 
 
 class SharedBoardTests(SynchronousTestCase):
-    """SharedBoard."""
+    """SharedBoard as three processes see it."""
 
     def setUp(self) -> None:
         """Three processes' views of one memory."""

@@ -16,7 +16,7 @@ from tests.workers.links import Pair
 
 
 class LinkTests(SynchronousTestCase):
-    """Link."""
+    """Link, both ends of it."""
 
     def setUp(self) -> None:
         """A pair whose main end notes what it is told, and answers."""

@@ -14,7 +14,7 @@ from tests.workers.test_codec import RECORD
 
 
 class MainJournalTests(SynchronousTestCase):
-    """MainJournal."""
+    """MainJournal with calls of its own and of workers."""
 
     def setUp(self) -> None:
         """Open a journal."""

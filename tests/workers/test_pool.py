@@ -44,7 +44,7 @@ class FakeProcess:
         self.signals.append(number)
 
     def end(self, status: int = 0) -> None:
-        """End it."""
+        """Have the process end, by a signal if the status is one."""
         error = ProcessTerminated(status) if status else ProcessDone(0)
         self.protocol.processEnded(Failure(error))
 

@@ -127,7 +127,7 @@ class ConnectionCase(SynchronousTestCase):
     """A main process with real parts, and a worker's parts, on one connection in memory."""
 
     def setUp(self) -> None:
-        """Connect both."""
+        """Connect the main process and the worker."""
         self.clock = Clock()
         self.records: list[CallRecord] = []
         self.alarms: list[Alarm] = []
