@@ -277,6 +277,7 @@ class LimitTests(SynchronousTestCase):
 
     def test_sentences(self) -> None:
         """What the other pages say of times and numbers holds."""
+        self.assertEqual({repeats.RECORDED_EACH, flow.REFUSED_LINES, admission.FORGED_LINES}, {60})
         self.assertEqual((standstill.WORKED_S, magi_channel.RENEW_S, magi_channel.SILENT_S), (1.0, 1.0, 3))
         for page, sentences_of_page in SENTENCES.items():
             text = " ".join(read(ROOT / f"docs/{page}.md").split())

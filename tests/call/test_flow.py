@@ -920,6 +920,22 @@ class Journalled(FlowCase):
         self.assertEqual((record.key, record.outcome.status), (begun.key, "BUSY"))
 
 
+class SecondTurn(FlowCase):
+    """A call about which another gateway was asked first."""
+
+    def test_told(self) -> None:
+        """The record says which gateway that was, if its id is in the key."""
+        for key, told in (
+            ("call=1a2b3c4d00112233-7", None),
+            ("again=1a2b3c4d00112233-7", "gateway 1a2b3c4d was asked first, and did not serve the call"),
+            ("again=001122334455-7", "another gateway was asked first, and did not serve the call"),
+        ):
+            self.flow_by(workshop_rules(), {"dial": FakeDriver(Outcome("BUSY"))})
+            self.serve(FakeChannel(SimulatedCall("21", caller="33", arguments=(key,))))
+            note = self.reports.records[-1].note
+            self.assertEqual(note and note.english, told, key)
+
+
 class CallsAtOnce(FlowCase):
     """How many calls one PIN may have at a time."""
 

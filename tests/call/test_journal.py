@@ -325,6 +325,59 @@ class TakingUpTests(JournalCase):
             self.assertEqual(found, {"1.2": (NOW, "ANSWER"), "1.7": (NOW, "UNKNOWN")})
             self.assertNotEqual(self.begun(journal, by_magi=True)[1].key, first.key)  # a second AGI() of the same call
 
+    def test_second_turn(self) -> None:
+        """A call that another gateway had first keeps its key: the history has it once, whichever row comes first."""
+        database.create(self.database)
+        with contextlib.closing(database.connect(self.database)) as connection:
+            for second_is_first in (True, False):
+                first = CallJournal(self.database, lambda: self.now, lambda work: succeed(work()), "1a2b3c4d")
+                second = CallJournal(self.database, lambda: self.now, lambda work: succeed(work()), "5e6f7081")
+                uniqueid = f"1.{second_is_first}"
+                key = first.reserve()
+                self.assertTrue(key.startswith("1a2b3c4d"), key)
+                asked = replace(request(uniqueid), arguments=(f"call={key}",))
+                self.assertEqual(first.begin(self.calls.add(asked, NOW), asked).key, key)
+                again = replace(asked, arguments=(f"again={key}",))
+                entry = second.begin(self.calls.add(again, NOW + 2), again)
+                self.assertEqual(entry.key, key)
+                rows = [row(key, uniqueid, outcome="UNKNOWN"), row(key, uniqueid, began=NOW + 2)]
+                for each in reversed(rows) if second_is_first else rows:
+                    add_calls(connection, [each])
+            found = [(of_it.uniqueid, of_it.outcome) for of_it in find_calls(connection, Search(), 10)]
+            self.assertEqual(sorted(found), [("1.False", "ANSWER"), ("1.True", "ANSWER")])
+
+    def test_keys_that_are_not_taken(self) -> None:
+        """A key that was never given, or in a first turn is another gateway's or used already, is not taken."""
+        journal, _ = self.opened()
+        key = journal.reserve()
+
+        def begin(argument: str) -> str:
+            asked = replace(request(), arguments=(argument,))
+            return journal.begin(self.calls.add(asked, NOW), asked).key
+
+        self.assertEqual(begin(f"call={key}"), key)
+        own = key.partition("-")[0]
+        for argument in (
+            f"call={key}",
+            f"again={own}-999",
+            "call=0123456789abcdef-1",
+            "again=nonsense",
+        ):
+            self.assertNotIn(begin(argument), argument)
+        for known in (key, "0123456789abcdef-1"):
+            self.assertEqual(begin(f"again={known}"), known)
+
+    def test_reserved(self) -> None:
+        """Of the keys that dialplans were told and did not come back with, the latest are kept."""
+        self.patch(journal_module, "MAX_RESERVED", 2)
+        journal, _ = self.opened()
+        keys = [journal.reserve() for _ in range(3)]
+        used = []
+        for key in keys:
+            asked = replace(request(), arguments=(f"call={key}",))
+            used.append(journal.begin(self.calls.add(asked, NOW), asked).key == key)
+        self.assertEqual(used, [False, True, True])
+
     def test_magi_before_the_history_has_it(self) -> None:
         """A call by MAGI that goes on before its cut row is written is kept until it is over."""
         journal, _ = self.opened()

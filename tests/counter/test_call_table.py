@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.counter.call_table import (
     DOCTOR_PREFIX,
+    JOIN_S,
     JOINED,
     MAX_TALKS,
     REMEMBER_HUNG_UP_S,
@@ -840,6 +841,91 @@ class TalkTests(TableCase):
         self.assertEqual(talk.heir, "")
         talk.heir, self.table.talk_of("l2").heir = "l2", "l1"  # type: ignore[union-attr]
         self.assertEqual(self._end_of("l1")[1:], (True, False))
+
+    def test_taken_out_one_after_the_other(self) -> None:
+        """Of two Local channels between two phones one is taken out after the other: for all it is one talk."""
+        names = ("PJSIP/33-1", "Local/2@x-1;1", "Local/2@x-1;2", "Local/3@x-2;1", "Local/3@x-2;2", "PJSIP/3-1")
+        for uniqueid, name in zip(("a", "l1", "l2", "m1", "m2", "b"), names, strict=True):
+            self.new(uniqueid, name)
+        for uniqueid, bridge in zip(("b", "m2", "m1", "l2", "l1", "a"), ("3", "3", "2", "2", "1", "1"), strict=True):
+            self.enter(uniqueid, bridge=bridge)
+        began = self.now
+        self.now += 9
+        for halves, moved, left, bridge in ((("l1", "l2"), "a", "l2", "2"), (("m1", "m2"), "b", "m1", "2")):
+            self.event("LocalOptimizationBegin", "", "", LocalOneUniqueid=halves[0], LocalTwoUniqueid=halves[1])
+            for step in (lambda moved=moved: self.leave(moved), lambda left=left: self.leave(left)):
+                self.now -= 0.9
+                step()
+            self.now -= 0.9
+            self.enter(moved, bridge=bridge)
+            for uniqueid in halves:
+                self.event("Hangup", uniqueid)
+            self.now += 5
+        for uniqueid in ("a", "b", "l2", "m2"):
+            talk = self.table.talk_of(uniqueid)
+            assert talk is not None
+            self.assertEqual((talk.talks, talk.since), ([], began), uniqueid)
+        self.leave("b")
+        for uniqueid in ("a", "b", "l2", "m2"):
+            talk = self.table.talk_of(uniqueid)
+            assert talk is not None
+            self.assertEqual((talk.talks, talk.since), ([(began, self.now)], None), uniqueid)
+        self.enter("b", bridge="2")  # this one is another talk
+        self.assertEqual(self.table.talk_of("a").begun, 2)  # type: ignore[union-attr]
+
+    def test_interrupted_for_too_long(self) -> None:
+        """A talk that does not go on within JOIN_S after a Local channel was taken out has ended."""
+        self._behind_a_local_channel()
+        self.event("LocalOptimizationBegin", "", "", LocalOneUniqueid="l1", LocalTwoUniqueid="l2")
+        self.leave("b")
+        self.now += JOIN_S
+        self.enter("b", bridge="near")
+        self.assertEqual(self.table.talk_of("b").begun, 2)  # type: ignore[union-attr]
+
+    def test_clock_set_while_joining(self) -> None:
+        """The interruption is known as one, also if the clock is set in it."""
+        self._behind_a_local_channel()
+        self.event("LocalOptimizationBegin", "", "", LocalOneUniqueid="l1", LocalTwoUniqueid="l2")
+        self.now -= 1
+        self.leave("b")
+        self.now -= 1
+        self.table.clock_set(3600.0)
+        self.now += 3600
+        self.enter("b", bridge="near")
+        self.assertEqual(self.table.talk_of("b").begun, 1)  # type: ignore[union-attr]
+
+    def test_answered_for_another(self) -> None:
+        """A phone that rings answers the party that its caller has transferred there: a call that is handed over."""
+        for uniqueid, linkedid in (("a", "a"), ("b", "b"), ("c", "b"), ("d", "b")):
+            self.new(uniqueid, f"PJSIP/{uniqueid}-1", linkedid)
+        for called in ("c", "d"):
+            self.event("DialBegin", "b", "b", DestUniqueid=called)
+        self.dial_end("NOANSWER", "b", "d")
+        self.assertEqual(self.table.talk_of("b").handed_over, False)  # type: ignore[union-attr]
+        self.dial_end("ANSWER", "a", "c", "PJSIP/c-1")
+        self.assertEqual(self.table.talk_of("b").handed_over, True)  # type: ignore[union-attr]
+        self.assertEqual(self.table.talk_of("a").handed_over, False)  # type: ignore[union-attr]
+        self.event("DialBegin", "a", "a", DestUniqueid="not known")
+        self.event("DialBegin", "b", "b", DestUniqueid="d")
+        self.event("Hangup", "d", "b")
+        self.assertEqual(self.table._dialled_by, {})
+
+    def test_ended_unasked(self) -> None:
+        """A call that ends after a talk without a word of who ended it."""
+        for linkedid, words in (("a", ()), ("c", ("HangupRequest",)), ("e", ("SoftHangupRequest",))):
+            other = f"{linkedid}2"
+            self.new(linkedid, f"PJSIP/{linkedid}-1", linkedid)
+            self.new(other, f"PJSIP/{other}-1", linkedid)
+            self.assertFalse(self.table.has_ended_unasked(linkedid, {other}))
+            for uniqueid in (linkedid, other):
+                self.enter(uniqueid, linkedid, bridge=linkedid)
+            for word in words:
+                self.event(word, other, linkedid)
+            self.leave(other, linkedid)
+            self.event("SoftHangupRequest", other, linkedid)
+            self.assertFalse(self.table.has_ended_unasked(other, ()))
+            self.assertEqual(self.table.has_ended_unasked(linkedid, {other}), not words, linkedid)
+        self.assertFalse(self.table.has_ended_unasked("z", ()))
 
     def test_heir_is_a_phone(self) -> None:
         """Of several channels at the far end the halves' talk goes on with a phone, not with Asterisk's own channel."""

@@ -346,6 +346,7 @@ class ServiceTests(ServiceCase):
             self.wait(3)
             self.set_by_s += step_s
             self.wait(3)
+            self.manager.says("HangupRequest", uniqueid, uniqueid)
             for name in ("BridgeLeave", "Hangup"):
                 for channel in (uniqueid, f"b{talked}"):
                     self.manager.says(name, channel, uniqueid, Cause="16", BridgeUniqueid="x")

@@ -30,7 +30,7 @@ class FakeCounter:
 
     def __init__(self, asterisk: str = "lab") -> None:
         self.asterisk = asterisk
-        self.in_sync = self.sees_talk = True
+        self.follows_talk = self.sees_talk = self.sees_who_hangs_up = True
         self.talks: dict[str, ChannelTalk] = {}
 
     def talk_of(self, uniqueid: str) -> ChannelTalk | None:
@@ -227,6 +227,52 @@ class TalkTests(SynchronousTestCase):
         self.report("BUSY")
         self.assertEqual(self.written(), [("BUSY", 0)])
 
+    def test_dial_answered_and_nobody_was_connected(self) -> None:
+        """The caller hangs up while the called party hears an announcement; or the called leg has gone to another."""
+        for values, outcome in (
+            ({"hung_up_by": HungUpBy.FAR_END}, "CANCEL"),
+            ({"hung_up_by": HungUpBy.PBX}, "ANSWER"),
+            ({"hung_up_by": HungUpBy.PBX, "handed_over": True}, "MOVED"),
+            ({"hung_up_by": HungUpBy.FAR_END, "person_answered": 105.0}, "ANSWER"),
+        ):
+            self.talk(connected=False, **values)
+            self.report("ANSWER")
+            self.assertEqual(self.written()[-1], (outcome, 0), values)
+
+    def test_asterisk_does_not_say_who_hangs_up(self) -> None:
+        """Where the events are withheld that tell who hangs up, a caller who gave up has not been cut."""
+        self.counter.sees_who_hangs_up = False
+        for outcome in ("CANCEL", "HANGUP", "BUSY"):
+            self.talk(hung_up_by=HungUpBy.PBX)
+            self.report(outcome)
+            self.wait(HOLD_S)
+            self.assertEqual(self.written()[-1], (outcome, 0))
+
+    def test_the_first_call_is_cut(self) -> None:
+        """Whether Asterisk says who hangs up may show by another call, for which a call that seems cut waits."""
+        self.counter.sees_who_hangs_up = False
+        self.talk(hung_up_by=HungUpBy.PBX)
+        self.report("CANCEL")
+        self.wait(HOLD_S - TICK_S)
+        self.assertEqual(self.written(), [])
+        self.counter.sees_who_hangs_up = True
+        self.wait(TICK_S)
+        self.assertEqual(self.written(), [("CUT", 0)])
+
+    def test_changes_of_channels_interrupt_a_talk(self) -> None:
+        """A half's conversation that is silent for a moment, while another Local channel is taken out, goes on."""
+        talk = self.talk((101.0, 104.0), ended=104.0, heir="b")
+        self.report("ANSWER")
+        self.wait(SETTLE_S - TICK_S)
+        self.assertEqual(self.written(), [])
+        talk.talks, talk.since = [], 101.0
+        self.wait(TICK_S)
+        talk.talks, talk.since = [(101.0, 113.0)], None
+        self.wait(SETTLE_S)
+        self.assertEqual(self.written(), [])
+        self.wait(TICK_S)
+        self.assertEqual(self.written(), [("ANSWER", 12)])
+
     def test_moved_and_alive(self) -> None:
         """A caller who was taken elsewhere is not hung up: the row is completed half a minute later."""
         self.talk(ended=None, place=("", ""))
@@ -249,10 +295,10 @@ class TalkTests(SynchronousTestCase):
             self.wait(HOLD_S)
             self.assertEqual(self.written(), [(outcome, None)])
             talk.end(161.0)
-            self.counter.in_sync = False
+            self.counter.follows_talk = False
             self.wait(HOLD_S)
             talk.ended = 161.0
-            self.counter.in_sync = True
+            self.counter.follows_talk = True
             self.wait(TICK_S)
             self.assertEqual(self.written(), [(outcome, None), (outcome, 60)])
             self.history.added.clear()
@@ -347,7 +393,7 @@ class TalkTests(SynchronousTestCase):
         self.assertEqual(self.calls.talks_so_far(REQUEST.uniqueid), 1)
         talk.begin(101.0)
         self.assertEqual(self.calls.talks_so_far(REQUEST.uniqueid), 2)
-        self.counter.in_sync = False
+        self.counter.follows_talk = False
         self.assertIsNone(self.calls.talks_so_far(REQUEST.uniqueid))
 
 

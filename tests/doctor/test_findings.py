@@ -932,6 +932,27 @@ class HookTests(AsteriskCase):
         self.variables["PBXROUTER_URL"] = "hagi://example.org/x"
         self.the_one(self.find(), "unknown")
 
+    def test_second_gateway(self) -> None:
+        """The address of a second gateway is read and tried, too; agi:async is not tried."""
+        self.variables["PBXROUTER_URL_2"] = "agi://10.0.0.2:99/pbxrouter"
+        self.assert_all_well(self.find())
+        self.assertEqual(self.dialled, [("127.0.0.1", 4573), ("10.0.0.2", 99)])
+        self.variables["PBXROUTER_URL_2"] = "agi:async"
+        self.assert_all_well(self.find())
+        self.assertEqual(self.dialled, [("127.0.0.1", 4573)])
+        self.variables["PBXROUTER_URL_2"] = "hagi://example.org/x"
+        self.assertIn("by SRV records", self.the_one(self.find(), "unknown").what)
+        for url in "http://x/", "agi://x:99999/":
+            self.variables["PBXROUTER_URL_2"] = url
+            found = self.the_one(self.find())
+            self.assertIn("PBXROUTER_URL_2", found.what)
+            self.assertIn("agi:async, or nothing", found.todo)
+        self.variables |= {"PBXROUTER_URL": "agi:async", "PBXROUTER_URL_2": "agi://10.0.0.2/pbxrouter"}
+        self.asterisk = msgspec.structs.replace(self.asterisk, magi=("pbxrouter-ask",))
+        self.answers["ShowDialPlan"] = {}
+        found = self.the_one(self.find(ConnectionRefusedError(111, "Connection refused")))
+        self.assertEqual((found.todo, self.dialled), ("start it, or correct PBXROUTER_URL_2", [("10.0.0.2", 4573)]))
+
     def test_waiting(self) -> None:
         """A context with calls that wait for MAGI must be in the settings."""
         self.variables["PBXROUTER_URL"] = "agi:async"

@@ -37,6 +37,7 @@ from pbxrouter.database.calls import CallRow, add_calls
 from pbxrouter.drivers import Outcome
 from pbxrouter.errors import ConfigError
 from pbxrouter.gateway import service
+from pbxrouter.net import UNSHARED
 from pbxrouter.rules.model import Facts
 from pbxrouter.security import Role, keyfile, pins
 from pbxrouter.security.guess_limits import FREE_GUESSES
@@ -171,9 +172,9 @@ class SettingsTests(CompositionCase):
         with capturedLogs() as logs:
             self.start(SOCKET)
         said = [formatEvent(event) for event in logs if event["log_namespace"].endswith(".Banner")]
-        self.assertEqual(
-            said[0], f"pbxrouter {__version__} is up: FastAGI at unix:s, rules in {Path('x.db').absolute()}"
-        )
+        own_id = gateway_id(parsing.parse(f'database = "x.db"\ncontrol = "c"\n{SOCKET}', "x", Path.cwd()))
+        where = f"FastAGI at unix:s, rules in {Path('x.db').absolute()}"
+        self.assertEqual(said[0], f"pbxrouter {__version__} (gateway {own_id}) is up: {where}")
 
     async def test_log(self) -> None:
         """Each call is one line of the log; its dialogue is logged only with debug, and without PINs."""
@@ -269,7 +270,7 @@ class PartsTests(CompositionCase):
         self.start(settings)
         own_id = gateway_id(parsing.parse(f'database = "x.db"\ncontrol = "c"\n{settings}', "x", Path.cwd()))
         self.assertTrue(own_id)
-        self.assertEqual((server.given[-2:], asterisk.given[-1]), ((own_id, guard.part), own_id))
+        self.assertEqual((server.given[-2:], asterisk.given[-2]), ((own_id, guard.part), own_id))
 
     def test_state(self) -> None:
         """The state of the parts can be told."""
@@ -292,9 +293,9 @@ class PartsTests(CompositionCase):
         """The server knows how late the gateway is, and that there must be room for the Asterisk that is connected."""
         admission, lateness, proofs = self.made("Admission"), self.made("Lateness"), self.made("CallProofs")
         self.start(SOCKET)
-        *_, behind, trusted = admission.given
+        *_, behind, trusted, others, shared = admission.given
         type(lateness.part).seconds = 7.5
-        self.assertEqual((behind(), trusted()), (7.5, []))
+        self.assertEqual((behind(), trusted(), others, shared), (7.5, [], None, UNSHARED))
         proofs.part.managers = [SimpleNamespace(peer="192.0.2.7"), SimpleNamespace(peer="")]
         self.assertEqual(trusted(), ["192.0.2.7"])
         proofs.part.managers = []

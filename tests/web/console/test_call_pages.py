@@ -10,8 +10,8 @@ import re
 import msgspec
 
 from pbxrouter.config import Asterisk
-from pbxrouter.database import Connection, transaction
 from pbxrouter.database.calls.history import CallRow, add_calls, trace_text
+from pbxrouter.database.rules import extension_numbered, update_extension
 from pbxrouter.text.sentences import Sentence, sentence
 from pbxrouter.web.console.call_pages import (
     PAGE,
@@ -23,6 +23,7 @@ from pbxrouter.web.console.call_pages import (
 from pbxrouter.web.console.request import Form
 from pbxrouter.web.csv_export import CsvExport, CsvExports
 from pbxrouter.web.history_csv import FEW
+from tests.api_fakes import ACTOR
 from tests.web_fakes import ConsoleCase, reactor
 
 HOSTILE = '"><script>alert(1)</script>'
@@ -186,12 +187,10 @@ class SeveralAsterisksTests(CallsCase):
     async def test_decision(self) -> None:
         """The decision is that about a call from the Asterisk that is chosen."""
         self.configure("madrid", "lima")
-
-        def rename(connection: Connection) -> None:
-            with transaction(connection):
-                connection.execute("UPDATE extensions SET extension_number = 'lima:33' WHERE extension_number = '33'")
-
-        await self.web.write(rename)
+        reception = await self.web.read(lambda connection: extension_numbered(connection, "33"))
+        await self.web.write(
+            lambda connection: update_extension(connection, ACTOR, self.now, reception.holder_id, "lima:33")
+        )
         await self.web.reloader.reload()
         for asterisk, said in (
             ("lima", "lima:33 may use 2X by its own grant"),
