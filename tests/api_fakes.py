@@ -5,6 +5,7 @@ Only Asterisk is not there: calls that are asked for are a fake's.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import pathlib
@@ -57,6 +58,7 @@ from pbxrouter.web.api.token_auth import LIMITS
 from pbxrouter.web.context import WebContext
 from pbxrouter.web.http.guard import Guarded, Visitors
 from pbxrouter.web.http.site import BoundedSite, resource
+from tests.databases import sample_database
 from tests.fakes import QUICK_ARGON2
 from tests.needs import PATIENCE_S
 
@@ -128,10 +130,12 @@ def make_web_context(
     """A WebContext with a database of its own, the sample rules in it."""
     hash_pin = functools.partial(pins.hash_pin, KEY)
     if not database_exists:
-        database.create(place)
-        connection = database.connect(place)
-        add_sample(connection, hash_pin)
-        connection.close()
+        if isinstance(place, PostgreSQLPlace):
+            database.create(place)
+            with contextlib.closing(database.connect(place)) as connection:
+                add_sample(connection, hash_pin)
+        else:
+            sample_database(place, hash_pin)
     writing = open_store(place, hash_pin, reactor)
     engine = RulesEngine(APPLICATIONS)
     reloader = RulesReloader(writing, engine, clock, clock.seconds)

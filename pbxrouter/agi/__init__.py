@@ -18,6 +18,7 @@ from pbxrouter.agi.commands import (
 )
 from pbxrouter.agi.dial_options import option_arguments, option_letters, options_problem
 from pbxrouter.agi.messages import (
+    ASTERISK,
     GATEWAY_VARIABLE,
     NOT_SHOWN,
     SECRET,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from pbxrouter.agi.dialogue_watch import DialogueLine, DialogueWatch
 
 __all__ = [
+    "ASTERISK",
     "GATEWAY_VARIABLE",
     "NOT_SHOWN",
     "SECRET",

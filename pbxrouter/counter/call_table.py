@@ -438,12 +438,16 @@ class CallTable:
             members = self._connected(bridge)
             if self._is_talk(members):
                 talking |= members
-        for uniqueid in self._linkedids.keys() - talking:
-            if self._talks[uniqueid].since is not None and unseen_since < now:
-                self._talks[uniqueid].certain = False
-            self._talks[uniqueid].end(unseen_since)
-        for uniqueid in self._linkedids.keys() & talking:
-            self._talks[uniqueid].begin(now)
+        for uniqueid, linkedid in self._linkedids.items():
+            talk = self._talks[uniqueid]
+            if (uniqueid in talking) == (talk.since is not None):
+                continue
+            if talk.since is None:
+                talk.begin(now)
+            else:
+                talk.certain = talk.certain and unseen_since >= now
+                talk.end(unseen_since)
+            self._calls[linkedid].changed = True
         for call in tuple(self._calls.values()):
             self._update_call(call, now, unseen_since)
 
@@ -519,7 +523,7 @@ class CallTable:
         if call is None and len(old.channels) == 1:
             # A call's only channel goes by another Linkedid: still the same call.
             del self._calls[old.linkedid]
-            old.linkedid = linkedid
+            old.linkedid, old.changed = linkedid, True
             self._calls[linkedid] = old
             self._linkedids[uniqueid] = linkedid
             return

@@ -34,13 +34,11 @@ from pbxrouter.call import (
 )
 from pbxrouter.config import (
     DEFAULT_LISTEN,
-    Asterisk,
     Config,
     PostgreSQLPlace,
     Zone,
     beside,
     gateway_id,
-    host_of_ami,
     read_alarm_secret,
     read_fastagi_secret,
 )
@@ -104,13 +102,8 @@ def read_first_rules(config: Config) -> RuleSet:
         return read_rules(connection, functools.partial(pins.hash_pin, read_key(Path(config.pin_key_file))))
 
 
-def hosts_of(config: Config) -> dict[str, str]:
-    """The host of each Asterisk's AMI, by name; ``""`` where the settings say nothing of it."""
-    default = Asterisk().ami
-    return {
-        asterisk.name: host_of_ami(asterisk.ami) if asterisk.secret_file or asterisk.ami != default else ""
-        for asterisk in config.asterisk
-    }
+def _connected(finder: AsteriskFinder, manager: AMIConnection) -> None:
+    finder.connected(str(manager.name), manager.peer)
 
 
 def rules_if_readable(config: Config) -> RuleSet | None:
@@ -164,8 +157,7 @@ def build(
     changes = PinChanges(at_hand, guard, hash_pin, reloader.reload, time.time)
     secret = read_fastagi_secret(config)
     proofs = CallProofs(has_secret=bool(secret), allows_others=bool(config.fastagi.allow), key=key)
-    managers: dict[str, AMIConnection] = {}  # by Asterisk
-    finder = AsteriskFinder(hosts_of(config), managers, time.monotonic, proofs.is_simulated)
+    finder = AsteriskFinder(reload_parts.hosts_of(config), time.monotonic, proofs.is_simulated)
     worker = Worker(reactor, "journal")
     journal = CallJournal(beside(config.place, ""), time.time, worker.run)
     history = HistoryWriter(store, config.history.keep_days, reactor, time.time, journal)
@@ -230,12 +222,13 @@ def build(
     ]
     for asterisk in asterisks:
         asterisk.setServiceParent(gateway)
-    managers.update({asterisk.name: asterisk.manager for asterisk in asterisks if asterisk.manager is not None})
-    proofs.managers = list(managers.values())
+    proofs.managers = [asterisk.manager for asterisk in asterisks if asterisk.manager is not None]
+    for manager in proofs.managers:
+        manager.on_connect(functools.partial(_connected, finder, manager))
     proofs.is_complete = len(proofs.managers) == len(asterisks)
     counters = talk.counters = add_counters(config, asterisks, store, reports, reactor)
     reload.add(reload_parts.days(history, counters))
-    reload.add(reload_parts.asterisks(asterisks))
+    reload.add(reload_parts.asterisks(asterisks, finder))
     originators = {asterisk.name: asterisk.originator for asterisk in asterisks if asterisk.originator is not None}
     health = HealthProbe(
         [(asterisk.name, asterisk.manager) for asterisk in asterisks],

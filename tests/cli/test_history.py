@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from click.testing import CliRunner, Result
 
+from pbxrouter import database
 from pbxrouter.call.history_writer import row_of
 from pbxrouter.cli.app import pbxrouter
 from pbxrouter.database.calls.history import add_calls
@@ -44,6 +45,20 @@ class HistoryCommand(OnBothEngines):
         self.assertIn("33 -> 34  dial SIP  DENIED", lines[0])
         self.assertIn("=1+1 forwarded by PJSIP/21 -> +52  dial SIP  BUSY", lines[1])
         self.assertIn("33 -> 21  dial SIP  ANSWER, 5 s of talk", lines[2])
+
+    def test_asterisks(self) -> None:
+        """Calls are filtered by their Asterisk; with several in the settings each line begins with its own."""
+        with database.transaction(connection := self.open(self.place)):
+            connection.execute("UPDATE calls SET asterisk = 'lima' WHERE number = '34'")
+        self.assertEqual(len(self.history("--asterisk", "lima").output.splitlines()), 1)
+        self.assertEqual(len(self.history("--asterisk", "").output.splitlines()), 2)
+        self.assertEqual(json.loads(self.history("--asterisk", "lima", "--json").output)["asterisk"], "lima")
+        self.assertNotIn("lima", self.history().output)
+        settings = pathlib.Path(self.mktemp()).absolute()
+        settings.write_text("[[asterisk]]\nname = 'lima'\n[[asterisk]]\nname = 'b'\n")
+        lines = self.history("--config", str(settings)).output.splitlines()
+        self.assertIn("  lima: 33 -> 34", lines[0])
+        self.assertIn("  (Asterisk unknown): 33 -> 21", lines[2])
 
     def test_trace(self) -> None:
         """--trace adds the reasons."""

@@ -18,6 +18,7 @@ from pbxrouter.counter.call_table import (
     HungUpBy,
     LiveCall,
 )
+from pbxrouter.counter.storage import LiveRow, live_row
 
 
 class Told(CallListener):
@@ -302,6 +303,22 @@ class RuleTests(TableCase):
         self.enter("a", "a", "talk")
         self.enter("c", "c", "talk")
         self.assertEqual(self.told.count("answered"), 2)
+
+    def test_applications_that_hold(self) -> None:
+        """A list shows a holding bridge by the application that put a channel there; any other is for talking."""
+        for application, answered in (
+            ("BridgeWait", 0),
+            ("Park", 0),
+            ("ParkAndAnnounce", 0),
+            ("parkandannounce", 0),
+            ("ParkedCall", 2),
+            ("", 2),
+        ):
+            self.setUp()
+            for uniqueid in ("a", "c"):
+                self.event("Newchannel", uniqueid, uniqueid)
+            self.resync(*(ChannelSeen(uniqueid, uniqueid, 1, "x", application=application) for uniqueid in "ac"))
+            self.assertEqual(self.told.count("answered"), answered, application)
 
     def test_holding_bridge_that_is_gone(self) -> None:
         """A holding bridge in which a list shows no channel any more is forgotten."""
@@ -607,11 +624,37 @@ class AnyOrderTests(SynchronousTestCase):
             for linkedid_, call in table.live.items():
                 self.assertTrue(call.channels)
                 self.assertEqual(call.linkedid, linkedid_)
+                talks = any(table._talks[channel].since is not None for channel in call.channels)
+                self.assertEqual(talks, call.answered is not None and call.silent_since is None, name)
             self.assertLessEqual(set(table._bridge_of), set(table.channels))
             self.assertEqual(
                 sorted(table._bridge_of),
                 sorted(uniqueid for inside in table._bridges.values() for uniqueid in inside),
             )
+
+    @given(st.lists(EVENTS, max_size=60))
+    def test_what_is_stored_is_up_to_date(self, events: list[tuple[str, str, str, object]]) -> None:
+        """Whenever calls are written, the row of one that is not marked as changed is as it was written before."""
+        table = CallTable(Told())
+        written: dict[str, LiveRow] = {}
+        names = {"a": "PJSIP/33-1", "b": "PJSIP/21-1", "c": "Local/9@x-1;1", "d": "Local/9@x-1;2"}
+        for now, (name, uniqueid, linkedid, more) in enumerate(events):
+            if name == "resync":
+                assert isinstance(more, list)
+                seen = [ChannelSeen(one, its, 1, "x") for one, its in more]
+                table.resync(table.channels, seen, float(now), now - 0.5)
+            elif name != "later":
+                headers = {"Uniqueid": uniqueid, "Linkedid": linkedid, "BridgeUniqueid": str(more)}
+                headers |= {"Channel": names.get(uniqueid, "SIP/x-1"), "CallerIDNum": "33", "Exten": uniqueid}
+                table.event(name, lambda header, headers=headers: headers.get(header, ""), float(now))  # type: ignore[misc]
+            if now % 2:
+                continue
+            rows = {key: live_row(call, table.talk_of) for key, call in table.live.items()}
+            for key, call in table.live.items():
+                if not call.changed and key in written:
+                    self.assertEqual(written[key], rows[key], (name, uniqueid))
+                call.changed = False
+            written = rows
 
 
 class TalkTests(TableCase):

@@ -11,13 +11,9 @@ from pbxrouter.call import CallRecord
 from pbxrouter.call.history_writer import row_of
 from pbxrouter.counter.call_table import ChannelTalk, HungUpBy
 from pbxrouter.counter.talk import (
-    ELSEWHERE_S,
     HOLD_S,
-    MAX_WATCHED,
     SETTLE_S,
-    TAKE_UP_S,
     TICK_S,
-    WATCH_S,
     TalkOfCalls,
 )
 from pbxrouter.database.calls import CallRow
@@ -125,10 +121,12 @@ class TalkTests(SynchronousTestCase):
         self.assertEqual(self.written(), [("ANSWER", 3)])
 
     def test_goes_on_in_the_dialplan(self) -> None:
-        """A channel that goes on after the call is not waited for."""
+        """A channel that goes on after the call is waited for a second, until its last events have come."""
         self.talk((101.0, 104.0), ended=None)
         self.report("ANSWER")
-        self.wait(SETTLE_S)
+        self.wait(0.75)
+        self.assertEqual(self.written(), [])
+        self.wait(0.25)
         self.assertEqual(self.written(), [("ANSWER", 3)])
 
     def test_talks_before_the_call(self) -> None:
@@ -230,12 +228,16 @@ class TalkTests(SynchronousTestCase):
         self.assertEqual(self.written(), [("BUSY", 0)])
 
     def test_moved_and_alive(self) -> None:
-        """A caller who was taken elsewhere is not hung up: the row is completed when that is clear."""
+        """A caller who was taken elsewhere is not hung up: the row is completed half a minute later."""
         self.talk(ended=None, place=("", ""))
         self.report("CANCEL")
-        self.wait(HOLD_S)
+        self.wait(HOLD_S - TICK_S)
+        self.assertEqual(self.written(), [])
+        self.wait(TICK_S)
         self.assertEqual(self.written(), [("CANCEL", None)])
-        self.wait(ELSEWHERE_S)
+        self.wait(30 - HOLD_S - TICK_S)
+        self.assertEqual(self.written(), [("CANCEL", None)])
+        self.wait(TICK_S)
         self.assertEqual(self.written(), [("CANCEL", None), ("MOVED", 0)])
 
     def test_completed_when_it_ends(self) -> None:
@@ -285,13 +287,15 @@ class TalkTests(SynchronousTestCase):
         self.assertEqual(self.written(), [("LEFT", 2), ("LEFT", 3), ("LEFT", 5)])
 
     def test_left_by_an_earlier_run(self) -> None:
-        """Calls of an earlier run are taken up: the talk since they began counts."""
+        """Calls of an earlier run are taken up after five seconds: the talk since they began counts."""
         record = CallRecord(REQUEST, None, Outcome("LEFT"), 100.0, 110.0)
         self.history.earlier = [row_of(record), replace(row_of(record), uniqueid="gone")]
         talk = self.talk((90.0, 95.0), ended=None)
         talk.begin(102.0)
         self.calls.startService()
-        self.wait(TAKE_UP_S + SETTLE_S)
+        self.wait(4.75)
+        self.assertEqual(self.calls.watched, 0)
+        self.wait(0.25 + SETTLE_S)
         self.assertEqual((self.written(), self.calls.watched), ([], 1))
         talk.end(120.0)
         talk.ended = 120.0
@@ -303,14 +307,14 @@ class TalkTests(SynchronousTestCase):
         self.talk(ended=None).begin(101.0)
         self.report("LEFT")
         self.wait(HOLD_S)
-        self.clock.advance(WATCH_S - 2 * HOLD_S)
+        self.clock.advance(24 * 3600.0 - 2 * HOLD_S)
         self.wait(HOLD_S - TICK_S)
         self.assertEqual((self.written(), self.calls.watched), ([("LEFT", None)], 1))
         self.wait(TICK_S)
         self.assertEqual((self.written(), self.calls.watched), ([("LEFT", None)], 0))
-        for _ in range(MAX_WATCHED + 2):
+        for _ in range(5002):
             self.report("LEFT")
-        self.assertEqual((len(self.written()), self.calls.watched), (3, MAX_WATCHED))
+        self.assertEqual((len(self.written()), self.calls.watched), (3, 5000))
 
     def test_stop(self) -> None:
         """At a stop what waits is written, with what is known."""

@@ -45,11 +45,26 @@ class FileTurnTests(SynchronousTestCase):
         self.assertEqual([turn.take() for turn in turns], [True] * 4)
 
     def test_no_file(self) -> None:
-        """Where no file can be locked the counts are written."""
-        (self.folder / "db.counter-real").touch()
+        """Where no file can be locked, as at a link, which is not followed, the counts are written."""
+        elsewhere = self.folder / "elsewhere"
         turn = self.turn()
-        turn.path.symlink_to(self.folder / "db.counter-real")
+        turn.path.symlink_to(elsewhere)
         self.assertEqual((turn.take(), self.turn("pbx", "missing/db").take()), (True, True))
+        self.assertFalse(elsewhere.exists())
+        with elsewhere.open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            self.assertTrue(self.turn().take())
+
+    def test_file(self) -> None:
+        """Others cannot read or lock the file, programs that the gateway starts do not have it, a pipe does no harm."""
+        turn = self.turn()
+        self.assertTrue(turn.take())
+        self.assertEqual(turn.path.stat().st_mode & 0o777, 0o600)
+        assert turn._descriptor is not None
+        self.assertFalse(os.get_inheritable(turn._descriptor))
+        pipe = self.turn("other")
+        os.mkfifo(pipe.path)
+        self.assertTrue(pipe.take())
 
     def test_no_locks(self) -> None:
         """Where the file system has no locks the counts are written, and no file is kept open."""

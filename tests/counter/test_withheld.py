@@ -73,8 +73,10 @@ class WithheldTests(ServiceCase):
         self.wait(60)
         for uniqueid in "ab":
             self.manager.says("Hangup", uniqueid, uniqueid)
+        before = self.counter.changes
         self.wait(2)
         self.assert_unknown("Newchannel", 60)
+        self.assertGreater(self.counter.changes, before)
         last_seen = self.rows("SELECT last_seen FROM counter_asterisks")[0][0]
         self.assertLessEqual(last_seen, NOW + 1)
         self.wait(20)
@@ -112,6 +114,20 @@ class WithheldTests(ServiceCase):
         self.wait(20)
         self.assertEqual(self.counter.trouble, None)  # one may have been under way
         self.manager.status = {"CoreProcessedCalls": "12"}
+        self.wait(20)
+        self.assert_unknown("Newchannel", 20)
+
+    def test_calls_while_there_was_no_connection(self) -> None:
+        """Calls that came while there was no connection were not withheld; those that come after it may be."""
+        self.manager.status = {"CoreProcessedCalls": "7"}
+        self.manager.up()
+        self.wait(20)
+        self.manager.down()
+        self.manager.status = {"CoreProcessedCalls": "50"}
+        self.manager.up()
+        self.wait(20)
+        self.assertEqual((self.counter.active, self.counter.trouble), (0, None))
+        self.manager.status = {"CoreProcessedCalls": "52"}
         self.wait(20)
         self.assert_unknown("Newchannel", 20)
 

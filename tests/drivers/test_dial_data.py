@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.config import Config, schema
@@ -145,7 +147,7 @@ class Problems(SynchronousTestCase):
             ("/21", "is not a technology"),
             ("PJSIP/21|60", "holds |"),
             ('PJSIP/"21"', 'holds "'),
-            ("PJSIP/{number:1:0}", "nothing is left of any number"),
+            ("PJSIP/{number:1:0}", "nothing is left of any number by {number:1:0}"),
             ("PJSIP/{number:80}", "nothing is left of any number"),
             ("PJSIP/{number:-2:-2}", "nothing is left of any number"),
             ("PJSIP/9{number:0:-80}@trunk", "nothing is left of any number"),
@@ -168,12 +170,16 @@ class Problems(SynchronousTestCase):
             ("PJSIP/21 callerid=", "not a number to show"),
             ("PJSIP/21 callerid=33)g(", "not a number to show"),
             ("PJSIP/21 callerid=Ana", "not a number to show; accepted are digits, * # +, {number} and {caller}, or"),
+            ("PJSIP/21 callerid=9{caller:80}", "nothing is left of any number by {caller:80}"),
             ("PJSIP/21 callerid=3 options=f(4)", "both say which number"),
             ("PJSIP/21 append=maybe", "accepted are yes and no"),
             ("PJSIP append=no", "names no phone"),
             ("PJSIP/21 color=red", "is not a setting"),
         ):
             self.assertIn(words, self.problem(data), data)
+            setting = re.search(r"[a-z]+=\S+", data)
+            if setting and data.count("=") == 1 and not re.search("named|names no phone", words):
+                self.assertIn(setting[0], self.problem(data), data)
 
     def test_limits_of_length(self) -> None:
         """A limit of the call's length that Dial() takes is accepted, and no other option's argument taken for one."""

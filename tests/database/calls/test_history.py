@@ -259,6 +259,18 @@ class IndexTests(HistoryCase):
             self.assertEqual(self.index_of(dataclasses.replace(search, until=10.0), 5), (index, 1))
             self.assertEqual(self.index_of(dataclasses.replace(search, until=11.0), 5), ("calls_by_time", 1))
 
+    def test_rows_of_a_beginning_alone(self) -> None:
+        """A page by a beginning alone is sorted in the index; of the table only the page's rows are read."""
+        add_calls(self.connection, [row(float(second)) for second in range(30)])
+        for search, index in ((Search("3*"), "calls_by_caller"), (Search(number="2*"), "calls_by_number")):
+            asked: list[str] = []
+            listen(self.connection, asked.append)
+            find_page(self.connection, search, 4)
+            listen(self.connection, None)
+            (page,) = [statement for statement in asked if "ORDER BY" in statement]
+            plan = [detail for (*_, detail) in self.connection.execute(f"EXPLAIN QUERY PLAN {page}")]
+            self.assertTrue([detail for detail in plan if f"USING COVERING INDEX {index}" in detail], plan)
+
     def test_in_chunks(self) -> None:
         """Many calls are read CHUNK at a time, and no more than are asked for."""
         self.patch(history, "CHUNK", 3)

@@ -32,6 +32,7 @@ from pbxrouter.rules.applications import Applications
 from pbxrouter.rules.model import Facts
 from pbxrouter.text import Sentence, sentence
 from tests.database.postgresql import OnBothEngines, change_by_hand, cluster, dump
+from tests.databases import new_database
 
 ANA = Actor("ana", "console")
 TABLES = (
@@ -299,6 +300,7 @@ class HolderTests(EditCase):
                 self.assertEqual(error.field, field)
                 self.assertIn("1 to 80 printable characters", str(error))
         error = self.refused(EditRefused, edits.add_extension, "unknown")
+        self.assertEqual(error.field, "number")
         self.assertIn("callers without a number", str(error))
         self.assertTrue(self.do(edits.add_extension, "anonymous"))
 
@@ -690,7 +692,7 @@ def odd_database() -> Iterator[sqlite3.Connection]:
     """A database with rows that only SQL can make."""
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "odd.sqlite"
-        database.create(path)
+        new_database(path)
         with closing(database.connect(path)) as connection:
             connection.executescript(ODD)
             yield connection
