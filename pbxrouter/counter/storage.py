@@ -8,6 +8,7 @@ twice.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -298,9 +299,9 @@ def forget(connection: Connection, before: float) -> None:
         StoreError: the database cannot be written now.
     """
     with transaction(connection, outlasts_power=False):
-        for table, column in (
-            ("counter_minutes", "minute"),
-            ("counter_failures", "minute"),
-            ("counter_gaps", "ended"),
+        for table, column, limit in (
+            ("counter_minutes", "minute", math.ceil(before)),  # whole, or PostgreSQL would not use the index
+            ("counter_failures", "minute", math.ceil(before)),
+            ("counter_gaps", "ended", before),
         ):
-            connection.execute(f"DELETE FROM {table} WHERE {column} < :before", {"before": before})
+            connection.execute(f"DELETE FROM {table} WHERE {column} < :limit", {"limit": limit})

@@ -149,6 +149,9 @@ MAY_BE_LOST = {
 
 PARTS = (database, audit, calls, click_to_dial, access, rules)
 WITHIN_OTHERS = {
+    "leave_lock",
+    "lock_holder",
+    "take_lock",
     "changing",
     "keep_aside",
     "note",
