@@ -242,8 +242,9 @@ class RulesAsTold(RulesReloader):
     async def poll(self) -> None:
         """Load the rules if they may have changed. Never fails."""
         if self._wanted or not self._main.is_there:
+            self._wanted = False  # one that is told meanwhile loads them once more
             await super().poll()
-            self._wanted = self.outage.away_since is not None
+            self._wanted = self._wanted or self.outage.away_since is not None
 
     async def reload(self) -> None:
         """Load the rules now. Never fails."""

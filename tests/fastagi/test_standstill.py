@@ -27,6 +27,7 @@ from zope.interface import directlyProvides
 from pbxrouter.fastagi import standstill_process
 from pbxrouter.fastagi.standstill import BEAT_EVERY_S, StandstillGuard
 from pbxrouter.fastagi.standstill_process import LOOK_EVERY_S, MOST_OPENING, STILL_S, Watch
+from pbxrouter.net import SharedBoard
 from tests.needs import PATIENCE_S
 
 reactor: Any = global_reactor
@@ -104,6 +105,25 @@ class WatchTests(SynchronousTestCase):
         self.assertTrue(self.watch.look())
         self.assertTrue(is_open(theirs))
         self.assertGreater(self.looks_until_shut(theirs), STILL_S)
+
+    def test_a_port_of_several_processes(self) -> None:
+        """Calls that wait are left to the other processes while one gives signs of life, and closed if none does."""
+        beats = [0.0, 0.0]
+        self.watch = Watch(self.theirs, self.clock.seconds, lambda: beats)
+        _, address = self.port()
+        waiting = socket.create_connection(address)
+        self.addCleanup(waiting.close)
+        waiting.sendall(b"agi_network: yes\n\n")
+        waiting.setblocking(False)
+        for _ in range(30):
+            self.clock.advance(LOOK_EVERY_S)
+            beats[1] = self.clock.seconds()
+            self.assertTrue(self.watch.look())
+        self.assertTrue(is_open(waiting))
+        for _ in range(30):
+            self.clock.advance(LOOK_EVERY_S)
+            self.assertTrue(self.watch.look())
+        self.assertFalse(is_open(waiting))
 
     def port(self) -> tuple[socket.socket, tuple[str, int]]:
         """Pass a port; returns the gateway's side of it and its address."""
@@ -268,7 +288,7 @@ class ProcessClock(Clock):
         """Keep what the process would get."""
         if self.error is not None:
             raise self.error
-        end = socket.socket(fileno=os.dup(childFDs[int(command[-1])]))
+        end = socket.socket(fileno=os.dup(childFDs[3]))
         end.setblocking(False)
         self.started.append((protocol, end))
         self.commands.append([executable, *command])
@@ -320,6 +340,16 @@ class GuardOfFakeTests(SynchronousTestCase):
             self.clock.commands, [[sys.executable, sys.executable, "-I", "-S", standstill_process.__file__, "3"]]
         )
         self.assertEqual(self.clock.environments, [{}])
+
+    def test_command_of_several_processes(self) -> None:
+        """The process is told where the signs of life of all processes are; the guard writes this one's there."""
+        board = SharedBoard.create(2)
+        self.addCleanup(board.close)
+        guard = StandstillGuard(self.clock, board, lambda: 7.5)
+        guard.startService()
+        self.addCleanup(self.process().close)
+        self.assertEqual(self.clock.commands[0][5:], ["3", "4", *map(str, board.beat_places())])
+        self.assertEqual([board.last_beat(column) for column in range(2)], [7.5, 0.0])
 
     def test_beats(self) -> None:
         """There is a sign of life every 0.3 s, also while nothing else happens."""

@@ -186,18 +186,18 @@ class WorkersTests(SynchronousTestCase):
         with contextlib.closing(database.connect(gateway.database)) as connection:
             connection.execute("UPDATE applications_mappings SET application_data = 'Zap' WHERE pattern = '2X'")
             connection.commit()
-        wait_for("both have loaded the rules", lambda: gateway.log().count("rules changed and loaded again") >= 2)
         for process in (gateway.main, worker):
-            self.assertIn(b"DAHDI/21", b"".join(gateway.call_by(process).commands))
+            wait_for("the change holds", lambda process=process: self.has(gateway, process, b"DAHDI/21"))  # type: ignore[misc]
         settings = gateway.folder / "settings.toml"
         settings.write_text(settings.read_text() + "[dial]\ntimeout = 7\n")
         os.kill(gateway.main, signal.SIGHUP)
         gateway.wait_for_log("dial.timeout: reloaded")
         for process in (gateway.main, worker):
-            wait_for(
-                "the timeout holds",
-                lambda process=process: b",7," in b"".join(gateway.call_by(process).commands),  # type: ignore[misc]
-            )
+            wait_for("the timeout holds", lambda process=process: self.has(gateway, process, b",7,"))  # type: ignore[misc]
+
+    def has(self, gateway: GatewayOfWorkers, process: int, word: bytes) -> bool:
+        """Whether a call that one process serves has a word in its commands."""
+        return word in b"".join(gateway.call_by(process).commands)
 
     def test_watchers_see_the_calls_of_all(self) -> None:
         """``pbxrouter watch`` shows the dialogue of a worker's call."""

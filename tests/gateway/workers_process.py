@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -86,10 +87,13 @@ class GatewayOfWorkers(GatewayProcess):
 
     def connect_to(self, process: int) -> socket.socket:
         """Connect to one of the processes."""
-        before = accepted_by(process)
         with self.only(process):
             connection = self.connect()
-            wait_for("the connection is accepted", lambda: accepted_by(process) > before)
+            try:
+                wait_for("the connection is accepted", lambda: has_accepted(process, connection))
+            except BaseException:
+                connection.close()
+                raise
         return connection
 
     def history(self) -> list[tuple[str, str, str]]:
@@ -122,11 +126,18 @@ def variable(asterisk: SimulatedAsterisk, name: str) -> str:
     return values[-1].decode().strip('"') if values else ""
 
 
-def accepted_by(process: int) -> int:
-    """Number of sockets that a process has open."""
-    folder = Path(f"/proc/{process}/fd")
-    count = 0
-    for entry in folder.iterdir():
+def has_accepted(process: int, connection: socket.socket) -> bool:
+    """Whether a process has the other end of a connection over IPv4."""
+    ends = f"{_end(connection.getpeername())} {_end(connection.getsockname())}"
+    rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    inodes = {f"socket:[{row[9]}]" for row in rows if f"{row[1]} {row[2]}" == ends}
+    for entry in Path(f"/proc/{process}/fd").iterdir():
         with contextlib.suppress(OSError):
-            count += os.readlink(entry).startswith("socket:")
-    return count
+            if os.readlink(entry) in inodes:
+                return True
+    return False
+
+
+def _end(address: tuple[str, int]) -> str:
+    """An address as /proc/net/tcp has it."""
+    return f"{int.from_bytes(socket.inet_aton(address[0]), sys.byteorder):08X}:{address[1]:04X}"
