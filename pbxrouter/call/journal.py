@@ -103,6 +103,7 @@ class CallJournal:
         gateway: the gateway's id, eight hex digits with which the keys of its calls begin; empty: it has none.
 
     Attributes:
+        gateway: as passed.
         path: the file; None before ``open``, and while there is none.
         outage: of writing it.
     """
@@ -110,6 +111,7 @@ class CallJournal:
     log = Logger()
 
     def __init__(self, database: Path, now: Callable[[], float], aside: Aside, gateway: str = "") -> None:
+        self.gateway = gateway
         self._database = database
         self._now = now
         self._aside = aside
