@@ -12,6 +12,7 @@ from typing import Final
 
 from tests.asterisk.hosts.postgresql import programs
 from tests.asterisk.hosts.site import ASTERISKS, DATABASE, GATEWAYS, Site, SiteCall
+from tests.waiting import wait_for
 
 SHARED: Final = "-shared"
 """The end of a way's name where the gateways share a database of PostgreSQL."""
@@ -89,6 +90,7 @@ def _frozen(site: Site, name: str) -> End:
         return lambda: server.signal(signal.SIGCONT)
     if name in site.asterisks:
         site.asterisks[name].signal(signal.SIGSTOP)
+        wait_for("the freeze", lambda: not site.asterisks[name].answers())
         return lambda: site.asterisks[name].signal(signal.SIGCONT)
     site.gateways[name].signal(signal.SIGSTOP)
     return lambda: site.gateways[name].signal(signal.SIGCONT)
