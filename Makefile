@@ -54,7 +54,7 @@ mutants: ready-dev ## Change single places of the core and see which tests notic
 	@$(BIN)/python scripts/mutants --count $(or $(COUNT),500) $(if $(SEED),--seed $(SEED)) $(WHERE)
 
 shapes: ready-dev ## Try all shapes of calls on a real Asterisk against its CDR; CI tries a sample
-	@SHAPES=all $(BIN)/python -m twisted.trial tests.asterisk.test_shapes
+	@SHAPES=all $(BIN)/python -m twisted.trial tests.asterisk.test_shapes tests.asterisk.test_unusual_shapes
 
 fuzz: ready-dev ## Feed every parser changed inputs until one fails it (SECONDS=600, TARGET="ami config", SEED=1)
 	@$(BIN)/python scripts/fuzz --seconds $(or $(SECONDS),600) $(if $(SEED),--seed $(SEED)) $(TARGET)
@@ -77,10 +77,10 @@ prometheus: ready ## Try metrics, alert rules and the Grafana dashboard in Debia
 audit: ready-dev ## Ask PyPI for known vulnerabilities of what is locked
 	@scripts/audit
 
-bench: ready ## Measure calls, dial patterns, AMI events, a long history, its download and many browsers (bench/README.md)
+bench: ready ## Measure calls, workers, dial patterns, AMI events, a long history, its download and many browsers (bench/README.md)
 	@test -x build/bench/bin/python || $(BIN)/python -m venv --without-pip build/bench
 	@$(BIN)/python -m pip --python build/bench install -q --disable-pip-version-check -e . pystrix panoramisk
-	@for bench in fastagi patterns ami history history_csv console_load; do build/bench/bin/python bench/$$bench.py || exit 1; done
+	@for bench in fastagi workers patterns ami history history_csv console_load; do build/bench/bin/python bench/$$bench.py || exit 1; done
 
 lab: ready ## Start a real Asterisk on loopback, with phones (root, Debian)
 	@lab/up

@@ -19,6 +19,7 @@ from pbxrouter.agi.commands import (
 from pbxrouter.agi.dial_options import option_arguments, option_letters, options_problem
 from pbxrouter.agi.messages import (
     AGAIN,
+    ASTERISK,
     BOUNDED,
     GATEWAY_VARIABLE,
     KEY_VARIABLE,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AGAIN",
+    "ASTERISK",
     "BOUNDED",
     "GATEWAY_VARIABLE",
     "KEYED",

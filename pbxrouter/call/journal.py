@@ -200,6 +200,9 @@ class CallJournal:
         else:  # it was refused before it began
             self._serial += 1
             row = replace(row, call_key=f"{self._run}-{self._serial}")
+        kept = self._needed.get(row.call_key)
+        if kept is not None and kept[0] is row:  # nothing more is known of it
+            return row
         self._keep(row.call_key, row, finished_line(row))
         return row
 

@@ -106,8 +106,13 @@ _GAPS: Final = (
 _COUNTS: Final = ("started", "answered", "finished", "talked", "served", "talk_s", "peak")
 
 
-def write(connection: Connection, batch: Batch) -> list[SetAside]:
+def write(
+    connection: Connection, batch: Batch, confirm: Callable[[Connection], object] | None = None
+) -> list[SetAside]:
     """Write a batch, wholly or not at all, but for rows that cannot be written whichever the database; returns those.
+
+    Args:
+        confirm: called in the transaction; nothing is written if it raises.
 
     Raises:
         StoreError: the database cannot be written now.
@@ -116,6 +121,8 @@ def write(connection: Connection, batch: Batch) -> list[SetAside]:
     failed: dict[str, list[FailedRow]] = {}
     # A restart of PostgreSQL's server must not lose counts that the gateway has forgotten.
     with transaction(connection, outlasts_power=not is_sqlite(connection)):
+        if confirm is not None:
+            confirm(connection)
         batch.mark = dialect_of(connection).mark(connection)
         failed["counter_minutes"] = write_rows(
             connection,

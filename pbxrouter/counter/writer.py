@@ -10,13 +10,14 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 
+from twisted.internet.defer import maybeDeferred
 from twisted.logger import Logger
 
 from pbxrouter.counter import storage
 from pbxrouter.counter.call_table import CallTable
 from pbxrouter.counter.counts import ALL, CallCounts
 from pbxrouter.counter.storage import Batch, Kept, LiveRow
-from pbxrouter.counter.turn import Turn
+from pbxrouter.counter.turn import Turn, TurnTaken
 from pbxrouter.database import Connection, Database
 from pbxrouter.net import Outage, QueueFigures
 
@@ -89,7 +90,7 @@ class CounterWriter:
         Raises:
             StoreError: the database cannot be read now.
         """
-        if self._turn is not None and not self._turn.take():
+        if self._turn is not None and not await maybeDeferred(self._turn.take):
             self.log.warn(
                 "counter {name}: another gateway on this database writes the counts of all calls; "
                 "this one goes on when that one ends",
@@ -104,9 +105,11 @@ class CounterWriter:
 
     async def take_over(self) -> bool:
         """Write the counts from now on if no gateway does; whether that has begun with this call. Never fails."""
-        if self.writes_all or self._turn is None or not self._turn.take():
+        if self.writes_all or self._turn is None:
             return False
         try:
+            if not await maybeDeferred(self._turn.take):
+                return False
             kept = await self._store.run(self._load)
         except Exception:
             return False  # again at the next write
@@ -186,8 +189,11 @@ class CounterWriter:
             return
         self.gaps, self.rewrite, self._writing = [], False, True
         self._being_written = [*batch.minutes, *batch.gaps]
+        confirm = self._turn.confirm if self._turn is not None and self.writes_all else None
         try:
-            failed = await self._store.run(functools.partial(storage.write, batch=batch))
+            failed = await self._store.run(functools.partial(storage.write, batch=batch, confirm=confirm))
+        except TurnTaken:
+            self._give_up_turn(batch)
         except Exception as error:
             self.rewrite = True
             self.outage.failed(error)
@@ -211,6 +217,16 @@ class CounterWriter:
             self._writing = False
             self._being_written = []
 
+    def _give_up_turn(self, batch: Batch) -> None:
+        """Leave the counts of all calls to the gateway that writes them by now; from when it does, the database has."""
+        self.writes_all, self.rewrite = False, True
+        self._counting.requeue({key: counts for key, counts in batch.minutes.items() if key[1:] != ALL})
+        self.log.warn(
+            "counter {name}: while this gateway was cut off from the database another one has gone on with the counts "
+            "of all calls; this one goes on when that one ends",
+            name=self._asterisk,
+        )
+
     def _requeue(self, batch: Batch) -> None:
         """Keep what was not written for the next time."""
         self._counting.requeue(batch.minutes)
@@ -227,7 +243,9 @@ class CounterWriter:
         finally:
             self._writing = False
         self._unsure = None
-        if not written:
+        if written:
+            self._written_seen = batch.seen
+        else:
             self._requeue(batch)
         return True
 

@@ -44,6 +44,25 @@ _TABLES: Final = (
 )
 
 
+def demand_psycopg(place: PostgreSQLPlace) -> None:
+    """Check that psycopg is installed.
+
+    Raises:
+        StoreError: it is not.
+    """
+    try:
+        import pbxrouter.database.engine.postgresql  # noqa: F401
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] not in ("psycopg", "psycopg_binary", "psycopg_c", ""):
+            raise
+        raise StoreError(
+            sentence(
+                "database {path} needs psycopg, which is not installed: install `pbxrouter[postgresql]` with pip",
+                path=place,
+            )
+        ) from None
+
+
 def connect(place: PostgreSQLPlace, lock_timeout_s: float, answer_s: float | None = None) -> PostgreSQLConnection:
     """Connect to a server, without a look at the database's tables.
 
@@ -54,17 +73,9 @@ def connect(place: PostgreSQLPlace, lock_timeout_s: float, answer_s: float | Non
     Raises:
         StoreError: psycopg is not installed, or there is no connection.
     """
-    try:
-        from pbxrouter.database.engine import ANSWER_S, connect_to_server
-    except ImportError as error:
-        if (error.name or "").partition(".")[0] not in ("psycopg", "psycopg_binary", "psycopg_c", ""):
-            raise
-        raise StoreError(
-            sentence(
-                "database {path} needs psycopg, which is not installed: install `pbxrouter[postgresql]` with pip",
-                path=place,
-            )
-        ) from None
+    demand_psycopg(place)
+    from pbxrouter.database.engine import ANSWER_S, connect_to_server
+
     try:
         return connect_to_server(place, lock_timeout_s, answer_s or ANSWER_S)
     except DATABASE_ERRORS as error:

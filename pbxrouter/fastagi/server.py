@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, succeed
@@ -90,6 +90,11 @@ class FastAGIFactory(ServerFactory):
     def open_calls(self) -> int:
         """Number of open connections that have a slot."""
         return len(self._calls)
+
+    @property
+    def refused_connections(self) -> Mapping[str, int]:
+        """Number of refused connections by reason; see Admission."""
+        return self.admission.refused
 
     def buildProtocol(self, addr: IAddress | None) -> FastAGIProtocol | None:
         """Make the protocol for a connection; None while stopping, or if its peer may not connect.

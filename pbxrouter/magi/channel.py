@@ -345,7 +345,12 @@ class MagiChannel:
         try:
             reply = parse_reply(answer.removesuffix(b"\n"))
         except ProtocolViolation as error:
-            self.log.warn("MAGI: call {uniqueid}: {error}", uniqueid=printable(self.request.uniqueid), error=str(error))
+            self.log.warn(
+                "MAGI {asterisk}: call {uniqueid}: {error}",
+                asterisk=self.asterisk,
+                uniqueid=printable(self.request.uniqueid),
+                error=str(error),
+            )
             self._fail(error)
             return
         if reply.code == 511:

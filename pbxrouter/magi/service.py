@@ -194,7 +194,9 @@ class MagiService(Service):
         if not self.running or self._refusing or not self._is_served(event.get("Context")):
             return
         if not is_whole(event, "Env"):
-            self.log.warn("MAGI: ignored an AsyncAGIStart that a caller has tampered with")
+            self.log.warn(
+                "MAGI {asterisk}: ignored an AsyncAGIStart that a caller has tampered with", asterisk=self._manager.name
+            )
             return
         self._spawn(self._start_if_true(event))
 
@@ -206,7 +208,10 @@ class MagiService(Service):
         )
         if is_true and await self._may_take(event.get("Context")) and self.running:
             if uniqueid in self._calls and not is_block(event):
-                self.log.warn("MAGI: ignored an AsyncAGIStart of a call in progress, whose block is forged")
+                self.log.warn(
+                    "MAGI {asterisk}: ignored an AsyncAGIStart of a call in progress, whose block is forged",
+                    asterisk=self._manager.name,
+                )
             else:
                 self._start(event, uniqueid)
 
@@ -255,7 +260,12 @@ class MagiService(Service):
         try:
             request = historical_request(event) if self.running and not self._refusing else None
         except ForgedRequest as error:
-            self.log.warn("MAGI: MAGIExec of {channel} refused: {error}", channel=printable(name), error=str(error))
+            self.log.warn(
+                "MAGI {asterisk}: MAGIExec of {channel} refused: {error}",
+                asterisk=self._manager.name,
+                channel=printable(name),
+                error=str(error),
+            )
             return
         if request is None:
             self._result(event)
@@ -330,7 +340,9 @@ class MagiService(Service):
 
     def _spawn(self, conversation: Coroutine[Deferred[Any], Any, object]) -> None:
         Deferred.fromCoroutine(conversation).addErrback(
-            lambda failure: self.log.failure("MAGI: unhandled error while serving a call", failure)
+            lambda failure: self.log.failure(
+                "MAGI {asterisk}: unhandled error while serving a call", failure, asterisk=self._manager.name
+            )
         )
 
     async def _serve_and_release(self, call: MagiChannel) -> None:
@@ -359,12 +371,22 @@ class MagiService(Service):
 
     def _lose(self, call: MagiChannel, error: AGIError) -> None:
         shown = printable(call.address)
-        self.log.info("MAGI: call {uniqueid} could not be adopted: {error}", uniqueid=shown, error=str(error))
+        self.log.info(
+            "MAGI {asterisk}: call {uniqueid} could not be adopted: {error}",
+            asterisk=self._manager.name,
+            uniqueid=shown,
+            error=str(error),
+        )
         self._drop(call)
 
     def _refuse(self, call: MagiChannel, error: ProtocolViolation) -> None:
         """Mark a forged call as refused and hang it up."""
-        self.log.warn("MAGI: call {uniqueid} refused: {error}", uniqueid=printable(call.address), error=str(error))
+        self.log.warn(
+            "MAGI {asterisk}: call {uniqueid} refused: {error}",
+            asterisk=self._manager.name,
+            uniqueid=printable(call.address),
+            error=str(error),
+        )
         error.peer, error.asterisk = f"AMI {self._manager.name}", str(self._manager.name)
         self._on_refused(call.request, error)
         self._calls[call.address] = call  # so that it is not adopted again before it has ended
@@ -417,7 +439,9 @@ class MagiService(Service):
     def _up(self) -> None:
         if self.running and self._contexts and not (self._refusing or self._search.running):
             self._search.start(LOOK_AGAIN_S).addErrback(
-                lambda failure: self.log.failure("MAGI: looking for waiting calls failed", failure)
+                lambda failure: self.log.failure(
+                    "MAGI {asterisk}: looking for waiting calls failed", failure, asterisk=self._manager.name
+                )
             )
 
     def _look_no_more(self) -> None:
@@ -444,7 +468,11 @@ class MagiService(Service):
         except ManagerError as error:
             if isinstance(error, ActionFailed) and not contexts <= self._looked:
                 self._looked |= contexts
-                self.log.warn("MAGI: cannot look for waiting calls: {error}", error=with_reporting_hint(error).english)
+                self.log.warn(
+                    "MAGI {asterisk}: cannot look for waiting calls: {error}",
+                    asterisk=self._manager.name,
+                    error=with_reporting_hint(error).english,
+                )
             return
         mine = {context for context in contexts if await self._may_take(context)}
         self._looked |= mine
@@ -477,8 +505,17 @@ class MagiService(Service):
             self._adopting.discard(call.address)
         shown = printable(call.address)
         if mark in SPENT:
-            self.log.info("MAGI: call {uniqueid} was waiting, {mark}: given back", uniqueid=shown, mark=mark)
+            self.log.info(
+                "MAGI {asterisk}: call {uniqueid} was waiting, {mark}: given back",
+                asterisk=self._manager.name,
+                uniqueid=shown,
+                mark=mark,
+            )
             await self._release(call)
         else:
-            self.log.info("MAGI: call {uniqueid} was waiting and is adopted", uniqueid=shown)
+            self.log.info(
+                "MAGI {asterisk}: call {uniqueid} was waiting and is adopted",
+                asterisk=self._manager.name,
+                uniqueid=shown,
+            )
             self._begin(call, request)

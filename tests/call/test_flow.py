@@ -274,6 +274,7 @@ class WorkshopTable(FlowCase):
         self.ended("DENIED")
         self.run_call("34", answers={"GET DATA": "200 result=000000"})
         self.ended("LOCKEDOUT")
+        self.assertTrue(self.reports.records[-1].outcome.hang_up)
         right = self.run_call("34", answers={"GET DATA": "200 result=123456"})
         self.ended("LOCKEDOUT")
         self.assertEqual([line for line in right if "Wait" not in line], wrong)
@@ -284,6 +285,7 @@ class WorkshopTable(FlowCase):
         self.ended("HANGUP")
         self.run_call("34", answers={"GET DATA": ["200 result=000000", HUNG_UP]})
         self.ended("LOCKEDOUT")
+        self.assertFalse(self.reports.records[-1].outcome.hang_up)
         guessed = self.guard.statistics.unchecked
         self.run_call("34", answers={"GET DATA": "200 result=000000", "EXEC Wait": HUNG_UP})
         self.ended("LOCKEDOUT")
@@ -700,6 +702,29 @@ class Running(FlowCase):
         (record,) = self.reports.records
         self.assertEqual((record.began, record.ended), (100.0, 107.5))
         self.assertIsNone(record.note)
+
+    def test_talks_before(self) -> None:
+        """The record has the number of talks that the channel had before the call, none if AMI does not tell."""
+
+        class FakeTalks:
+            """Knows how many talks a channel has had; one more each time that it is asked."""
+
+            def __init__(self, known: int | None) -> None:
+                self.known = known
+
+            def talks_so_far(self, uniqueid: str, asterisk: str) -> int | None:
+                """As many as are known."""
+                known = self.known
+                self.known = None if known is None else known + 1
+                return known
+
+        for talks, before in ((None, 0), (FakeTalks(None), 0), (FakeTalks(0), 0), (FakeTalks(3), 3)):
+            flow = CallFlow(
+                self.engine, {"dial": FakeDriver(Outcome())}, Prompts(), self.reports, self.active_calls, talks=talks
+            )
+            channel = FakeChannel(SimulatedCall("21", caller="33"))
+            self.successResultOf(Deferred.fromCoroutine(flow.serve(channel)))
+            self.assertEqual(self.reports.records[-1].talks_before, before)
 
     def test_unreadable_outcome(self) -> None:
         """What another package's driver answers is readable where it is kept, and where the dialplan has it."""

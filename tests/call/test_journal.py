@@ -38,6 +38,7 @@ from pbxrouter.database.calls import CallRow, Search, add_calls, find_calls
 from pbxrouter.errors import JournalUnreadable
 from pbxrouter.rules.model import Decision, Mapping, Verdict
 from tests.call.test_history_writer import FakeStore, record
+from tests.databases import new_database
 from tests.fakes import loud
 
 NOW = 5000.0
@@ -242,6 +243,20 @@ class TakingUpTests(JournalCase):
         self.assertEqual(finished, over)
         self.assertEqual((cut.number, cut.verdict, cut.forwarded_by), ("22", "allow", "44"))
 
+    def test_decision_behind_one_that_is_over(self) -> None:
+        """A decision that is no longer needed keeps none that comes after it from being written."""
+        journal, _ = self.opened()
+        over_call, over_entry = self.begun(journal, "1.3")
+        over = journal.finish(row(over_entry.key, "1.3"))
+        call, entry = self.begun(journal)
+        journal.decided(over.call_key, over_call, "deny")
+        journal.decided("unknown", over_call, "deny")
+        journal.decided(entry.key, call, "allow")
+        self.sync(journal)
+        self.kill(journal)
+        finished, cut = self.opened(2)[1].rows
+        self.assertEqual((finished, cut.call_key, cut.verdict), (over, entry.key, "allow"))
+
     def test_finished(self) -> None:
         """A call that was over is as it was; one that is in the history is not there."""
         journal, _ = self.opened()
@@ -274,7 +289,7 @@ class TakingUpTests(JournalCase):
 
     def test_in_the_database_once(self) -> None:
         """The history has each call once, however often it is written."""
-        database.create(self.database)
+        new_database(self.database)
         with contextlib.closing(database.connect(self.database)) as connection:
             journal, _ = self.opened()
             self.begun(journal)
@@ -289,7 +304,7 @@ class TakingUpTests(JournalCase):
 
     def test_magi(self) -> None:
         """A call by MAGI that the next run takes up goes on: it is one call in the history, since its beginning."""
-        database.create(self.database)
+        new_database(self.database)
         with contextlib.closing(database.connect(self.database)) as connection:
             journal, _ = self.opened()
             _, first = self.begun(journal, by_magi=True)
@@ -956,7 +971,7 @@ class HistoryTests(JournalCase):
     def setUp(self) -> None:
         """Make a database."""
         super().setUp()
-        database.create(self.database)
+        new_database(self.database)
         self.connection = database.connect(self.database)
         self.addCleanup(self.connection.close)
         self.store = FakeStore(self.connection)
@@ -1062,7 +1077,7 @@ class DatabaseTests(SynchronousTestCase):
     def test_another_outcome(self) -> None:
         """Only a call whose outcome is unknown is replaced; calls without a key are all written."""
         path = Path(self.mktemp())
-        database.create(path)
+        new_database(path)
         with contextlib.closing(database.connect(path)) as connection:
             add_calls(connection, [row("a", outcome="UNKNOWN"), row("b", outcome="BUSY"), row(), row()])
             add_calls(connection, [row("a"), row("b"), row("a", outcome="BUSY"), row("a", outcome="UNKNOWN")])

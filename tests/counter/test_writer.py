@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,9 @@ from pbxrouter.counter import storage
 from pbxrouter.counter.call_table import CallTable, ChannelSeen, LiveCall
 from pbxrouter.counter.counts import ALL, CallCounts, Counts
 from pbxrouter.counter.storage import Batch
-from pbxrouter.counter.turn import FileTurn
+from pbxrouter.counter.turn import FileTurn, ServerTurn
 from pbxrouter.counter.writer import CounterWriter
-from pbxrouter.database import Connection, dialect_of
+from pbxrouter.database import Connection, LockHolder, dialect_of, lock_holder
 from pbxrouter.database.engine import EngineError
 from pbxrouter.errors import StoreError
 from pbxrouter.net import QueueFigures
@@ -451,6 +452,49 @@ class LostCommitTests(WriterCase):
         self.writer._unsure = Batch("x", minutes={(NOW, *ALL): Counts(started=5)}, mark=str(2**31))
         self.write()
         self.assertEqual(self.started(), 6)
+
+
+class TurnTests(WriterCase):
+    """Two gateways on a database of PostgreSQL."""
+
+    engine = "PostgreSQL"
+
+    def test_another_has_gone_on(self) -> None:
+        """A gateway that was cut off for too long leaves the counts of all calls to the one that went on."""
+        now = [0.0]
+        writer = CounterWriter(
+            "x", self.table, self.counting, self.store, lambda: NOW, ServerTurn(self.store, "x", lambda: now[0])
+        )
+        self.successResultOf(Deferred.fromCoroutine(writer.restore()))
+        writer.seen = NOW
+        self.event("Newchannel", "a")
+        self.successResultOf(Deferred.fromCoroutine(writer.write()))
+        second_store = FakeStore(self.open(self.place))
+        counting = CallCounts()
+        second = CounterWriter(
+            "x",
+            CallTable(counting),
+            counting,
+            second_store,
+            lambda: NOW + 20,
+            ServerTurn(second_store, "x", lambda: now[0]),
+        )
+        self.successResultOf(Deferred.fromCoroutine(second.restore()))
+        self.assertFalse(second.writes_all)
+        self.connection.close()
+        while lock_holder(self.open(self.place), "counter x") is not LockHolder.NOBODY:
+            time.sleep(0.01)
+        for now[0], has in ((0.0, False), (15.0, True)):
+            self.assertIs(self.successResultOf(Deferred.fromCoroutine(second.take_over())), has)
+        self.store._connection = self.connection = self.open(self.place)
+        self.event("Newchannel", "b")
+        self.successResultOf(Deferred.fromCoroutine(writer.write()))
+        self.assertFalse(writer.writes_all)
+        self.assertEqual(self.rows("SELECT started FROM counter_minutes WHERE kind = 'all'"), [(1,)])
+        self.assertIn("cut off", str(formatEvent(self.logs[-1])))
+        second.seen = NOW + 20
+        self.successResultOf(Deferred.fromCoroutine(second.write()))
+        self.assertEqual(self.rows("SELECT began, ended FROM counter_gaps"), [(NOW, NOW + 20)])
 
 
 class LossyStore(FakeStore):

@@ -39,7 +39,7 @@ from tests.ami_fakes import FakeAMIConnection, lines
 
 UNIQUEID = "1795.7"
 CONTEXT = "pbxrouter-magi"
-TAMPERED = "MAGI: ignored an AsyncAGIStart that a caller has tampered with"
+TAMPERED = "MAGI {asterisk}: ignored an AsyncAGIStart that a caller has tampered with"
 
 
 def snapshot(uniqueid: str = UNIQUEID, context: str = CONTEXT, number: str = "33") -> list[str]:

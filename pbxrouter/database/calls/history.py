@@ -420,7 +420,7 @@ def _conditions(search: Search) -> tuple[list[str], dict[str, Any]]:
 
 def _beginning(name: str, wanted: str) -> str | None:
     """The prefix that a search asks for; None if it asks for a whole value."""
-    return wanted[:-1] if name != "outcome" and wanted.endswith("*") and len(wanted) > 1 else None
+    return wanted[:-1] if name not in ("outcome", "asterisk") and wanted.endswith("*") and len(wanted) > 1 else None
 
 
 def _is_beginning_alone(search: Search) -> bool:
