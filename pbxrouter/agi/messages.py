@@ -232,7 +232,7 @@ class AGIRequest:
     @property
     def wants_key(self) -> bool:
         """Whether the dialplan asks for the call's key."""
-        return KEYED in self.arguments
+        return KEYED in self.arguments or AGAIN in self.arguments
 
     @property
     def call_key(self) -> str:
@@ -241,8 +241,8 @@ class AGIRequest:
 
     @property
     def is_second_turn(self) -> bool:
-        """Whether another gateway was asked about the call first, and did not serve it."""
-        return bool(self._argument(AGAIN))
+        """Whether a gateway was asked about the call before, and did not serve it."""
+        return AGAIN in self.arguments or any(text.startswith(f"{AGAIN}=") for text in self.arguments)
 
     def with_key(self, key: str, name: str = KEYED) -> AGIRequest:
         """The same request with a key for the call, as if the dialplan had passed it as the argument of this name."""

@@ -251,7 +251,7 @@ class CallFlow:
         if not call.may_talk:
             outcome = replace(outcome, answered_s=0)
         if note is None and channel.request.is_second_turn:
-            note = _asked_first(channel.request.call_key)
+            note = _asked_first(channel.request.call_key, "" if journal is None else journal.gateway)
         ended = began + self._seconds() - call.began
         self._report(
             CallRecord(
@@ -642,11 +642,11 @@ def _outcome_of_stop(call: _Conversation, stop: GatewayStopping) -> tuple[Outcom
     return Outcome(GatewayOutcome.STOPPED), Sentence("the gateway stopped while it talked with the caller")
 
 
-def _asked_first(key: str) -> Sentence:
+def _asked_first(key: str, own_id: str) -> Sentence:
     """The step of a call's trace that says which gateway was asked before this one, by the call's key."""
     run = key.partition("-")[0]
-    if len(run) < KEY_LENGTH:
-        return Sentence("another gateway was asked first, and did not serve the call")
+    if len(run) < KEY_LENGTH or (own_id and run.startswith(own_id)):
+        return Sentence("a gateway was asked first, and did not serve the call")
     return sentence("gateway {gateway} was asked first, and did not serve the call", gateway=run[:ID_LENGTH])
 
 

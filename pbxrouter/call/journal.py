@@ -103,6 +103,7 @@ class CallJournal:
         gateway: the gateway's id, eight hex digits with which the keys of its calls begin; empty: it has none.
 
     Attributes:
+        gateway: as passed.
         path: the file; None before ``open``, and while there is none.
         outage: of writing it.
     """
@@ -110,6 +111,7 @@ class CallJournal:
     log = Logger()
 
     def __init__(self, database: Path, now: Callable[[], float], aside: Aside, gateway: str = "") -> None:
+        self.gateway = gateway
         self._database = database
         self._now = now
         self._aside = aside
@@ -164,10 +166,11 @@ class CallJournal:
         if key in self._reserved:
             del self._reserved[key]
             return key
-        if key and request.is_second_turn:
-            run, _, serial = key.partition("-")
-            if run != self._run or int(serial) <= self._serial:
-                return key
+        run, _, serial = key.partition("-")
+        if key and request.is_second_turn and (run != self._run or int(serial) <= self._serial):
+            return key
+        if key and run != self._run and self.gateway and run.startswith(self.gateway):
+            return key  # of another process of this gateway, or of its run before: the dialplan was told it there
         self._serial += 1
         return f"{self._run}-{self._serial}"
 

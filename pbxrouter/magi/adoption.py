@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Final
 
-from pbxrouter.agi import AGAIN, BOUNDED, NOT_SHOWN, AGIRequest, command, decode, parse_request
+from pbxrouter.agi import BOUNDED, NOT_SHOWN, AGIRequest, command, decode, parse_request
 from pbxrouter.ami import AMIMessage, is_whole
 from pbxrouter.errors import ProtocolViolation
 from pbxrouter.magi.channel import MagiChannel
@@ -47,12 +47,12 @@ def may_be_waiting(item: AMIMessage, contexts: Collection[str]) -> bool:
 
 def is_bounded(item: AMIMessage) -> bool:
     """Whether the dialplan of a call in a list of channels leaves its time limit to the gateway."""
-    return any(text.startswith(f"{BOUNDED}=") for text in item.get("ApplicationData").split(",")[1:])
+    return any(text.startswith(f"{BOUNDED}=") for text in _arguments(item.get("ApplicationData")))
 
 
 def is_second_turn(item: AMIMessage) -> bool:
     """Whether the dialplan of a call in a list of channels has asked about it before, and was given no decision."""
-    return any(text.startswith(f"{AGAIN}=") for text in item.get("ApplicationData").split(",")[1:])
+    return AGIRequest({}, _arguments(item.get("ApplicationData"))).is_second_turn
 
 
 def agrees_with(status: AMIMessage, event: AMIMessage) -> bool:
@@ -104,7 +104,12 @@ def is_block(event: AMIMessage) -> bool:
 def request_so_far(item: AMIMessage) -> AGIRequest:
     """The part of the request that a channel's event or list item contains."""
     found = {name.lower(): item.get(name) for name in ("Channel", "Language", "Uniqueid", "Context")}
-    return AGIRequest({"request": "async", **found})
+    return AGIRequest({"request": "async", **found}, _arguments(item.get("ApplicationData")))
+
+
+def _arguments(data: str) -> tuple[str, ...]:
+    """The arguments behind the address, in the data of AGI()."""
+    return tuple(data.split(",")[1:])
 
 
 async def mark_of(call: MagiChannel) -> str:

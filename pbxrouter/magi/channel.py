@@ -145,6 +145,8 @@ class MagiChannel:
         self._clearing = self._lost = False
         self._timer = Timer(clock)
         self._clock = clock
+        self._held = False
+        self._kept = ""  # a command that waits until it is known whether the call goes on
         self.has_run_application = False
         self._talk_until: float | None = None  # None: the time limit is not ours
         self._renewal = Timer(clock)
@@ -175,13 +177,27 @@ class MagiChannel:
         """Whether by Asterisk's word the channel is in AGI(agi:async), or runs an application that we asked for."""
         application = status.get("Application").lower()
         if application == "agi":
-            return (status.get("Data") or status.get("ApplicationData")).partition(",")[0] == "agi:async"
+            address, *arguments = (status.get("Data") or status.get("ApplicationData")).split(",")
+            # In a second turn it is another run of AGI(): perhaps another gateway's.
+            is_second = AGIRequest({}, tuple(arguments)).is_second_turn
+            return address == "agi:async" and is_second == self.request.is_second_turn
         verb, _, rest = self._command.partition(" ")
         return (
             self._waiting is not None
             and verb.upper() == "EXEC"
             and application == rest.partition(" ")[0].strip('"').lower()
         )
+
+    def hold(self) -> None:
+        """Send no command until ``go_on``: the call may be over, and another gateway may have it."""
+        self._held = True
+
+    def go_on(self) -> None:
+        """Send what has waited."""
+        self._held = False
+        line, self._kept = self._kept, ""
+        if line and self._end is None:
+            self._ask(line)
 
     def keep_time_limit(self, variables: Mapping[str, str] = MappingProxyType({})) -> None:
         """Keep TIMEOUT(absolute) from now on, if the dialplan leaves it to the gateway.
@@ -205,7 +221,9 @@ class MagiChannel:
         """Set the limit anew: by a command, or past the queue while one runs, whose reply is not to be mixed up."""
         if self.is_released:
             return
-        if self._waiting is None:
+        if self._held:
+            pass
+        elif self._waiting is None:
             self._limit(SILENT_S)
         elif self._is_talking and self._set_limit is not None and not self._renewing:
             left_s = self._left_s()
@@ -265,6 +283,9 @@ class MagiChannel:
         return waiting
 
     def _ask(self, line: str) -> None:
+        if self._held:
+            self._kept = line
+            return
         self._fetched, self._flushes, self._lost = b"", 0, False
         if self._talk_until is None or line is not self._sent or not takes_time(line):
             self._put(line)
@@ -411,6 +432,6 @@ class MagiChannel:
 
     def _forget(self) -> Deferred[AGIReply] | None:
         waiting, self._waiting = self._waiting, None
-        self._command_id = ""
+        self._command_id = self._kept = ""
         self._timer.clear()
         return waiting

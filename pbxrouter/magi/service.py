@@ -294,6 +294,7 @@ class MagiService(Service):
             call.end_received()
         else:
             self._ending.add((call, event.name))
+            call.hold()
             self._spawn(self._end_if_true(call, event))
 
     async def _end_if_true(self, call: MagiChannel, event: AMIMessage) -> None:
@@ -307,6 +308,8 @@ class MagiService(Service):
                     call.end_received()
         finally:
             self._ending.discard((call, event.name))
+            if not any(ending is call for ending, _ in self._ending):
+                call.go_on()
 
     def _dial_ended(self, event: AMIMessage) -> None:
         call = self._calls.get(event.get("Uniqueid"))

@@ -940,7 +940,7 @@ class SecondTurn(FlowCase):
         for key, told in (
             ("call=1a2b3c4d00112233-7", None),
             ("again=1a2b3c4d00112233-7", "gateway 1a2b3c4d was asked first, and did not serve the call"),
-            ("again=001122334455-7", "another gateway was asked first, and did not serve the call"),
+            ("again=001122334455-7", "a gateway was asked first, and did not serve the call"),
         ):
             self.flow_by(workshop_rules(), {"dial": FakeDriver(Outcome("BUSY"))})
             self.serve(FakeChannel(SimulatedCall("21", caller="33", arguments=(key,))))

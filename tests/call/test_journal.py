@@ -367,6 +367,17 @@ class TakingUpTests(JournalCase):
         for known in (key, "0123456789abcdef-1"):
             self.assertEqual(begin(f"again={known}"), known)
 
+    def test_key_of_another_process(self) -> None:
+        """A gateway of several processes takes the key that another one of them has told; not another gateway's."""
+        first, second = (
+            CallJournal(self.database, lambda: self.now, lambda work: succeed(work()), "1a2b3c4d") for _ in range(2)
+        )
+        other = CallJournal(self.database, lambda: self.now, lambda work: succeed(work()), "5e6f7081")
+        key = first.reserve()
+        asked = replace(request(), arguments=(f"call={key}",))
+        self.assertEqual(second.begin(self.calls.add(asked, NOW), asked).key, key)
+        self.assertNotEqual(other.begin(self.calls.add(asked, NOW), asked).key, key)
+
     def test_reserved(self) -> None:
         """Of the keys that dialplans were told and did not come back with, the latest are kept."""
         self.patch(journal_module, "MAX_RESERVED", 2)

@@ -1178,6 +1178,32 @@ class LossTests(MagiServiceTest):
         self.assertEqual((self.outcomes, self.magi.open_calls), ([ConnectionClosed], 0))
         self.assertEqual((self.loud(), self.flushLoggedErrors()), ([], []))
 
+    def test_no_command_while_an_end_is_checked(self) -> None:
+        """A call that may be over is sent nothing; if Asterisk has it in another turn it is over, else it goes on."""
+        for data, is_over in (
+            ("agi:async,bounded=180,call", False),
+            ("agi:async,bounded=180,again=0123456789abcdef-7", True),
+            ("agi:async,bounded=180,again", True),
+        ):
+            self.setUp()
+
+            async def asks(channel: Channel) -> None:
+                with contextlib.suppress(ChannelHungUp):
+                    for line in ("ANSWER", "EXEC Dial PJSIP/21"):
+                        await channel.execute(line)
+
+            self.conversation = asks
+            self.start(block(arguments=("bounded=180", "call")))
+            (answer,) = [each for each in self.manager.heard("AGI") if each["Command"] == "ANSWER"]
+            self.exists(data=data)
+            self.forged_end()
+            result = (f"Result: {quote('200 result=0' + chr(10))}", f"CommandId: {answer['CommandID']}")
+            self.manager.event("Event: AsyncAGIExec", *snapshot(), *result)
+            self.assertEqual(self.queued(), [], data)
+            self.clock.pump([0.1] * 20)
+            dialled = [line for line in self.queued() if line.startswith("EXEC Dial")]
+            self.assertEqual(dialled, [] if is_over else ["EXEC Dial PJSIP/21"], data)
+
     def test_time_limit_while_a_prompt_plays(self) -> None:
         """While the caller's keys are waited for the call's time limit is renewed by an action of its own."""
 

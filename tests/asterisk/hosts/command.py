@@ -7,10 +7,19 @@ import signal
 import sys
 import time
 import traceback
+from typing import Final
 
 from tests.asterisk.harness import why_not
 from tests.asterisk.hosts import network
 from tests.asterisk.hosts.faults import case_names, run_case
+
+KNOWN: Final = {
+    "gw-a-slow/magi": (
+        "a call by agi:async takes several round trips before it is taken, for which it has 1.5 s, and a gateway that"
+        " is slow and lives keeps its claim (docs/operations.md, One of two gateways is gone)"
+    )
+}
+"""Cases in which calls may be refused or go to the fallback while a gateway lives, each with the reason."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -37,11 +46,14 @@ def main(arguments: list[str] | None = None) -> int:
             bad += 1
             continue
         print(result)
+        listed = [wrong for wrong in result.wrong if case in KNOWN and wrong.endswith("though a gateway lives")]
         for wrong in result.wrong:
-            print(f"    WRONG {wrong}")
+            print(f"    {'LISTED' if wrong in listed else 'WRONG'} {wrong}")
+        if listed:
+            print(f"    since {KNOWN[case]}")
         for line in result.lines if chosen.lines else ():
             print(f"        {line}")
         sys.stdout.flush()
-        bad += bool(result.wrong)
+        bad += len(result.wrong) > len(listed)
     print(f"hosts: {len(cases)} cases in {time.monotonic() - began:.0f} s: {bad or 'none'} with something wrong")
     return 1 if bad else 0

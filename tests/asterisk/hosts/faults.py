@@ -12,6 +12,7 @@ from typing import Final
 
 from tests.asterisk.hosts.postgresql import programs
 from tests.asterisk.hosts.site import ASTERISKS, DATABASE, GATEWAYS, Site, SiteCall
+from tests.waiting import wait_for
 
 SHARED: Final = "-shared"
 """The end of a way's name where the gateways share a database of PostgreSQL."""
@@ -89,6 +90,7 @@ def _frozen(site: Site, name: str) -> End:
         return lambda: server.signal(signal.SIGCONT)
     if name in site.asterisks:
         site.asterisks[name].signal(signal.SIGSTOP)
+        wait_for("the freeze", lambda: not site.asterisks[name].answers())
         return lambda: site.asterisks[name].signal(signal.SIGCONT)
     site.gateways[name].signal(signal.SIGSTOP)
     return lambda: site.gateways[name].signal(signal.SIGCONT)
@@ -240,7 +242,7 @@ class Case:
     def _judge_calls(self, began: float, over: float, is_over: bool) -> None:
         result, calls = self.result, self.site.read()
         died = {self.host} if self.fault.kills_calls and self.host in ASTERISKS else set()
-        is_gateway = self.host in GATEWAYS
+        is_gateway = self.host in (*GATEWAYS, DATABASE)
         if not is_over:
             result.wrong.append("calls are still there a minute after the fault")
         for call in calls:
