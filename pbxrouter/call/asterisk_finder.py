@@ -38,7 +38,7 @@ class AsteriskFinder:
     Args:
         hosts: by name, the host of AMI as the settings have it: an address, or a name, which says nothing.
         seconds: returns monotonic seconds.
-        is_simulated: whether a call is one that the command line simulates; it comes from no Asterisk.
+        is_simulated: whether a call is known as one that the command line simulates; it comes from no Asterisk.
     """
 
     log = Logger()

@@ -120,7 +120,9 @@ class CallProofs:
         return Standing.UNPROVEN if is_loopback(peer) or peer in self._home else Standing.FOREIGN
 
     def is_simulated(self, channel: Channel) -> bool:
-        """Whether a call is one that the command line simulates."""
+        """Whether a call is one that the command line simulates; with the shared secret no mark tells it."""
+        if self._has_secret:
+            return False
         request = channel.request
         mark = request.secret
         if mark is None or not mark.isascii():
