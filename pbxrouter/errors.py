@@ -251,3 +251,7 @@ class OriginateRefused(PbxrouterError):
     def __init__(self, message: str | Sentence, decision: object = None) -> None:
         super().__init__(message)
         self.decision = decision
+
+
+class ProcessAway(PbxrouterError):
+    """Another process of the gateway is gone, stands still, or could not answer."""

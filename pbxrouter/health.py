@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
 from pbxrouter import __version__
 from pbxrouter.ami import AMIConnection
 from pbxrouter.call import HistoryWriter
 from pbxrouter.counter import CallCounter
-from pbxrouter.fastagi import FastAGIFactory
 from pbxrouter.magi import Claims
 from pbxrouter.net import ClockSteps, DescriptorWatch, QueueFigures
 from pbxrouter.rules import RulesEngine, RulesReloader
@@ -209,6 +208,30 @@ _ALL: Final = {
 }
 
 
+class FastAGIFigures(Protocol):
+    """The figures of the FastAGI server, of all its processes; as FastAGIFactory and WorkerPool have them."""
+
+    @property
+    def open_calls(self) -> int:
+        """Number of open connections."""
+        ...
+
+    @property
+    def served(self) -> int:
+        """Number of calls since the start."""
+        ...
+
+    @property
+    def last_call(self) -> float | None:
+        """When the last one came, epoch seconds; None before the first."""
+        ...
+
+    @property
+    def refused_connections(self) -> Mapping[str, int]:
+        """Number of connections refused since the start, by reason."""
+        ...
+
+
 class HealthProbe:
     """Takes a Health whenever it is called.
 
@@ -221,6 +244,7 @@ class HealthProbe:
         descriptors: the watch on file descriptors.
         more_queues: returns the figures of further queues than those of history and counters.
         claims: says which gateway serves calls by MAGI, by the Asterisk's name.
+        trouble: returns what is wrong with the processes that share the FastAGI port; None if nothing is.
     """
 
     def __init__(
@@ -231,13 +255,15 @@ class HealthProbe:
         reloader: RulesReloader,
         history: HistoryWriter,
         listen: str,
-        fastagi: FastAGIFactory,
+        fastagi: FastAGIFigures,
         now: Callable[[], float],
         seconds: Callable[[], float],
         descriptors: DescriptorWatch | None = None,
         more_queues: Callable[[], Sequence[QueueFigures]] = tuple,
         claims: Mapping[str, Claims] | None = None,
+        trouble: Callable[[], Sentence | None] = lambda: None,
     ) -> None:
+        self._trouble = trouble
         self._claims = claims or {}
         self._more_queues = more_queues
         self._asterisks = asterisks
@@ -267,9 +293,9 @@ class HealthProbe:
                 fastagi.open_calls,
                 fastagi.served,
                 fastagi.last_call,
-                dict(fastagi.admission.refused),
+                dict(fastagi.refused_connections),
                 self._engine.rules is not None,
-                self._descriptors.outage.trouble if self._descriptors is not None else None,
+                (self._descriptors.outage.trouble if self._descriptors is not None else None) or self._trouble(),
             ),
             self.queues(),
         )

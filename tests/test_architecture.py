@@ -26,12 +26,12 @@ IMPURE_METHODS = frozenset(
 )
 
 # Programs written for StarPy name no reactor: theirs is the process's.
-REACTOR_USERS = frozenset({"tap", "cli", "compat"})
+REACTOR_USERS = frozenset({"tap", "worker", "cli", "compat"})
 
 PARTS = re.compile(
     r"(AMI|API|FastAGI|MAGI|PIN guard|PIN calls|PINs|alarms|call \{uniqueid\}|calls|changepin|click to dial|clock|"
     r"console|control|counter|dashboard|database|descriptors|doctor|drivers|gateway|heartbeat|history|journal|originate|"
-    r"pbxrouter|prompts|reload|rules|state|web)[ :.]"
+    r"pbxrouter|prompts|reload|rules|state|web|workers)[ :.]"
 )
 HANDED_ON = "{line}"
 """A log line whose text, with its part, was made elsewhere."""

@@ -8,12 +8,12 @@ from pbxrouter.call.active_calls import (
 )
 from pbxrouter.call.asterisk_finder import AsteriskFinder
 from pbxrouter.call.flow import CallFlow
-from pbxrouter.call.history_writer import HistoryWriter
-from pbxrouter.call.journal import CallJournal
+from pbxrouter.call.history_writer import HistoryWriter, row_of
+from pbxrouter.call.journal import CallJournal, JournalEntry
 from pbxrouter.call.journal_file import journal_files, read_journal
 from pbxrouter.call.pin_calls import PinCalls
 from pbxrouter.call.pin_change import PinChanges
-from pbxrouter.call.pin_guard import PinGuard, PinStatistics
+from pbxrouter.call.pin_guard import PinAttempt, PinGuard, PinSource, PinStatistics
 from pbxrouter.call.proof import CallProofs
 from pbxrouter.call.record import SUCCESSFUL, CallRecord, GatewayOutcome, outcome_kind, outcome_sentence
 from pbxrouter.call.refusals import Refusals
@@ -31,10 +31,13 @@ __all__ = [
     "GatewayCall",
     "GatewayOutcome",
     "HistoryWriter",
+    "JournalEntry",
     "Phase",
+    "PinAttempt",
     "PinCalls",
     "PinChanges",
     "PinGuard",
+    "PinSource",
     "PinStatistics",
     "Refusals",
     "RepeatedCalls",
@@ -43,5 +46,6 @@ __all__ = [
     "outcome_kind",
     "outcome_sentence",
     "read_journal",
+    "row_of",
     "short",
 ]

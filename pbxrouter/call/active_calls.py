@@ -128,6 +128,18 @@ class ActiveCalls:
         self.version += 1
         return call
 
+    def insert(self, call: GatewayCall) -> None:
+        """Add a call that another process of the gateway serves; it gets a serial number of this list."""
+        self._count += 1
+        call.serial = self._count
+        if len(self._calls) < MAX_CALLS:
+            self._calls[call] = None
+        self.version += 1
+
+    def changed(self) -> None:
+        """Note that such a call has other values now."""
+        self.version += 1
+
     def set_asterisk(self, call: GatewayCall, asterisk: str) -> None:
         """Set the Asterisk that a call came from, which was not known, or told wrongly."""
         call.asterisk = asterisk

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from twisted.application.service import MultiService
@@ -87,7 +87,7 @@ class HistoryWriter(MultiService):
         """Start, with the calls that earlier runs left in the journal."""
         if self.journal is not None:
             taken = self.journal.open()
-            self._queue.extend(taken.rows)
+            self.take_up(taken.rows)
             files = ", ".join(map(str, taken.files))
             if taken.rows:
                 self.log.warn(
@@ -104,6 +104,10 @@ class HistoryWriter(MultiService):
                     files=files,
                 )
         super().startService()
+
+    def take_up(self, rows: Sequence[CallRow]) -> None:
+        """Queue the calls that earlier runs left; they are in the journal."""
+        self._queue.extend(rows)
 
     @property
     def queued(self) -> int:

@@ -14,19 +14,37 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Final, Protocol
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pbxrouter.agi import Channel, verbs
-from pbxrouter.ami import AMIConnection, has_variable
+from pbxrouter.ami import has_variable
 from pbxrouter.security import Standing, call_mark, is_loopback
 
 VARIABLE: Final = "PBXROUTER_PROOF"
 """The channel variable with the random value."""
+
+
+class Manager(Protocol):
+    """The connection to one Asterisk's AMI, here or in another process of the gateway."""
+
+    @property
+    def name(self) -> object:
+        """The Asterisk's name in the settings."""
+        ...
+
+    @property
+    def peer(self) -> str:
+        """The address that it is connected to; ``""`` while it is not."""
+        ...
+
+
+Ask = Callable[[Any, str, str, str], Coroutine[Deferred[Any], Any, bool | None]]
+"""Asks Asterisk, through a Manager, for the value of a channel's variable; as ``ami.has_variable``."""
 
 
 class Proof:
@@ -57,6 +75,7 @@ class CallProofs:
         allows_others: whether the settings name the peers that may ask the gateway, so that an Asterisk without AMI
             connection may be among them.
         key: the PIN key, by which calls that the command line simulates are known.
+        ask: asks Asterisk.
 
     Attributes:
         managers: the AMI connections of the Asterisks that ask the gateway.
@@ -65,8 +84,9 @@ class CallProofs:
 
     log = Logger()
 
-    def __init__(self, *, has_secret: bool, allows_others: bool, key: bytes) -> None:
-        self.managers: Sequence[AMIConnection] = ()
+    def __init__(self, *, has_secret: bool, allows_others: bool, key: bytes, ask: Ask = has_variable) -> None:
+        self.managers: Sequence[Manager] = ()
+        self._ask_manager = ask
         self.is_complete = True
         self._has_secret = has_secret
         self._allows_others = allows_others
@@ -124,7 +144,7 @@ class CallProofs:
         return (Standing.FOREIGN if self._allows_others else Standing.FORGED), ""
 
     async def _first_to_have(
-        self, managers: Sequence[AMIConnection], uniqueid: str, value: str, answers: list[bool | None]
+        self, managers: Sequence[Manager], uniqueid: str, value: str, answers: list[bool | None]
     ) -> str:
         """Ask Asterisks for a channel, all at once; returns the name of the first that has it, ``""`` if none has.
 
@@ -147,6 +167,6 @@ class CallProofs:
                 first.callback(name if answer else "")
 
         for manager in managers:
-            asked = Deferred.fromCoroutine(has_variable(manager, uniqueid, VARIABLE, value))
+            asked = Deferred.fromCoroutine(self._ask_manager(manager, uniqueid, VARIABLE, value))
             asked.addErrback(failed).addCallback(answered, str(manager.name))
         return await first

@@ -40,6 +40,12 @@ class FastAGI(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     library: Library = "pbxrouter"
 
 
+class Gateway(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[gateway]``: the process itself. ``workers`` is the number of processes that share the FastAGI port."""
+
+    workers: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
+
+
 class Asterisk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``[[asterisk]]``: an Asterisk to connect to over AMI.
 
@@ -127,6 +133,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     folder: str = ""
     pin_key_file: str = ""
     control: str = ""
+    gateway: Gateway = Gateway()
     fastagi: FastAGI = FastAGI()
     asterisk: tuple[Asterisk, ...] = ()
     web: Web = Web()

@@ -15,7 +15,16 @@ from twisted.internet.interfaces import IAddress, IReactorTime, ITransport
 from twisted.logger import Logger
 
 from pbxrouter.agi import AGIRequest, encode
-from pbxrouter.net import LIMIT_REASONS, Bounds, ConnectionLimits, ConnectionSlot, waited_s
+from pbxrouter.net import (
+    LIMIT_REASONS,
+    UNSHARED,
+    Bounds,
+    ConnectionLimits,
+    ConnectionSlot,
+    OtherProcesses,
+    SharedBounds,
+    waited_s,
+)
 from pbxrouter.security import Network, RateLimit, is_within, network_of
 
 _UNBOUNDED: Final = Bounds(sys.maxsize, sys.maxsize, sys.maxsize, sys.maxsize)
@@ -60,6 +69,8 @@ class Admission:
         reserve: how many more may be open to be told that the gateway is busy.
         lateness: returns by how many seconds the gateway is behind with its work.
         trusted: returns the addresses for which there must always be room, such as that of the connected Asterisk.
+        others: counts the connections of the gateway's other processes.
+        shared: how many connections may be open in all processes together.
 
     Attributes:
         reserve: the same.
@@ -77,6 +88,8 @@ class Admission:
         reserve: int = 32,
         lateness: Callable[[], float] = lambda: 0.0,
         trusted: Callable[[], Iterable[str]] = tuple,
+        others: OtherProcesses | None = None,
+        shared: SharedBounds = UNSHARED,
     ) -> None:
         self.reserve = reserve
         self._clock = clock
@@ -88,15 +101,24 @@ class Admission:
             bounds or _UNBOUNDED,
             lambda reason, peer: self._refuse(reason, peer, _OVER_LIMIT[reason]),
             lambda: {network_of(address) for address in trusted()},
+            others,
+            shared,
         )
         self._logged: dict[tuple[str, str], float] = {}
         self._forged_lines = RateLimit(60 / LOG_EVERY_S, FORGED_LINES)
 
-    def reconfigure(self, allow: Sequence[Network], secret: str, bounds: Bounds, reserve: int) -> None:
+    def reconfigure(
+        self,
+        allow: Sequence[Network],
+        secret: str,
+        bounds: Bounds,
+        reserve: int,
+        shared: SharedBounds = UNSHARED,
+    ) -> None:
         """Use other settings for the connections and calls that come from now on; see the class's arguments."""
         self._allow = tuple(allow)
         self._secret = encode(secret)
-        self._limits.set_bounds(bounds)
+        self._limits.set_bounds(bounds, shared)
         self.reserve = reserve
 
     def allows(self, address: IAddress | None) -> bool:

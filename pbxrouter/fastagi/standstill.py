@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import time
+from collections.abc import Callable
 from typing import Any, Final
 
 from twisted.application.service import MultiService
@@ -17,7 +19,7 @@ from twisted.python.failure import Failure
 
 from pbxrouter.fastagi import standstill_process
 from pbxrouter.fastagi.standstill_process import BEAT, DEAF, DROP, HOLD, LISTEN
-from pbxrouter.net import Timer, every
+from pbxrouter.net import SharedBoard, Timer, every
 
 BEAT_EVERY_S: Final = 0.3
 """Seconds between two signs of life."""
@@ -28,6 +30,8 @@ RESTART_SOON_S: Final = 0.1
 """Seconds until it is started again if it has run for longer: without it calls are not ended by a standstill."""
 _GATEWAY: Final = 3
 """The descriptor of the socket in that process."""
+_BOARD: Final = 4
+"""The descriptor of the shared memory in that process."""
 
 
 class StandstillGuard(MultiService):
@@ -35,14 +39,22 @@ class StandstillGuard(MultiService):
 
     Without a reactor that starts processes it does nothing.
 
+    Args:
+        board: where the processes of one gateway, which share the port, write their signs of life; None: there is one.
+        now: returns monotonic seconds, those of the board.
+
     Attributes:
         has_port: whether the process has the port.
     """
 
     log = Logger()
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(
+        self, reactor: Any, board: SharedBoard | None = None, now: Callable[[], float] = time.monotonic
+    ) -> None:
         super().__init__()
+        self._board = board
+        self._now = now
         self._reactor = reactor
         self._socket: socket.socket | None = None
         self._numbers = 0
@@ -146,6 +158,8 @@ class StandstillGuard(MultiService):
             del self._unsent[0]
 
     async def _beat(self) -> None:
+        if self._board is not None:
+            self._board.beat(self._now())
         if self._socket is not None:
             self._unsent.append(BEAT)
             self._send()
@@ -160,14 +174,12 @@ class StandstillGuard(MultiService):
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         nothing = os.open(os.devnull, os.O_RDWR)
         program = [sys.executable, "-I", "-S", standstill_process.__file__, str(_GATEWAY)]
+        descriptors = {0: nothing, 1: nothing, 2: nothing, _GATEWAY: theirs.fileno()}
+        if self._board is not None:
+            program += [str(_BOARD), *(str(place) for place in self._board.beat_places())]
+            descriptors[_BOARD] = self._board.descriptor
         try:
-            self._reactor.spawnProcess(
-                _Process(self),
-                sys.executable,
-                program,
-                env={},
-                childFDs={0: nothing, 1: nothing, 2: nothing, _GATEWAY: theirs.fileno()},
-            )
+            self._reactor.spawnProcess(_Process(self), sys.executable, program, env={}, childFDs=descriptors)
         except OSError as error:
             ours.close()
             self.log.error(

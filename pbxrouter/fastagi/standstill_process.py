@@ -5,7 +5,8 @@ whose reactor hangs: the kernel keeps its connections. This process holds a copy
 sign of life has come from the gateway for STILL_S, it shuts them down: Asterisk ends the runs of AGI(), as if the
 gateway had been killed, and the dialplan goes on. So does a call whose connection the kernel has accepted and the
 gateway has not: this process accepts it from then on, and closes it as soon as it has told of a call. One that only
-asks whether the gateway is alive is left without an answer, for the dialplan gives it up by itself.
+asks whether the gateway is alive is left without an answer, for the dialplan gives it up by itself. Where several
+processes share the port, calls are accepted so only while none of them gives a sign of life: another one takes them.
 
 Started by ``pbxrouter.fastagi.standstill``, by the file's name, with the standard library alone. Each message of the
 gateway is one packet: ``listen`` with the descriptor of its port, ``deaf`` when it closes it, ``hold NUMBER`` with that
@@ -19,9 +20,10 @@ import contextlib
 import os
 import select
 import socket
+import struct
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 STILL_S = 1.8
 """Seconds without a sign of life after which the gateway stands still."""
@@ -45,12 +47,19 @@ class Watch:
     Args:
         gateway: the socket to the gateway.
         now: a clock that is never set.
+        beats: returns when each of the processes that share the port gave its last sign of life, by that clock.
 
     Attributes:
         most_waiting: connections without a call that are kept.
     """
 
-    def __init__(self, gateway: socket.socket, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        gateway: socket.socket,
+        now: Callable[[], float] = time.monotonic,
+        beats: Callable[[], Iterable[float]] = tuple,
+    ) -> None:
+        self._beats = beats
         self._gateway = gateway
         self._now = now
         self._heard = self._looked = now()
@@ -81,7 +90,8 @@ class Watch:
         there = self.read()
         if there and now - self._heard > STILL_S:
             self.shut_down()
-            self.accept()
+            if all(now - beat > STILL_S for beat in self._beats()):
+                self.accept()
         elif self._waiting:
             self._close_waiting(0)
         return there
@@ -146,11 +156,23 @@ class Watch:
             connection.close()
 
 
+def read_beats(descriptor: int, places: Iterable[int]) -> list[float]:
+    """The signs of life in the memory that the processes of one gateway share."""
+    beat = struct.Struct("=d")
+    return [beat.unpack(os.pread(descriptor, beat.size, place))[0] for place in places]
+
+
 def main() -> None:  # pragma: no cover - in a process of its own, without the packages that measure
-    """Watch the gateway at the other end of the socket whose descriptor is the argument."""
+    """Watch the gateway.
+
+    The arguments are the descriptor of the socket to it, and if several processes share its port, that of their memory
+    and the places of their signs of life in it.
+    """
+    board = [int(argument) for argument in sys.argv[2:]]
+    beats: Callable[[], Iterable[float]] = (lambda: read_beats(board[0], board[1:])) if board else tuple
     with contextlib.suppress(OSError):
         os.setsid()  # a stop from the gateway's terminal is not for this process
-    Watch(socket.socket(fileno=int(sys.argv[1]))).run()
+    Watch(socket.socket(fileno=int(sys.argv[1])), beats=beats).run()
 
 
 if __name__ == "__main__":  # pragma: no cover - in a process of its own, without the packages that measure

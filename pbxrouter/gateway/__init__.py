@@ -6,6 +6,8 @@ from pbxrouter.gateway.reload import demand_file
 __all__ = [
     "clean_log",
     "demand_file",
+    "out_of_memory",
     "service",
     "signals",
+    "worker_service",
 ]

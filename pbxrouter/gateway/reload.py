@@ -29,6 +29,7 @@ NEEDS_RESTART: Final = frozenset(
         "folder",
         "pin_key_file",
         "control",
+        "gateway.workers",
         "fastagi.listen",
         "fastagi.library",
         "asterisk.name",
@@ -160,7 +161,7 @@ def changes(old: Config, new: Config) -> Iterator[str]:
 
 def with_settled(old: Config, new: Config) -> Config:
     """The new settings, but for the keys that need a restart, which stay as they are in force."""
-    names = ("database", "database_password_file", "folder", "pin_key_file", "control")
+    names = ("database", "database_password_file", "folder", "pin_key_file", "control", "gateway")
     kept: dict[str, Any] = {name: getattr(old, name) for name in names}
     kept["fastagi"] = msgspec.structs.replace(new.fastagi, listen=old.fastagi.listen, library=old.fastagi.library)
     kept["web"] = msgspec.structs.replace(new.web, listen=old.web.listen)

@@ -6,7 +6,9 @@ import hmac
 from collections.abc import Callable, Collection, Mapping, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
+
+import msgspec
 
 from pbxrouter.agi import DialogueWatch
 from pbxrouter.alarms import AlarmService, targets_of
@@ -19,13 +21,23 @@ from pbxrouter.fastagi import Admission
 from pbxrouter.gateway.asterisk_service import AsteriskService
 from pbxrouter.gateway.call_log import DialogueLog
 from pbxrouter.gateway.reload import Prepare, Prepared
-from pbxrouter.net import Bounds, Listener
+from pbxrouter.net import Bounds, SharedBounds
 from pbxrouter.security import parse_network, read_key
+from pbxrouter.workers import WorkerPool
 
 _CERTIFICATE: Final = "{}: the certificate is loaded again"
 
-Limits = Callable[[Config], tuple[Bounds, int]]
-"""The bounds of FastAGI connections by the settings, and how many more may be told that the gateway is busy."""
+Limits = Callable[[Config], tuple[Bounds, int, SharedBounds]]
+"""The bounds of FastAGI connections by the settings, how many more may be told that the gateway is busy, and the bounds
+of all processes together."""
+
+
+class Port(Protocol):
+    """The FastAGI port; as net.Listener."""
+
+    def prepare_certificates(self) -> Callable[[], None] | None:
+        """Load certificates again; None if there are none."""
+        ...
 
 
 def calls(flow: CallFlow, guard: PinGuard, drivers: Mapping[str, Driver], applications: DriverApplications) -> Prepare:
@@ -86,7 +98,7 @@ def days(history: HistoryWriter, counters: Sequence[CallCounter]) -> Prepare:
     return prepare
 
 
-def fastagi(admission: Admission, proofs: CallProofs, port: Listener, limits: Limits, secret: str) -> Prepare:
+def fastagi(admission: Admission, proofs: CallProofs, port: Port, limits: Limits, secret: str) -> Prepare:
     """Who may connect, the secret of calls, and the limits of connections.
 
     Args:
@@ -98,12 +110,12 @@ def fastagi(admission: Admission, proofs: CallProofs, port: Listener, limits: Li
     def prepare(old: Config, new: Config) -> Prepared:
         networks = [network for network in map(parse_network, new.fastagi.allow) if network is not None]
         found = read_fastagi_secret(new)
-        bounds, reserve = limits(new)
+        bounds, reserve, shared = limits(new)
         renew = port.prepare_certificates()
 
         def apply() -> None:
             in_force[0] = found
-            admission.reconfigure(networks, found, bounds, reserve)
+            admission.reconfigure(networks, found, bounds, reserve, shared)
             proofs.reconfigure(has_secret=bool(found), allows_others=bool(new.fastagi.allow))
             if renew is not None:
                 renew()
@@ -176,6 +188,15 @@ def web(server: Any) -> Prepare:
     def prepare(old: Config, new: Config) -> Prepared:
         apply, has_certificate = server.prepare_reload(new)
         return Prepared(apply, [_CERTIFICATE.format("web.listen")] if has_certificate else [])
+
+    return prepare
+
+
+def workers(pool: WorkerPool) -> Prepare:
+    """All settings that the workers use."""
+
+    def prepare(old: Config, new: Config) -> Prepared:
+        return Prepared(lambda: pool.tell("settings", msgspec.to_builtins(new)))
 
     return prepare
 

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.logger import Logger
 
 from pbxrouter import __version__, database
@@ -35,6 +36,7 @@ from pbxrouter.call import (
 from pbxrouter.config import (
     DEFAULT_LISTEN,
     Config,
+    PostgreSQLPlace,
     Zone,
     beside,
     gateway_id,
@@ -49,7 +51,7 @@ from pbxrouter.control import (
     ReloadCommand,
     WatchCommand,
 )
-from pbxrouter.counter import CallCounter, FileTurn, RecordsOfCounters, TalkOfCalls
+from pbxrouter.counter import CallCounter, FileTurn, RecordsOfCounters, ServerTurn, TalkOfCalls
 from pbxrouter.database import LimitedDatabase, Store, open_store
 from pbxrouter.database.rules import read_rules
 from pbxrouter.drivers import DriverApplications, load_drivers
@@ -65,12 +67,17 @@ from pbxrouter.gateway.sequential import SequentialService
 from pbxrouter.gateway.state import state_of
 from pbxrouter.health import HealthProbe
 from pbxrouter.net import (
+    UNSHARED,
     Bounds,
     ClockWatch,
     DescriptorWatch,
     Lateness,
     Listener,
+    OtherProcesses,
+    SharedBoard,
+    SharedBounds,
     Worker,
+    at_most,
     call_connections,
     every,
     raise_file_limit,
@@ -78,6 +85,7 @@ from pbxrouter.net import (
 from pbxrouter.originate import Originator
 from pbxrouter.rules import RulesEngine, RuleSet, RulesReloader
 from pbxrouter.security import parse_network, pins, read_key
+from pbxrouter.workers import MainJournal, MainParts, SharedWatch, WorkerPool, demand_sharable
 
 if TYPE_CHECKING:
     from pbxrouter.web import WebServer
@@ -86,6 +94,8 @@ FORGET_EVERY_S: Final = 3600.0
 """Seconds between deletions of wrong PINs that are forgiven."""
 CALL_WAIT_S: Final = 3.0
 """Seconds for which a call waits for the database: to count a PIN, or to change it. Without an answer it goes on."""
+LOAD_S: Final = 3.0
+"""Seconds for which a change of rules waits until the workers have loaded them."""
 MAX_RESERVE: Final = 512
 """FastAGI connections beyond those that have a place, at most."""
 
@@ -140,7 +150,9 @@ def build(
     rules = first_rules(config)
     if rules is not None:
         engine.replace(rules)
-    watch = DialogueWatch()
+    demand_sharable(config.fastagi.listen, config.gateway.workers)
+    is_shared = config.gateway.workers > 1
+    watch = SharedWatch() if is_shared else DialogueWatch()
     reload.add(reload_parts.dialogue_log(watch, DialogueLog(), config.fastagi.debug))
     store = open_store(config.place, hash_pin, reactor)
     reports, recorded = Reports(), Reports()
@@ -152,13 +164,14 @@ def build(
     at_hand = LimitedDatabase(store, CALL_WAIT_S, reactor)
     guard = PinGuard(at_hand, config.trunks, time.time, alarms.raise_alarm, has_several=len(config.asterisk) > 1)
     pin_calls = PinCalls(at_hand, time.time)
-    reloader = RulesReloader(store, engine, reactor)
+    reloader = RulesOfAll(store, engine, reactor) if is_shared else RulesReloader(store, engine, reactor)
     changes = PinChanges(at_hand, guard, hash_pin, reloader.reload, time.time)
     secret = read_fastagi_secret(config)
     proofs = CallProofs(has_secret=bool(secret), allows_others=bool(config.fastagi.allow), key=key)
     finder = AsteriskFinder(reload_parts.hosts_of(config), time.monotonic, proofs.is_simulated)
     worker = Worker(reactor, "journal")
-    journal = CallJournal(beside(config.place, ""), time.time, worker.run)
+    own_id = gateway_id(config)
+    journal = (MainJournal if is_shared else CallJournal)(beside(config.place, ""), time.time, worker.run, own_id)
     history = HistoryWriter(store, config.history.keep_days, reactor, time.time, journal)
     talk = TalkOfCalls(reactor, history)
     flow = CallFlow(
@@ -198,8 +211,8 @@ def build(
     reports.add(repeats.report)
     reloader.setServiceParent(gateway)
     LastRecords(flow, reactor).setServiceParent(gateway)
-    own_id = gateway_id(config)
-    standstill = StandstillGuard(reactor)
+    board = SharedBoard.create(config.gateway.workers) if is_shared else None
+    standstill = StandstillGuard(reactor, board)
     standstill.setServiceParent(gateway)
     lateness = Lateness(reactor)
     lateness.setServiceParent(gateway)
@@ -208,21 +221,60 @@ def build(
         reactor,
         lambda: lateness.seconds,
         lambda: [manager.peer for manager in proofs.managers if manager.peer],
+        secret,
+        board,
     )
     fastagi = fastagi_factory(config)(flow.serve, reactor, watch, admitted, refusals.refused, own_id, standstill)
+    fastagi.new_key = journal.reserve
     listening = WhenRouting(engine, reactor)
     listening.setServiceParent(gateway)
-    fastagi_port = FastAGIService(config.fastagi.listen, fastagi, reactor, standstill)
+    pool = None
+    if (
+        isinstance(watch, SharedWatch)
+        and isinstance(reloader, RulesOfAll)
+        and isinstance(journal, MainJournal)
+        and board is not None
+    ):
+        parts = MainParts(
+            reports,
+            refusals,
+            guard,
+            pin_calls,
+            proofs,
+            talk,
+            journal,
+            history,
+            active_calls,
+            watch,
+            alarms.raise_alarm,
+            reloader.reload,
+        )
+        settings = functools.partial(worker_settings, reload, key, secret, own_id)
+        pool = WorkerPool(config.gateway.workers, board, parts, settings, fastagi, reactor)
+        reloader.others = pool.load_rules
+        reload.add(reload_parts.workers(pool))
+    fastagi_port = FastAGIService(config.fastagi.listen, fastagi, reactor, standstill, pool)
     fastagi_port.setServiceParent(listening)
     reload.add(reload_parts.fastagi(fastagi.admission, proofs, fastagi_port, fastagi_limits, secret))
     asterisks = [
-        AsteriskService(asterisk, flow.serve, engine, config.technologies, watch, reactor, refusals.refused, own_id)
+        AsteriskService(
+            asterisk,
+            flow.serve,
+            engine,
+            config.technologies,
+            watch,
+            reactor,
+            refusals.refused,
+            own_id,
+            journal.reserve,
+        )
         for asterisk in config.asterisk
     ]
     for asterisk in asterisks:
         asterisk.setServiceParent(gateway)
-    proofs.managers = [asterisk.manager for asterisk in asterisks if asterisk.manager is not None]
-    for manager in proofs.managers:
+    managers = [asterisk.manager for asterisk in asterisks if asterisk.manager is not None]
+    proofs.managers = managers
+    for manager in managers:
         manager.on_connect(functools.partial(_connected, finder, manager))
     proofs.is_complete = len(proofs.managers) == len(asterisks)
     counters = talk.counters = add_counters(config, asterisks, store, reports, reactor)
@@ -236,12 +288,13 @@ def build(
         reloader,
         history,
         config.fastagi.listen,
-        fastagi,
+        fastagi if pool is None else pool,
         time.time,
         time.monotonic,
         descriptors,
         lambda: [store.figures, *alarms.queues],
         {asterisk.name: asterisk.claims for asterisk in asterisks if asterisk.claims is not None},
+        lambda: None if pool is None else pool.trouble,
     )
     if config.web.listen is not None:
         web = web_service(
@@ -270,12 +323,20 @@ def build(
         "reload": ReloadCommand(lambda: gateway.reload_all()),
     }
     ControlService(config.control, commands, reactor).setServiceParent(gateway)
-    gateway.state = functools.partial(state_of, flow, fastagi, asterisks, history, engine)
+    workers = () if pool is None else (pool,)
+    gateway.state = functools.partial(state_of, flow, fastagi, asterisks, history, engine, workers)
     ready = WhenRouting(engine, reactor)
     ready.setServiceParent(gateway)
     Banner(config).setServiceParent(ready)
-    Drain(flow, [fastagi_port, *asterisks], reactor).setServiceParent(gateway)
+    for part in workers:
+        part.setServiceParent(gateway)
+    Drain(flow, [fastagi_port, *workers, *asterisks], reactor).setServiceParent(gateway)
     return gateway
+
+
+def worker_settings(reload: Reload, key: bytes, secret: str, own_id: str) -> dict[str, Any]:
+    """What a worker is told at its start; its connection is nobody else's."""
+    return {"config": msgspec.to_builtins(reload.config), "key": key, "secret": secret, "gateway": own_id}
 
 
 def fastagi_factory(config: Config) -> type[FastAGIFactory]:
@@ -297,23 +358,41 @@ def admission(
     reactor: Any,
     lateness: Callable[[], float] = lambda: 0.0,
     trusted: Callable[[], Iterable[str]] = tuple,
+    secret: str | None = None,
+    others: OtherProcesses | None = None,
+    limits: reload_parts.Limits | None = None,
 ) -> Admission:
     """The admission that ``[fastagi]`` configures.
 
     Args:
-        lateness: see Admission, as the next one.
+        lateness: see Admission, as the next one, and ``others``.
+        secret: that of calls; None: it is read from its file.
+        limits: by default those of the main process.
 
     Raises:
         ConfigError: the secret file cannot be used.
     """
     networks = [network for network in map(parse_network, config.fastagi.allow) if network is not None]
-    return Admission(reactor, networks, read_fastagi_secret(config), *fastagi_limits(config), lateness, trusted)
+    secret = read_fastagi_secret(config) if secret is None else secret
+    bounds, reserve, shared = (limits or fastagi_limits)(config)
+    return Admission(reactor, networks, secret, bounds, reserve, lateness, trusted, others, shared)
 
 
-def fastagi_limits(config: Config) -> tuple[Bounds, int]:
-    """The bounds of FastAGI connections, and how many more may be told that the gateway is busy."""
+def fastagi_limits(config: Config) -> tuple[Bounds, int, SharedBounds]:
+    """The bounds of FastAGI connections, how many more may be told that the gateway is busy, and the common bounds."""
     files = raise_file_limit()
-    return fastagi_bounds(config, files), fastagi_reserve(config, files)
+    return fastagi_bounds(config, files), fastagi_reserve(config, files), shared_bounds(config)
+
+
+def shared_bounds(config: Config) -> SharedBounds:
+    """The bounds of the FastAGI connections of all processes together: as configured.
+
+    By default each process has those that its open files allow.
+    """
+    most, of_peer = config.fastagi.max_connections, config.fastagi.max_connections_per_peer
+    if config.gateway.workers == 1:
+        return UNSHARED
+    return SharedBounds(most, of_peer or (max(1, most * 3 // 4) if most else 0))
 
 
 def fastagi_reserve(config: Config, files: int) -> int:
@@ -346,7 +425,12 @@ def add_counters(
     counters = []
     for asterisk in asterisks:
         if asterisk.manager is not None:
-            turn = FileTurn(beside(config.place, ""), str(asterisk.manager.name))
+            name = str(asterisk.manager.name)
+            turn: FileTurn | ServerTurn = (
+                ServerTurn(store, name, monotonic)
+                if isinstance(config.place, PostgreSQLPlace)
+                else FileTurn(config.place, name)
+            )
             counter = CallCounter(asterisk.manager, store, reactor, config.counter.keep_days, now, monotonic, turn)
             counter.setServiceParent(asterisk)
             counters.append(counter)
@@ -453,13 +537,27 @@ class FastAGIService(Listener):
     Args:
         description: a server endpoint string.
         guard: is told of the port.
+        pool: likewise; the workers share it.
     """
 
-    def __init__(self, description: str, factory: FastAGIFactory, reactor: Any, guard: StandstillGuard) -> None:
-        super().__init__("fastagi.listen", description, DEFAULT_LISTEN, factory, reactor, guard.listen)
+    def __init__(
+        self,
+        description: str,
+        factory: FastAGIFactory,
+        reactor: Any,
+        guard: StandstillGuard,
+        pool: WorkerPool | None = None,
+    ) -> None:
+        super().__init__("fastagi.listen", description, DEFAULT_LISTEN, factory, reactor, self._listens)
         self._guard = guard
+        self._pool = pool
         self._factory = factory
         self._patience_s = DRAIN_TIMEOUT_S
+
+    def _listens(self, port: Any) -> None:
+        self._guard.listen(port)
+        if self._pool is not None:
+            self._pool.listen(port)
 
     def refuse_new(self) -> None:
         """Close the port; calls in progress go on."""
@@ -475,6 +573,34 @@ class FastAGIService(Listener):
         return DeferredList([stopped, self._factory.drain(self._patience_s)])
 
 
+class RulesOfAll(RulesReloader):
+    """Loads the rules of the main process, and whenever it has, those of its workers, which do not look themselves.
+
+    Attributes:
+        others: has the workers load them; fires when they have.
+    """
+
+    def __init__(self, store: Store, engine: RulesEngine, clock: Any) -> None:
+        super().__init__(store, engine, clock)
+        self._rules = engine
+        self._time = clock
+        self._loading: Deferred[Any] = succeed(None)
+        self.others: Callable[[], Deferred[Any]] = lambda: succeed(None)
+
+    async def poll(self) -> None:
+        """Load the rules if they have changed, and have the workers load them. Never fails."""
+        before = self._rules.rules
+        await super().poll()
+        if self._rules.rules is not before:
+            self._loading = self.others()
+
+    async def reload(self) -> None:
+        """Load the rules now in all processes, and wait for that for some seconds at most. Never fails."""
+        await super().reload()
+        if not await at_most(LOAD_S, self._loading, self._time):
+            self.log.warn("rules: a worker takes longer than {seconds:.0f} s to load them", seconds=LOAD_S)
+
+
 class Banner(Service):
     """Logs that the gateway is up and takes calls, and what to type next."""
 
@@ -487,8 +613,9 @@ class Banner(Service):
         """Log the lines; all other services have started."""
         super().startService()
         self.log.info(
-            "pbxrouter {version} is up: FastAGI at {listen}, rules in {database}",
+            "pbxrouter {version} (gateway {gateway}) is up: FastAGI at {listen}, rules in {database}",
             version=__version__,
+            gateway=gateway_id(self._config),
             listen=self._config.fastagi.listen,
             database=self._config.place,
         )

@@ -9,6 +9,7 @@ from pbxrouter.call import CallFlow, HistoryWriter
 from pbxrouter.fastagi import FastAGIFactory
 from pbxrouter.gateway.asterisk_service import AsteriskService
 from pbxrouter.rules import RulesEngine
+from pbxrouter.workers import WorkerPool
 
 
 def state_of(
@@ -17,6 +18,7 @@ def state_of(
     asterisks: Collection[AsteriskService],
     history: HistoryWriter,
     engine: RulesEngine,
+    workers: Collection[WorkerPool] = (),
 ) -> Iterator[str]:
     """Describe calls, connections, queues and memory; no line has a caller, a number or a secret."""
     yield f"calls in progress: {flow.in_progress}, of them in a conversation: {flow.talking}"
@@ -32,4 +34,6 @@ def state_of(
             yield f"MAGI {asterisk.name}: {note.english}"
     yield f"rules: {'loaded' if engine.rules is not None else 'not loaded yet'}"
     yield f"history: {history.queued} calls wait to be written, {history.lost} were lost"
+    for pool in workers:
+        yield from pool.state()
     yield f"memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024} MB at most since the start"

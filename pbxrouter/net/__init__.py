@@ -1,7 +1,15 @@
 """Small Twisted tools: clocks, timers, a thread, outages, ports, output that does not block, limits."""
 
 from pbxrouter.net.clocks import STEP_S, ClockSteps, ClockWatch, use_monotonic_time
-from pbxrouter.net.connection_limits import LIMIT_REASONS, Bounds, ConnectionLimits, ConnectionSlot
+from pbxrouter.net.connection_limits import (
+    LIMIT_REASONS,
+    UNSHARED,
+    Bounds,
+    ConnectionLimits,
+    ConnectionSlot,
+    OtherProcesses,
+    SharedBounds,
+)
 from pbxrouter.net.descriptors import DescriptorWatch
 from pbxrouter.net.filelimit import MAX_WEB_CONNECTIONS, call_connections, raise_file_limit, web_connections
 from pbxrouter.net.keepalive import keep_alive
@@ -11,6 +19,7 @@ from pbxrouter.net.outage import Outage
 from pbxrouter.net.output import UnblockedOutput, unblock_output
 from pbxrouter.net.queues import QueueFigures
 from pbxrouter.net.resolver import limit_threads
+from pbxrouter.net.shared_board import SharedBoard
 from pbxrouter.net.threads import make_leavable
 from pbxrouter.net.timers import GRACE_S, LATE_S, Deadline, Timer, at_most, every, in_slices
 from pbxrouter.net.worker import Worker
@@ -21,6 +30,7 @@ __all__ = [
     "LIMIT_REASONS",
     "MAX_WEB_CONNECTIONS",
     "STEP_S",
+    "UNSHARED",
     "Bounds",
     "ClockSteps",
     "ClockWatch",
@@ -30,8 +40,11 @@ __all__ = [
     "DescriptorWatch",
     "Lateness",
     "Listener",
+    "OtherProcesses",
     "Outage",
     "QueueFigures",
+    "SharedBoard",
+    "SharedBounds",
     "Timer",
     "UnblockedOutput",
     "Worker",

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 LIMIT_REASONS: Final = ("full", "peer", "half-open")
 """Why a connection is refused: the limit of all connections is reached; the limit of its
@@ -39,6 +39,54 @@ class Bounds:
     of_network: int
     waiting: int
     waiting_of_network: int
+
+
+class OtherProcesses(Protocol):
+    """Counts the connections of processes that share one port; see SharedBoard."""
+
+    def count(self, network: str, change: int) -> None:
+        """Count connections of this process; negative if they are closed."""
+        ...
+
+    def elsewhere(self) -> int:
+        """Number of connections that the other processes have open."""
+        ...
+
+    def elsewhere_of(self, network: str) -> int:
+        """Number of connections of a network that the other processes have open."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SharedBounds:
+    """Maximum numbers of connections of all processes that share one port together; 0: as many as each may have.
+
+    Attributes:
+        most: in all.
+        of_network: of one network.
+    """
+
+    most: int = 0
+    of_network: int = 0
+
+
+UNSHARED: Final = SharedBounds()
+"""No common limits."""
+
+
+class _Alone:
+    """There is no other process."""
+
+    def count(self, network: str, change: int) -> None:
+        """Count nothing."""
+
+    def elsewhere(self) -> int:
+        """Return 0."""
+        return 0
+
+    def elsewhere_of(self, network: str) -> int:
+        """Return 0."""
+        return 0
 
 
 class ConnectionSlot:
@@ -81,6 +129,8 @@ class ConnectionLimits:
         refused: called with a reason, one of LIMIT_REASONS, and the network of each connection that is refused,
             or closed to make room.
         trusted: returns the networks for which there must always be room.
+        others: counts the connections of other processes at the same port.
+        shared: what all these processes may have together.
     """
 
     def __init__(
@@ -88,8 +138,12 @@ class ConnectionLimits:
         bounds: Bounds,
         refused: Callable[[str, str], object],
         trusted: Callable[[], Collection[str]] = tuple,
+        others: OtherProcesses | None = None,
+        shared: SharedBounds = UNSHARED,
     ) -> None:
         self._bounds = bounds
+        self._others: OtherProcesses = _Alone() if others is None else others
+        self._shared = shared
         self._trusted = trusted
         self._proven: dict[str, None] = {}  # the oldest first
         self._refused = refused
@@ -99,9 +153,10 @@ class ConnectionLimits:
         self._waiting: dict[str, dict[ConnectionSlot, None]] = {}
         self._waiting_count = 0
 
-    def set_bounds(self, bounds: Bounds) -> None:
+    def set_bounds(self, bounds: Bounds, shared: SharedBounds = UNSHARED) -> None:
         """Use other limits for the connections that come from now on."""
         self._bounds = bounds
+        self._shared = shared
 
     def acquire(self, network: str) -> ConnectionSlot | None:
         """Count a new connection, closing another if needed; None if it must be refused."""
@@ -111,22 +166,40 @@ class ConnectionLimits:
         elif self._waiting_count >= bounds.waiting and not self._make_room(network, trusted):
             self._refused("full", network)
             return None
-        if self._by_network[network] >= bounds.of_network and not self._evict(network):
+        if self._network_is_full(network) and not self._evict(network):
             self._refused("peer", network)
             return None
-        if len(self._open) >= bounds.most and not self._make_room(network, trusted):
+        if self._is_full() and not self._make_room(network, trusted):
             self._refused("full", network)
             return None
-        if trusted and network not in trusted:
-            others = len(self._open) - sum(self._by_network.get(name, 0) for name in trusted)
-            if others >= max(1, int(bounds.most * _SHARE_OF_OTHERS)) and not self._make_room(network, trusted, True):
-                self._refused("full", network)
-                return None
+        takes_share = trusted and network not in trusted and self._others_have_their_share(trusted)
+        if takes_share and not self._make_room(network, trusted, True):
+            self._refused("full", network)
+            return None
         slot = ConnectionSlot(self, network)
         self._open.add(slot)
         self._by_network[network] += 1
+        self._others.count(network, 1)
         self.idle(slot)
         return slot
+
+    def _network_is_full(self, network: str) -> bool:
+        own, shared = self._by_network[network], self._shared.of_network
+        return own >= self._bounds.of_network or 0 < shared <= own + self._others.elsewhere_of(network)
+
+    def _is_full(self) -> bool:
+        own, shared = len(self._open), self._shared.most
+        return own >= self._bounds.most or 0 < shared <= own + self._others.elsewhere()
+
+    def _others_have_their_share(self, trusted: Collection[str]) -> bool:
+        """Whether networks that are not trusted have as many connections as they may."""
+        own = len(self._open) - sum(self._by_network.get(name, 0) for name in trusted)
+        if own >= _share_of_others(self._bounds.most):
+            return True
+        if not self._shared.most:
+            return False
+        there = self._others.elsewhere() - sum(self._others.elsewhere_of(name) for name in trusted)
+        return own + there >= _share_of_others(self._shared.most)
 
     def busy(self, slot: ConnectionSlot) -> None:
         """Note that a connection's request is complete; ConnectionSlot.busy calls it."""
@@ -150,6 +223,7 @@ class ConnectionLimits:
         if slot in self._open:
             self.busy(slot)
             self._open.discard(slot)
+            self._others.count(slot.network, -1)
             self._by_network[slot.network] -= 1
             if not self._by_network[slot.network]:
                 del self._by_network[slot.network]
@@ -188,3 +262,7 @@ class ConnectionLimits:
         slot.close()
         self._refused("half-open", network)
         return True
+
+
+def _share_of_others(most: int) -> int:
+    return max(1, int(most * _SHARE_OF_OTHERS))

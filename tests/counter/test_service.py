@@ -346,6 +346,7 @@ class ServiceTests(ServiceCase):
             self.wait(3)
             self.set_by_s += step_s
             self.wait(3)
+            self.manager.says("HangupRequest", uniqueid, uniqueid)
             for name in ("BridgeLeave", "Hangup"):
                 for channel in (uniqueid, f"b{talked}"):
                     self.manager.says(name, channel, uniqueid, Cause="16", BridgeUniqueid="x")
@@ -664,6 +665,42 @@ class ServiceTests(ServiceCase):
         self.manager.up()  # and it is not among Asterisk's channels
         self.assertNotEqual(self.counter.changes, before)
         self.assertEqual(list(self.counter.live), [])
+
+    def test_changes_of_what_is_shown(self) -> None:
+        """Calls that are shown under one value of ``changes`` are the same, whatever happens between two looks."""
+        shown: dict[tuple[int, bool], list[str]] = {}
+
+        def look() -> None:
+            calls = sorted(repr(call) for call in self.counter.live)
+            version = (self.counter.changes, self.counter.in_sync)
+            self.assertEqual(shown.setdefault(version, calls), calls)
+
+        def hear(name: str, uniqueid: str, linkedid: str = "a", **headers: str) -> None:
+            self.manager.says(name, uniqueid, linkedid, **headers)
+            look()
+
+        for _ in range(3):
+            self.manager.up()
+            look()
+            hear("Newchannel", "a")
+            hear("Newchannel", "b")
+            hear("Newchannel", "c", "c")
+            hear("BridgeEnter", "a", BridgeUniqueid="x")
+            hear("BridgeEnter", "b", BridgeUniqueid="x")
+            hear("BridgeLeave", "b", BridgeUniqueid="x")
+            hear("Hangup", "b")
+            self.wait(1)
+            look()
+            hear("Hangup", "a")
+            self.wait(1)
+            look()
+            self.manager.channels = [self.listed("d")]
+            self.manager.says("Shutdown")
+            self.wait(POLL_S)
+            look()
+            self.manager.down()
+            look()
+        self.assertEqual([call.linkedid for call in self.counter.live], ["d"])
 
     def record(self, uniqueid: str, number: str = "21") -> CallRecord:
         """A call's record, as the gateway reports it."""

@@ -90,6 +90,8 @@ magi = ["magi"]
 originate = ["phones"]
 heartbeat = false
 library = "starpy"
+[gateway]
+workers = 2
 """
 BEFORE = '[[asterisk]]\nname = "lab"\nsecret_file = "/x/ami"\n'
 

@@ -22,6 +22,7 @@ from tests.paths import ROOT
 
 KNOWN = {
     ("pbxrouter/text/sentences.py", "message"),  # makes the step
+    ("pbxrouter/workers/codec.py", "message"),  # makes one of another process again
     ("pbxrouter/text/sentences.py", "between.join((f'{{{name}}}' for name in values))"),  # steps in a row
 }
 """Where code makes a step of what is no literal, rightly."""

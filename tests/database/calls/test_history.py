@@ -263,6 +263,18 @@ class IndexTests(HistoryCase):
             self.assertEqual(self.index_of(dataclasses.replace(search, until=10.0), 5), (index, 1))
             self.assertEqual(self.index_of(dataclasses.replace(search, until=11.0), 5), ("calls_by_time", 1))
 
+    def test_rows_of_a_beginning_alone(self) -> None:
+        """A page by a beginning alone is sorted in the index; of the table only the page's rows are read."""
+        add_calls(self.connection, [row(float(second)) for second in range(30)])
+        for search, index in ((Search("3*"), "calls_by_caller"), (Search(number="2*"), "calls_by_number")):
+            asked: list[str] = []
+            listen(self.connection, asked.append)
+            find_page(self.connection, search, 4)
+            listen(self.connection, None)
+            (page,) = [statement for statement in asked if "ORDER BY" in statement]
+            plan = [detail for (*_, detail) in self.connection.execute(f"EXPLAIN QUERY PLAN {page}")]
+            self.assertTrue([detail for detail in plan if f"USING COVERING INDEX {index}" in detail], plan)
+
     def test_in_chunks(self) -> None:
         """Many calls are read CHUNK at a time, and no more than are asked for."""
         self.patch(history, "CHUNK", 3)
@@ -299,6 +311,28 @@ def fits(record: KeptCall, search: Search) -> bool:
 
 class CompletedTests(HistoryCase):
     """What is learnt of a call when it is in the history already."""
+
+    def test_two_rows_of_a_call(self) -> None:
+        """Of two rows with one key that stays which knows more of the call; of equal ones that of the later turn."""
+        for first, second, kept in (
+            ("UNKNOWN", "DONE", "DONE"),
+            ("DONE", "UNKNOWN", "DONE"),
+            ("STOPPED", "BUSY", "BUSY"),
+            ("LOST", "HANGUP", "HANGUP"),
+            ("HANGUP", "MOVED", "HANGUP"),
+            ("MOVED", "LOST", "MOVED"),
+            ("FAILED", "ANSWER", "ANSWER"),
+            ("LEFT", "UNKNOWN", "LEFT"),
+            ("DENIED", "BUSY", "DENIED"),
+            ("STOPPED", "LOST", "LOST"),
+        ):
+            key = f"{first} {second}"
+            for number, outcome in enumerate((first, second)):
+                made = dataclasses.replace(row(1.0 + number, outcome=outcome), call_key=key)
+                add_calls(self.connection, [made])
+                add_calls(self.connection, [made])  # as from a journal
+            found = self.connection.execute("SELECT outcome, began FROM calls WHERE call_key = ?", (key,)).fetchall()
+            self.assertEqual(found, [(kept, 1.0)], key)
 
     def test_completed(self) -> None:
         """What is learnt later is kept; of a call that the next run has served to its end it says no more."""

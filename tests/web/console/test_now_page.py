@@ -29,6 +29,7 @@ from pbxrouter.web.console.now_page import tiles
 from pbxrouter.web.now.dashboard_snapshot import read_figures, read_minutes
 from pbxrouter.web.now.event_stream import MAX_STREAMS_OF_SESSION
 from tests.api_fakes import NOON, a_call
+from tests.databases import new_database
 from tests.held_time import until
 from tests.web_fakes import ConsoleCase, WebClient, reactor
 
@@ -358,7 +359,7 @@ class FiguresTests(SynchronousTestCase):
     def setUp(self) -> None:
         """A database with some counts of an Asterisk."""
         path = pathlib.Path(self.mktemp()).absolute()
-        database.create(path)
+        new_database(path)
         self.connection = database.connect(path)
         self.addCleanup(self.connection.close)
         with database.transaction(self.connection):

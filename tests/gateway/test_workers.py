@@ -1,0 +1,250 @@
+"""Several processes at one FastAGI port, for real: what one does the others know, and what kills one harms no other."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbxrouter import database
+from pbxrouter.cli.conversation import converse
+from pbxrouter.database import list_guesses
+from pbxrouter.security.guess_limits import FREE_GUESSES
+from pbxrouter.simulator import Script, SimulatedAsterisk, SimulatedCall
+from tests.gateway.process import Quiet
+from tests.gateway.workers_process import GatewayOfWorkers, variable
+from tests.needs import PATIENCE_S, proc
+from tests.waiting import wait_for
+
+
+class WorkersTests(SynchronousTestCase):
+    """A gateway with ``workers = 2``: the main process and one worker."""
+
+    def setUp(self) -> None:
+        """Start a gateway when a test asks for one."""
+        proc()
+
+    def start(self, settings: str = "", fastagi: str = "") -> GatewayOfWorkers:
+        """Start a gateway, and wait until both processes take calls."""
+        gateway = GatewayOfWorkers(settings, fastagi)
+        self.addCleanup(gateway.clean)
+        gateway.start()
+        gateway.wait_until_up()
+        return gateway
+
+    def prompt(self, gateway: GatewayOfWorkers, process: int) -> socket.socket:
+        """A call of 33 that one of the processes asks for a PIN."""
+        connection = gateway.connect_to(process)
+        self.addCleanup(connection.close)
+        connection.settimeout(PATIENCE_S)
+        connection.sendall(SimulatedCall("34", caller="33").environment())
+        while b"GET DATA" not in (data := connection.recv(4096)):
+            self.assertTrue(data, gateway.log())
+            connection.sendall(b"200 result=1\n" * data.count(b"\n"))
+        return connection
+
+    def test_calls_of_both(self) -> None:
+        """Each process serves calls; history and log have each once, and a stop leaves no journal and status 143."""
+        gateway = self.start()
+        worker = gateway.wait_for_worker(1)
+        for process in (gateway.main, worker, worker, gateway.main):
+            self.assertEqual(variable(gateway.call_by(process), "PBXROUTER_OUTCOME"), "ANSWER")
+        self.assertEqual(gateway.wait_for_history(4), [("33", "21", "ANSWER")] * 4)
+        self.assertEqual(gateway.log().count("33 -> 21: ANSWER"), 4)
+        self.assertEqual(gateway.stop(), -signal.SIGTERM)
+        self.assertEqual(gateway.journals(), [])
+        self.assertFalse(is_alive(worker))
+        self.assertEqual(len(gateway.history()), 4)
+
+    def test_killed_in_a_pin_dialogue(self) -> None:
+        """A worker that is killed costs its caller the connection alone: the history has the call as cut, the other
+        process takes calls at once, and another worker takes the place of the first."""
+        gateway = self.start()
+        worker = gateway.wait_for_worker(1)
+        connection = self.prompt(gateway, worker)
+        os.kill(worker, signal.SIGKILL)
+        while connection.recv(4096):
+            pass
+        self.assertEqual(variable(gateway.call(), "PBXROUTER_OUTCOME"), "ANSWER")
+        second = gateway.wait_for_worker(2)
+        gateway.call_by(second)
+        found = gateway.wait_for_history(3)
+        self.assertEqual(sorted(outcome for _, _, outcome in found), ["ANSWER", "ANSWER", "UNKNOWN"])
+        self.assertIn("workers: worker 2 has ended", gateway.log())
+
+    def test_finished_calls_of_a_killed_worker(self) -> None:
+        """A call that was over when its worker was killed is in the history once, with its outcome."""
+        gateway = self.start()
+        worker = gateway.wait_for_worker(1)
+        gateway.call_by(worker)
+        os.kill(worker, signal.SIGKILL)
+        gateway.wait_for_worker(2)
+        self.assertEqual(gateway.wait_for_history(1), [("33", "21", "ANSWER")])
+        gateway.stop()
+        self.assertEqual(gateway.history(), [("33", "21", "ANSWER")])
+
+    def test_killed_main_process(self) -> None:
+        """When the main process is killed, the worker takes no further call, lets its caller end, writes the call and
+        ends; meanwhile the port is free for the next start."""
+        gateway = self.start()
+        worker = gateway.wait_for_worker(1)
+        connection = self.prompt(gateway, worker)
+        os.kill(gateway.main, signal.SIGKILL)
+        assert gateway.process is not None
+        gateway.process.wait()
+
+        def is_free() -> bool:
+            with contextlib.suppress(OSError), socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(("127.0.0.1", gateway.port))
+                probe.listen()
+                return True
+            return False
+
+        wait_for("the port is free", is_free)
+        connection.sendall(b"200 result=-1\nHANGUP\n")
+        while connection.recv(4096):
+            connection.sendall(b"200 result=-1\n")
+        wait_for("the worker has ended", lambda: not is_alive(worker))
+        self.assertEqual(gateway.history(), [("33", "34", "HANGUP")])
+        self.assertEqual([path.name for path in gateway.journals()], ["x.db.calls"])  # that of the killed one
+        gateway.start()
+        gateway.wait_for_worker(2)
+        self.assertEqual(variable(gateway.call(), "PBXROUTER_OUTCOME"), "ANSWER")
+
+    def test_guesses_over_all_processes(self) -> None:
+        """Wrong PINs count together, whichever process asks: the same number of them is checked as with one."""
+        gateway = self.start()
+        worker = gateway.wait_for_worker(1)
+        for process in (worker, gateway.main, worker, gateway.main, worker):
+            gateway.call_by(process, "34", "1111", "2222", "3333")
+        wait_for("five calls are in the history", lambda: len(gateway.history()) == 5)
+        outcomes = [outcome for _, _, outcome in gateway.history()]
+        self.assertEqual(outcomes[0], "DENIED")
+        self.assertEqual(outcomes[-1], "LOCKEDOUT")
+        with contextlib.closing(database.connect(gateway.database)) as connection:
+            locked = [found for found in list_guesses(connection, time.time()) if found.is_locked]
+        self.assertEqual([found.total for found in locked if found.key.scope == "endpoint"], [FREE_GUESSES])
+        self.assertEqual(gateway.log().count("PIN guard: wrong PIN from"), FREE_GUESSES)
+        self.assertEqual(gateway.log().count("PIN guard: locked out endpoint"), 1)
+
+    def test_limits_over_all_processes(self) -> None:
+        """fastagi.max_connections bounds the connections of all processes together."""
+        gateway = self.start(fastagi="max_connections = 4\nmax_connections_per_peer = 4")
+        worker = gateway.wait_for_worker(1)
+        for process in (worker, gateway.main, worker, gateway.main):
+            self.prompt(gateway, process)
+        turned_away = gateway.call_by(worker)
+        self.assertEqual(variable(turned_away, "PBXROUTER"), "busy")
+        turned_away = gateway.call_by(gateway.main)
+        self.assertEqual(variable(turned_away, "PBXROUTER"), "busy")
+
+    def test_a_frozen_worker(self) -> None:
+        """The calls of a worker that stands still are ended after two seconds, and the other process takes all others;
+        it is named in the state."""
+        gateway = self.start()
+        worker = gateway.wait_for_worker(1)
+        connection = self.prompt(gateway, worker)
+        os.kill(worker, signal.SIGSTOP)
+        self.addCleanup(resume, worker)
+        while connection.recv(4096):
+            pass
+        for _ in range(5):
+            self.assertEqual(variable(gateway.call(), "PBXROUTER_OUTCOME"), "ANSWER")
+        os.kill(worker, signal.SIGCONT)
+        wait_for("its call is in the history", lambda: ("33", "34", "LOST") in gateway.history())
+        gateway.call_by(worker)
+
+    def test_a_frozen_main_process(self) -> None:
+        """While the main process stands still, a worker serves calls that need a PIN, and the history has them then."""
+        gateway = self.start()
+        worker = gateway.wait_for_worker(1)
+        os.kill(gateway.main, signal.SIGSTOP)
+        try:
+            asterisk = SimulatedAsterisk(SimulatedCall("34", caller="33"), Script(keys=("1234",)))
+            with gateway.connect() as connection:
+                converse(connection, asterisk, Quiet(), PATIENCE_S)
+            self.assertEqual(variable(asterisk, "PBXROUTER_OUTCOME"), "DENIED")
+        finally:
+            os.kill(gateway.main, signal.SIGCONT)
+        gateway.wait_for_history(1)
+        self.assertEqual(len(gateway.history()), 1)
+        gateway.call_by(worker)
+        gateway.wait_for_history(2)
+
+    def test_changed_rules_and_settings(self) -> None:
+        """A change of the rules holds in each process, and so do reloaded settings."""
+        gateway = self.start()
+        worker = gateway.wait_for_worker(1)
+        with contextlib.closing(database.connect(gateway.database)) as connection:
+            connection.execute("UPDATE applications_mappings SET application_data = 'Zap' WHERE pattern = '2X'")
+            connection.commit()
+        wait_for("both have loaded the rules", lambda: gateway.log().count("rules changed and loaded again") >= 2)
+        for process in (gateway.main, worker):
+            self.assertIn(b"DAHDI/21", b"".join(gateway.call_by(process).commands))
+        settings = gateway.folder / "settings.toml"
+        settings.write_text(settings.read_text() + "[dial]\ntimeout = 7\n")
+        os.kill(gateway.main, signal.SIGHUP)
+        gateway.wait_for_log("dial.timeout: reloaded")
+        for process in (gateway.main, worker):
+            wait_for(
+                "the timeout holds",
+                lambda process=process: b",7," in b"".join(gateway.call_by(process).commands),  # type: ignore[misc]
+            )
+
+    def test_watchers_see_the_calls_of_all(self) -> None:
+        """``pbxrouter watch`` shows the dialogue of a worker's call."""
+        gateway = self.start()
+        worker = gateway.wait_for_worker(1)
+        with socket.socket(socket.AF_UNIX) as control:
+            control.settimeout(PATIENCE_S)
+            control.connect(str(gateway.folder / "c"))
+            control.sendall(b'{"watch": {"caller": "33"}}\n')
+            lines = control.makefile("rb")
+            self.assertEqual(json.loads(next(lines)), {"watching": True})
+            wait_for("the worker's call is shown", lambda: self.is_shown(gateway, worker, lines))
+
+    def is_shown(self, gateway: GatewayOfWorkers, process: int, lines: Iterator[bytes]) -> bool:
+        """Whether the dialogue of a call is shown to its end."""
+        gateway.call_by(process)
+        return any("PBXROUTER done" in json.loads(line)["text"] for line in lines)
+
+    def test_a_terminated_worker(self) -> None:
+        """SIGTERM has one worker end its calls and end; another one takes its place, and nothing is lost."""
+        gateway = self.start()
+        worker = gateway.wait_for_worker(1)
+        gateway.call_by(worker)
+        os.kill(worker, signal.SIGTERM)
+        gateway.wait_for_worker(2)
+        self.assertEqual(gateway.wait_for_history(1), [("33", "21", "ANSWER")])
+        self.assertEqual(gateway.stop(), -signal.SIGTERM)
+        self.assertEqual(gateway.journals(), [])
+
+    def test_no_secret_is_in_the_process_list(self) -> None:
+        """The command line of a worker has descriptors and numbers only; its environment nothing of the service
+        manager's."""
+        gateway = self.start()
+        worker = gateway.wait_for_worker(1)
+        arguments = Path(f"/proc/{worker}/cmdline").read_bytes().split(b"\0")
+        self.assertEqual(arguments[1:], [b"-P", b"-m", b"pbxrouter.worker", b"3", b"4", b"5", b"2", b"2", b""])
+
+
+def is_alive(process: int) -> bool:
+    """Whether a process runs."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def resume(process: int) -> None:
+    """Let a stopped process go on, if it is there."""
+    with contextlib.suppress(OSError):
+        os.kill(process, signal.SIGCONT)
