@@ -87,7 +87,8 @@ def url_problem(url: str) -> str:
         return "in a user, a password or a name the characters / ? # @ : and % are written %2F %3F %23 %40 %3A %25"
     if not url.isprintable() or " " in url:
         return "it holds blanks or control characters"
-    if not parts.path.strip("/"):
+    named_elsewhere = {"service", "dbname"} & {key for key, _ in parse_qsl(parts.query, True)}
+    if not parts.path.strip("/") and not named_elsewhere:
         return "the name of the database is missing"
     if "/" in parts.path.removeprefix("/"):
         return "the name of the database holds a slash"

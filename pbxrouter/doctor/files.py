@@ -55,6 +55,8 @@ def check_files(config: Config, drivers: Drivers | None = None) -> Iterator[Find
     yield finding
     names = [asterisk.name for asterisk in config.asterisk]
     yield from check_database(config.place, key, drivers or load_names(config), config.trunks, names)
+    if config.database_password_file:
+        yield from _open_to_others(Sentence("database"), Path(config.database_password_file))
     yield from check_journals(beside(config.place, ""))
     if config.fastagi.secret_file:
         yield from _fastagi_secret(config)

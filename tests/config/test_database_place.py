@@ -25,6 +25,7 @@ HIDING = {
     "postgres://u:s3cr3t@a,b:2/x?target_session_attrs=any": "postgres://u:***@a,b:2/x?target_session_attrs=any",
     "postgresql:///x?host=/run/postgresql": "postgresql:///x?host=/run/postgresql",
     "postgresql://db/x": "postgresql://db/x",
+    "postgresql:///?service=pbx": "postgresql:///?service=pbx",
 }
 
 
