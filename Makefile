@@ -9,7 +9,7 @@ export PIN
 feed = $(if $(PIN),set -f; printf '%s\n' $$PIN |,exec)
 
 .DEFAULT_GOAL := help
-.PHONY: help run call explain test test-latest starpy coverage check format mutants shapes fuzz chaos soak cacti prometheus audit bench lab lock catalogue screenshots wheel clean ready ready-dev
+.PHONY: help run call explain test test-latest hosts starpy coverage check format mutants shapes fuzz chaos soak cacti prometheus audit bench lab lock catalogue screenshots wheel clean ready ready-dev
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,13 +54,16 @@ mutants: ready-dev ## Change single places of the core and see which tests notic
 	@$(BIN)/python scripts/mutants --count $(or $(COUNT),500) $(if $(SEED),--seed $(SEED)) $(WHERE)
 
 shapes: ready-dev ## Try all shapes of calls on a real Asterisk against its CDR; CI tries a sample
-	@SHAPES=all $(BIN)/python -m twisted.trial tests.asterisk.test_shapes
+	@SHAPES=all $(BIN)/python -m twisted.trial tests.asterisk.test_shapes tests.asterisk.test_unusual_shapes
 
 fuzz: ready-dev ## Feed every parser changed inputs until one fails it (SECONDS=600, TARGET="ami config", SEED=1)
 	@$(BIN)/python scripts/fuzz --seconds $(or $(SECONDS),600) $(if $(SEED),--seed $(SEED)) $(TARGET)
 
 chaos: ready-dev ## Break the gateway, AMI and Asterisk under calls of a real Asterisk's phones (ONLY="ami-cut gateway-frozen/magi" SEED=1 JOBS=3)
 	@$(BIN)/python scripts/chaos $(if $(SEED),--seed $(SEED)) $(if $(JOBS),--jobs $(JOBS)) $(if $(ONLY),--only $(ONLY))
+
+hosts: ready-dev ## Kill, freeze, cut off and slow gateways and Asterisks on hosts of their own (root; ONLY="gw-a-cut/fastagi")
+	@$(BIN)/python scripts/hosts $(if $(ONLY),--only $(ONLY))
 
 soak: ready ## A million calls through one gateway: memory, descriptors and counts (CALLS=1000000)
 	@$(BIN)/python bench/soak.py -n $(or $(CALLS),1000000)

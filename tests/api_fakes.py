@@ -5,6 +5,7 @@ Only Asterisk is not there: calls that are asked for are a fake's.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import pathlib
@@ -29,7 +30,7 @@ from pbxrouter.call.history_writer import HistoryWriter
 from pbxrouter.config import Zone
 from pbxrouter.config.parsing import resolved
 from pbxrouter.config.schema import TECHNOLOGIES, Config
-from pbxrouter.database import open_store
+from pbxrouter.database import Place, PostgreSQLPlace, open_store
 from pbxrouter.database.access.tokens import add_token
 from pbxrouter.database.audit import Actor
 from pbxrouter.database.calls.history import CallRow, trace_text
@@ -57,6 +58,7 @@ from pbxrouter.web.api.token_auth import LIMITS
 from pbxrouter.web.context import WebContext
 from pbxrouter.web.http.guard import Guarded, Visitors
 from pbxrouter.web.http.site import BoundedSite, resource
+from tests.databases import sample_database
 from tests.fakes import QUICK_ARGON2
 from tests.needs import PATIENCE_S
 
@@ -123,24 +125,29 @@ async def serve_no_call(channel: Channel) -> None:
 
 
 def make_web_context(
-    path: pathlib.Path, originators: Mapping[str, FakeOriginator], clock: Any, database_exists: bool = False
+    place: Place, originators: Mapping[str, FakeOriginator], clock: Any, database_exists: bool = False
 ) -> WebContext:
     """A WebContext with a database of its own, the sample rules in it."""
     hash_pin = functools.partial(pins.hash_pin, KEY)
     if not database_exists:
-        database.create(path)
-        connection = database.connect(path)
-        add_sample(connection, hash_pin)
-        connection.close()
-    writing = open_store(path, hash_pin, reactor)
+        if isinstance(place, PostgreSQLPlace):
+            database.create(place)
+            with contextlib.closing(database.connect(place)) as connection:
+                add_sample(connection, hash_pin)
+        else:
+            sample_database(place, hash_pin)
+    writing = open_store(place, hash_pin, reactor)
     engine = RulesEngine(APPLICATIONS)
     reloader = RulesReloader(writing, engine, clock, clock.seconds)
-    config = resolved(Config(database=str(path)), path.parent)
+    if isinstance(place, PostgreSQLPlace):
+        config = resolved(Config(database=place.url), place.base.parent)
+    else:
+        config = resolved(Config(database=str(place)), place.parent)
     history = HistoryWriter(writing, config.history.keep_days, clock, clock.seconds)
     fastagi = FastAGIFactory(serve_no_call, clock, DialogueWatch())
     return WebContext(
         config=config,
-        reading=open_store(path, hash_pin, reactor),
+        reading=open_store(place, hash_pin, reactor),
         writing=writing,
         engine=engine,
         reloader=reloader,
@@ -222,13 +229,17 @@ class ApiCase(TestCase):
         self.path = pathlib.Path(self.mktemp()).absolute()
         self.originator = FakeOriginator()
         self.clock = Ticking()
-        self.web = make_web_context(self.path, {"lab": self.originator}, self.clock)
+        self.web = make_web_context(self.make_place(), {"lab": self.originator}, self.clock)
         self.addCleanup(lambda: Deferred.fromCoroutine(self.web.exports.stop()))
         self.addCleanup(self.web.reading.close)
         self.addCleanup(self.web.writing.close)
         await self.web.reloader.poll()
         self.token = await self.add_token("desk", *self.scopes)
         self.serve(self.web)
+
+    def make_place(self) -> Place:
+        """Where the database is to be; another one for tests that override this."""
+        return self.path
 
     async def add_token(self, name: str, *scopes: Scope) -> str:
         """Add a token with these scopes."""

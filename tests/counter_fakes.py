@@ -14,6 +14,7 @@ from pbxrouter.ami.messages import AMIMessage
 from pbxrouter.database import Connection
 from pbxrouter.errors import ActionFailed, StoreError
 from tests.database.postgresql import OnBothEngines
+from tests.databases import new_database
 
 NOW = 1_800_000_000
 """A whole minute."""
@@ -32,7 +33,7 @@ class DatabaseCase(SynchronousTestCase):
     def setUp(self) -> None:
         """Create the database and connect to it."""
         self.path = Path(self.mktemp()).absolute()
-        database.create(self.path)
+        new_database(self.path)
         self.connection = database.connect(self.path)
         self.addCleanup(self.connection.close)
 
@@ -46,7 +47,8 @@ class EnginesCase(OnBothEngines):
 
     def setUp(self) -> None:
         """Create the database and connect to it."""
-        self.connection = self.database()
+        self.place = self.new_place()
+        self.connection = self.open(self.place)
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """The rows of a query."""

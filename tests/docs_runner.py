@@ -33,12 +33,14 @@ import tomllib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from click.testing import CliRunner
 
 from pbxrouter.cli import app
 from pbxrouter.config import parsing
+from tests.forked import ForkedTwistd
 from tests.needs import PATIENCE_S
 from tests.paths import ROOT
 from tests.workshop.test_import import WORKSHOP
@@ -49,8 +51,9 @@ SHOWN_DIRECTORY = "/srv/pbxrouter"
 _FENCE = re.compile(r"^```(\w*)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _GOES_ON = re.compile(r"(?:twistd -n|make run|pbxrouter debug)\b(?!.*tcp:no)")
 _NEEDS_GATEWAY = re.compile(r"(?:pbxrouter|make) (?:call|debug|originate)\b|\bcurl ")
+_IN_PARTS = re.compile(r"^\s*(?:BEGIN|PRAGMA|VACUUM|ATTACH)\b", re.MULTILINE)
 _WEB = "127.0.0.1:8080"
-_GATEWAY = "twistd -n --pidfile= pbxrouter"
+_GATEWAY = ("-n", "--pidfile=", "pbxrouter")
 _UP = {"debug": "watching;", "gateway": "rules loaded"}
 _HERE = re.compile(r"(?:echo (\d+) \| )?pbxrouter ([^|;&<>$`]+)")
 
@@ -109,7 +112,7 @@ class Page:
         self.directory = Path(tempfile.mkdtemp(prefix="docs-"))
         self._name = path.relative_to(ROOT)
         self._text = path.read_text(encoding="utf-8")
-        self._going_on: list[tuple[str, str, subprocess.Popen[bytes], Path]] = []
+        self._going_on: list[tuple[str, str, subprocess.Popen[bytes] | ForkedTwistd, Path]] = []
         self._was_started = False
         self._installs = any(block.file == "pyproject.toml" for block in blocks(self._text))
         with socket.socket() as probe, socket.socket() as another:
@@ -173,11 +176,13 @@ class Page:
         """End the background programs, and remove the directory."""
         while self._going_on:
             _, _, process, _ = self._going_on.pop()
-            os.killpg(process.pid, signal.SIGTERM)
+            # What bash starts is a group of its own.
+            send = process.send_signal if isinstance(process, ForkedTwistd) else partial(os.killpg, process.pid)
+            send(signal.SIGTERM)
             try:
                 process.wait(PATIENCE_S)
             except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
+                send(signal.SIGKILL)
                 process.wait()
         shutil.rmtree(self.directory)
 
@@ -192,7 +197,7 @@ class Page:
 
     def _check(self, where: str, command: str, expected: str) -> None:
         if _NEEDS_GATEWAY.search(command) and not self._gateway_log():
-            self._start(_GATEWAY, "…")
+            self._start_gateway()
         if _GOES_ON.search(command):
             self._start(command, expected)
             return
@@ -221,6 +226,17 @@ class Page:
         with contextlib.chdir(self.directory):
             done = CliRunner().invoke(app.pbxrouter, arguments, input=typed)
         return self._shown(done.output.encode()), done.exit_code
+
+    def _start_gateway(self) -> None:
+        """Start the gateway that the page needs and does not start itself."""
+        if self._installs:  # what it installs is found by a Python that starts
+            self._start(f"twistd {' '.join(_GATEWAY)}", "…")
+            return
+        log = self.directory / f"log{len(self._going_on)}"
+        with log.open("wb") as output:
+            process = ForkedTwistd(_GATEWAY, self.directory, self._environ, output.fileno())
+        self._going_on.append(("the gateway", "…", process, log))
+        self._await(log, _UP["gateway"], 1)
 
     def _start(self, command: str, expected: str) -> None:
         log = self.directory / f"log{len(self._going_on)}"
@@ -254,7 +270,8 @@ class Page:
         try:
             changes = connection.total_changes
             with contextlib.chdir(self.directory):
-                connection.executescript(script)
+                # At once, or a gateway may load what is between two statements, and is waited for no longer.
+                connection.executescript(script if _IN_PARTS.search(script) else f"BEGIN;\n{script};\nCOMMIT")
             changed = connection.total_changes > changes
         finally:
             connection.close()

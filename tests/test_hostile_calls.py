@@ -34,6 +34,7 @@ from pbxrouter.web.api.items import item_of
 from pbxrouter.web.api.resources.calls import CallItem
 from tests.call.test_flow import DRIVERS
 from tests.call.test_history_writer import FakeStore
+from tests.databases import new_database
 from tests.fakes import AsteriskEnd, workshop_rules
 from tests.hostile_text import LONG, TEXTS
 
@@ -64,7 +65,7 @@ class WholeWay(SynchronousTestCase):
     def setUp(self) -> None:
         """Put them together."""
         path = pathlib.Path(self.mktemp()).absolute()
-        database.create(path)
+        new_database(path)
         self.connection = database.connect(path)
         self.addCleanup(self.connection.close)
         self.clock = Clock()

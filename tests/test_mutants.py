@@ -39,6 +39,18 @@ CHANGES = (
     ("string", "x = 'a caller without a number'", 'x = "XX"'),
     ("string", "x = b''", "x = b'XX'"),
     ("string", "x = f'{a}/{b}'", 'x = "XX"'),
+    ("sentence", "x = sentence('{a} is away', a=1)", 'x = sentence("XX", a=1)'),
+    ("sentence", "x = Sentence('away')", 'x = Sentence("XX")'),
+    ("string", "x = a.strip('()')", 'x = a.strip("XX")'),
+    ("member left out", "x = frozenset('abc')", "x = frozenset('bc')"),
+    ("member left out", "x = frozenset('abc')", "x = frozenset('ab')"),
+    ("number", "x = db.execute('SELECT a FROM b').fetchone()[0]", "x = db.execute('SELECT a FROM b').fetchone()[1]"),
+    (
+        "number",
+        "x = db.execute('SELECT a, c FROM b').fetchone()[0]",
+        "x = db.execute('SELECT a, c FROM b').fetchone()[(-1)]",
+    ),
+    ("string", "x = a.rstrip(b'.')", 'x = a.rstrip(b"XX")'),
     ("arithmetic", "x = a + b", "x = a - b"),
     ("arithmetic", "x = a // b", "x = a * b"),
     ("arithmetic", "x += a", "x -= a"),
@@ -92,6 +104,9 @@ LONG_CHANGES = (
     ("value", "def f():\n    return a", "return None"),
     ("value", "def f():\n    self.a = b(c)", "self.a = None"),
     ("value", "x = lambda: a", "x = lambda: None"),
+    ("value", "def f() -> bool:\n    return a", "return None"),
+    ("value", "def f() -> bool | None:\n    return False", "return None"),
+    ("boolean", "def f() -> bool:\n    return False", "return True"),
     ("statement deleted", "def f():\n    return", "pass"),
     ("statement deleted", "def f():\n    self.failures = 0", "pass"),
     ("statement deleted", "def f():\n    self.collected = self.trying = 0", "self.collected = 0"),
@@ -120,6 +135,14 @@ class A(B[1], frozen=True):
         assert a == "b", "why"
         self.log.debug("words {a}", a=1)
         assert_never(a)
+class B(Protocol):
+    def f(self, a: int = 0, *, b: bool = True) -> int:
+        """What a declaration has as defaults is for the type checker."""
+        ...
+    def g(self, a: int = 0) -> None:
+        """The same without the dots."""
+f = functools.lru_cache(maxsize=1000)(g)
+rows = zip(a, b, strict=True)
 class Number(Enum):
     ONE = 1
 class _State(Enum):
@@ -162,8 +185,37 @@ class Changes(SynchronousTestCase):
         """A log line can be missed, its words and fields cannot be wrong."""
         found = mutants(Path("a.py"), b"self.log.warn('{name}: lost', name=1)")
         self.assertEqual([mutant.after for mutant in found], ["pass"])
+        found = mutants(Path("a.py"), b"log_failure('{name}: lost', name=1)")
+        self.assertEqual([mutant.after for mutant in found], ["pass"])
         found = mutants(Path("a.py"), b"d.addErrback(lambda f: self.log.failure('it broke', f))")
         self.assertNotIn("XX", " ".join(mutant.after for mutant in found))
+
+    def test_assertions_of_zip(self) -> None:
+        """That nothing lacks a partner is an assertion of zip; that something may is not, nor is what is paired."""
+        found = {mutant.after for mutant in mutants(Path("a.py"), b"zip(a[1:], b, strict=True)")}
+        self.assertEqual(found, {"pass", "zip(a[2:], b, strict=True)", "zip(a[0:], b, strict=True)"})
+        found = {mutant.after for mutant in mutants(Path("a.py"), b"zip(a, b, strict=False)")}
+        self.assertIn("zip(a, b, strict=True)", found)
+        found = {mutant.after for mutant in mutants(Path("a.py"), b"convert(a, strict=True)")}
+        self.assertLessEqual({"convert(a, strict=False)", "convert(a)"}, found)
+
+    def test_rows_of_one_column(self) -> None:
+        """The last column of a row that has one is the first."""
+        for query in ("PRAGMA synchronous", "SELECT count(*) FROM a WHERE b IN (1, 2)", "select a.b\\n from a"):
+            found = mutants(Path("a.py"), f"x = db.execute('{query}', c).fetchone()[0]".encode())
+            changed = [mutant.after.rpartition("[")[2] for mutant in found if mutant.edit.operator == "number"]
+            self.assertEqual([text for text in changed if text in ("1]", "(-1)]")], ["1]"], query)
+
+    def test_answers(self) -> None:
+        """What a function says to a question is negated; None in its place would be the same to who asks for truth."""
+        for answer in ("True", "False"):
+            found = mutants(Path("a.py"), f"def f() -> bool:\n    return {answer}\n".encode())
+            self.assertEqual([mutant.edit.operator for mutant in found], ["boolean"])
+
+    def test_defaults(self) -> None:
+        """The defaults of a function that does something are changed, also if it is one line."""
+        found = {mutant.after for mutant in mutants(Path("a.py"), b"def f(a=True):\n    return a\n")}
+        self.assertIn("def f(a=False):", found)
 
     def test_alternatives(self) -> None:
         """Bars in sets and behind backslashes part nothing; those of inner groups do."""
@@ -238,9 +290,22 @@ class Changes(SynchronousTestCase):
             self.assertEqual(chosen.wanted, wanted, line)
             self.assertEqual(chosen.modules, ("tests.drivers.test_drivers", "tests.test_library"))
         self.assertIsNone(baseline.job(found[8], target))
+        self.assertEqual(self.job_of_a_sentence(baseline, target, path).wanted, ["own", "other", "slow", "all"])
         on_import = baseline.job(found[12], target)
         assert on_import is not None
         self.assertEqual(on_import.wanted, ["own", "far", "slow", "other"])
+
+    def job_of_a_sentence(self, baseline: Baseline, target: targets.Target, path: Path) -> Job:
+        """The job of a mutant whose sentence the catalogue has, too: that is looked at last."""
+        outcome = worker.Outcome(failed="", why="", seconds={"all": 3.0}, reached={})
+        result = Result(Job(targets.CATALOGUE, (), None, 1.0), outcome, False, "")
+        list(baseline.learn(cast(Pool, SimpleNamespace(run=lambda _: [result])), []))
+        text = b"def f():\n    a()\n    return sentence('b')\n"
+        (mutant,) = [found for found in mutants(path, text) if found.edit.operator == "sentence"]
+        job = baseline.job(mutant, target)
+        assert job is not None
+        self.assertEqual(job.modules[-1], targets.CATALOGUE)
+        return job
 
     def test_module_added_meanwhile(self) -> None:
         """A test module that the baseline does not know is skipped; one that was removed since is run."""

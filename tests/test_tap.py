@@ -27,6 +27,7 @@ from pbxrouter.errors import ConfigError, DatabaseMissing
 from pbxrouter.security import keyfile
 from pbxrouter.tap import Options
 from tests.database.older import make_older
+from tests.databases import new_database
 
 LISTEN = "unix:s"
 
@@ -41,7 +42,7 @@ class TapCase(SynchronousTestCase):
         self.addCleanup(os.chdir, os.getcwd())
         os.chdir(self.here)
         self.patch(sys, "stdout", sys.stdout)  # makeService replaces it
-        database.create(self.here / "pbxrouter.sqlite")
+        new_database(self.here / "pbxrouter.sqlite")
         keyfile.create_key(self.here / "pbxrouter.sqlite.pinkey")
         self.addCleanup(signal.pthread_sigmask, signal.SIG_SETMASK, signal.pthread_sigmask(signal.SIG_BLOCK, ()))
         self.addCleanup(signal.signal, signal.SIGINT, signal.getsignal(signal.SIGINT))

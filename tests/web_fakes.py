@@ -25,8 +25,10 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 from twisted.web.client import Agent, FileBodyProducer, HTTPConnectionPool, readBody
 from twisted.web.http_headers import Headers
+from werkzeug.routing import Map, RuleFactory
 
 from pbxrouter.config.schema import Web
+from pbxrouter.database import Place
 from pbxrouter.database.access.console_users import add_console_user
 from pbxrouter.database.access.sessions import open_session, put_setup_link
 from pbxrouter.database.audit import Actor
@@ -50,6 +52,24 @@ ACTOR: Final = Actor("the test", "command")
 FORM: Final = "application/x-www-form-urlencoded"
 _QUICK_HASH: Final = QUICK_ARGON2.hash(PASSWORD)
 
+
+class _SharedPaths(Map):
+    """The paths of the console, of which werkzeug compiles each once, and not for each test."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._known: set[tuple[str, str, frozenset[str]]] = set()
+
+    def add(self, rulefactory: RuleFactory) -> None:
+        """Add those that are not there."""
+        for rule in rulefactory.get_rules(self):
+            known = rule.rule, str(rule.endpoint), frozenset(rule.methods or ())
+            if known not in self._known:
+                super().add(rule)
+                self._known.add(known)
+
+
+_PATHS: Final = _SharedPaths()
 Fields = Mapping[str, str] | Iterable[tuple[str, str]]
 
 
@@ -190,7 +210,8 @@ class Answer:
     @property
     def csrf(self) -> str:
         """The CSRF token of its forms; "" if it has none."""
-        return next((value for form in self.forms for name, value in form.fields if name == "csrf"), "")
+        found = re.search('<input type="hidden" name="csrf" value="([^"]*)">', self.html)
+        return found[1] if found else ""
 
 
 class WebClient:
@@ -331,7 +352,7 @@ class ConsoleCase(TestCase):
         self.path = pathlib.Path(self.mktemp()).absolute()
         self.originator = FakeOriginator()
         self.clock = self.make_clock()
-        web = make_web_context(self.path, {"lab": self.originator}, self.clock)
+        web = make_web_context(self.make_place(), {"lab": self.originator}, self.clock)
         self.web = self.furnish(
             dataclasses.replace(
                 web,
@@ -347,6 +368,7 @@ class ConsoleCase(TestCase):
         threads = PasswordThreads(self.web.reactor)
         self.addCleanup(threads.stop)
         self.app = Klein()
+        self.app._url_map = _PATHS  # its endpoints remain its own
         self.router = add_console(self.app, self.web, self.visitors, threads)
         api_routes(self.web, ENDPOINTS, self.visitors.address)(self.app)
         port = reactor.listenTCP(0, BoundedSite(Guarded(self.app.resource(), self.visitors)), interface="127.0.0.1")
@@ -356,6 +378,10 @@ class ConsoleCase(TestCase):
         if self.pool is not None:
             self.addCleanup(self.pool.closeCachedConnections)
         self.me = self.new_client()
+
+    def make_place(self) -> Place:
+        """Where the database is to be; another one for tests that override this."""
+        return self.path
 
     def furnish(self, web: WebContext) -> WebContext:
         """Change the WebContext; for tests to override."""

@@ -18,7 +18,12 @@ from pbxrouter.agi.commands import (
 )
 from pbxrouter.agi.dial_options import option_arguments, option_letters, options_problem
 from pbxrouter.agi.messages import (
+    AGAIN,
+    ASTERISK,
+    BOUNDED,
     GATEWAY_VARIABLE,
+    KEY_VARIABLE,
+    KEYED,
     NOT_SHOWN,
     SECRET,
     AGIReply,
@@ -39,7 +44,12 @@ if TYPE_CHECKING:
     from pbxrouter.agi.dialogue_watch import DialogueLine, DialogueWatch
 
 __all__ = [
+    "AGAIN",
+    "ASTERISK",
+    "BOUNDED",
     "GATEWAY_VARIABLE",
+    "KEYED",
+    "KEY_VARIABLE",
     "NOT_SHOWN",
     "SECRET",
     "AGIReader",

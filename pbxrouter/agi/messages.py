@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 from urllib.parse import parse_qs
 
@@ -32,6 +32,12 @@ GATEWAY_VARIABLE: Final = "PBXROUTER_ID"
 """The channel variable with the gateway's id, for the dialplan."""
 PROBE: Final = "alive"
 """The argument of AGI() by which the dialplan only asks whether the gateway answers."""
+KEY_VARIABLE: Final = "PBXROUTER_CALL"
+"""The channel variable with the call's key, which the dialplan passes on to a second gateway."""
+KEYED: Final = "call"
+"""The argument of AGI() by which the dialplan asks for the call's key, and with ``=`` passes it back."""
+AGAIN: Final = "again"
+"""The argument that passes the key of a call that another gateway was asked about first."""
 
 NOT_SHOWN: Final = "unknown"
 """What Asterisk writes for a missing number; a caller's name may be the same text.
@@ -75,6 +81,7 @@ _KEYS: Final = (
 # too few to complete a block and put a reply behind it.
 _INTEGER: Final = re.compile(rb"-?[0-9]+")
 _SECONDS: Final = re.compile(r"[0-9]{1,6}", re.ASCII)
+_KEY: Final = re.compile(r"[0-9a-f]{12,16}-[0-9]{1,9}", re.ASCII)
 _FORMS: Final = {
     "callingpres": _INTEGER,
     "callingani2": _INTEGER,
@@ -221,6 +228,30 @@ class AGIRequest:
             return None
         seconds = given.removeprefix(f"{BOUNDED}=")
         return float(seconds) if _SECONDS.fullmatch(seconds) and float(seconds) else math.inf
+
+    @property
+    def wants_key(self) -> bool:
+        """Whether the dialplan asks for the call's key."""
+        return KEYED in self.arguments
+
+    @property
+    def call_key(self) -> str:
+        """The call's key, as the dialplan passes it; ``""`` if it passes none, or what is no key."""
+        return self._argument(KEYED) or self._argument(AGAIN)
+
+    @property
+    def is_second_turn(self) -> bool:
+        """Whether another gateway was asked about the call first, and did not serve it."""
+        return bool(self._argument(AGAIN))
+
+    def with_key(self, key: str, name: str = KEYED) -> AGIRequest:
+        """The same request with a key for the call, as if the dialplan had passed it as the argument of this name."""
+        return replace(self, arguments=(*self.arguments, f"{name}={key}"))
+
+    def _argument(self, name: str) -> str:
+        given = next((text for text in self.arguments if text.startswith(f"{name}=")), "")
+        key = given.removeprefix(f"{name}=")
+        return key if _KEY.fullmatch(key) else ""
 
     @property
     def is_probe(self) -> bool:

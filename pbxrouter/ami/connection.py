@@ -246,6 +246,7 @@ class AMIConnection(Service):
             protocol: Any = await self._endpoint.connect(self._factory)
         except Exception as error:  # each kind of endpoint has its own
             return self._failed(sentence("no answer: {why}", why=error))
+        protocol.name = self.name
         account = self._account
         try:
             await protocol.log_in(account.username, account.secret(), self._event_mask, account.plain)

@@ -74,6 +74,7 @@ class AMIProtocol(Protocol):
         banner: Asterisk's first line, such as ``Asterisk Call Manager/11.0.0``.
         logged_in: whether actions are accepted.
         lost: fires when the connection is gone.
+        name: the Asterisk's name in the settings, for the log; "?" if it has none.
     """
 
     log = Logger()
@@ -97,6 +98,7 @@ class AMIProtocol(Protocol):
         self._connected = False
         self._greeted: Deferred[str] | None = None
         self._why: Sentence | None = None
+        self.name = "?"
         self.banner: str | None = None
         self.logged_in = False
         self.lost: Deferred[None] = Deferred()
@@ -136,7 +138,7 @@ class AMIProtocol(Protocol):
         """Close the connection and fail all pending actions with the reason."""
         self._why = why
         if self.logged_in:
-            self.log.warn("AMI: {why}; closing the connection", why=why.english)
+            self.log.warn("AMI {name}: {why}; closing the connection", name=self.name, why=why.english)
         self.close()
 
     def dataReceived(self, data: bytes) -> None:
@@ -197,7 +199,9 @@ class AMIProtocol(Protocol):
             try:
                 handler(event)
             except Exception:
-                self.log.failure("AMI: a handler for the event {name} raised", name=printable(event.name))
+                self.log.failure(
+                    "AMI {name}: a handler for the event {event} raised", name=self.name, event=printable(event.name)
+                )
 
     def _item_received(self, event: AMIMessage) -> bool:
         """Take an item of a pending list; False if the message is an ordinary event."""
@@ -243,7 +247,9 @@ class AMIProtocol(Protocol):
         """Count a message that is ignored; the log has the 1st, 2nd, 4th, 8th … of a connection."""
         self._ignored += 1
         if not self._ignored & (self._ignored - 1):
-            self.log.debug("AMI: ignored {what}; {count} until now", what=what, count=self._ignored)
+            self.log.debug(
+                "AMI {name}: ignored {what}; {count} until now", name=self.name, what=what, count=self._ignored
+            )
 
     def _answered(self, action_id: str) -> _Pending:
         pending = self._pending.pop(action_id)

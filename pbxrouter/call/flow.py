@@ -63,6 +63,10 @@ REFUSED_LINES: Final = 60
 """Log lines about calls of one peer that Asterisk does not have, and REFUSED_LINES_A_MINUTE after those."""
 REFUSED_LINES_A_MINUTE: Final = 1.0
 
+KEY_LENGTH: Final = 16
+"""Characters of a call's key before the dash, where it begins with the id of a gateway."""
+ID_LENGTH: Final = 8
+
 _OF_A_DIALLED_PHONE: Final = "DIALEDPEERNUMBER"
 """A variable that Dial() sets on each channel that it makes."""
 _DIALPLAN_NAME: Final = re.compile(r"[A-Za-z][\w.-]*", re.ASCII)
@@ -246,6 +250,8 @@ class CallFlow:
             source = _source_of(call.locked_by)
         if not call.may_talk:
             outcome = replace(outcome, answered_s=0)
+        if note is None and channel.request.is_second_turn:
+            note = _asked_first(channel.request.call_key)
         ended = began + self._seconds() - call.began
         self._report(
             CallRecord(
@@ -634,6 +640,14 @@ def _outcome_of_stop(call: _Conversation, stop: GatewayStopping) -> tuple[Outcom
             "the gateway stopped while {application} ran, which goes on", application=name
         )
     return Outcome(GatewayOutcome.STOPPED), Sentence("the gateway stopped while it talked with the caller")
+
+
+def _asked_first(key: str) -> Sentence:
+    """The step of a call's trace that says which gateway was asked before this one, by the call's key."""
+    run = key.partition("-")[0]
+    if len(run) < KEY_LENGTH:
+        return Sentence("another gateway was asked first, and did not serve the call")
+    return sentence("gateway {gateway} was asked first, and did not serve the call", gateway=run[:ID_LENGTH])
 
 
 def _source_of(locked_by: GuessKey) -> str:

@@ -54,6 +54,8 @@ MAX_NEEDED: Final = 64 << 20
 ORPHAN_S: Final = 86_400.0
 """Seconds for which a call by MAGI that an earlier run left may still be taken up."""
 MAX_ORPHANS: Final = 10_000
+MAX_RESERVED: Final = 20_000
+"""Keys that dialplans have been told and have not come back with."""
 
 CUT: Final = Sentence("cut: the gateway died during this call; what became of it is not known")
 """The last step of the trace of such a call."""
@@ -98,6 +100,7 @@ class CallJournal:
         database: the database file, beside which the journal is.
         now: returns the time in epoch seconds.
         aside: does blocking work in a thread of its own.
+        gateway: the gateway's id, eight hex digits with which the keys of its calls begin; empty: it has none.
 
     Attributes:
         path: the file; None before ``open``, and while there is none.
@@ -106,11 +109,12 @@ class CallJournal:
 
     log = Logger()
 
-    def __init__(self, database: Path, now: Callable[[], float], aside: Aside) -> None:
+    def __init__(self, database: Path, now: Callable[[], float], aside: Aside, gateway: str = "") -> None:
         self._database = database
         self._now = now
         self._aside = aside
-        self._run: Final = secrets.token_hex(6)
+        self._run: Final = gateway + secrets.token_hex(4) if gateway else secrets.token_hex(6)
+        self._reserved: dict[str, None] = {}  # the oldest first
         self._serial = 0
         self._needed: dict[str, tuple[CallRow | None, bytes]] = {}
         self._needed_bytes = 0
@@ -141,8 +145,34 @@ class CallJournal:
 
     # --- the calls of this run ---
 
+    def reserve(self) -> str:
+        """A key for a call that is to come, for its dialplan to pass on."""
+        self._serial += 1
+        key = f"{self._run}-{self._serial}"
+        self._reserved[key] = None
+        if len(self._reserved) > MAX_RESERVED:
+            del self._reserved[next(iter(self._reserved))]
+        return key
+
+    def _key_of(self, request: AGIRequest) -> str:
+        """The key that the dialplan passes, if it is one to be used; else a new one.
+
+        In a second turn it is the key of a call that another gateway, or this one, had begun and did not serve. In a
+        first turn a key is used once, whatever a dialplan says.
+        """
+        key = request.call_key
+        if key in self._reserved:
+            del self._reserved[key]
+            return key
+        if key and request.is_second_turn:
+            run, _, serial = key.partition("-")
+            if run != self._run or int(serial) <= self._serial:
+                return key
+        self._serial += 1
+        return f"{self._run}-{self._serial}"
+
     def begin(self, call: GatewayCall, request: AGIRequest) -> JournalEntry:
-        """Write a call that begins, or goes on by MAGI after an earlier run. Never fails."""
+        """Write a call that begins, or goes on after an earlier run or at a second gateway. Never fails."""
         by_magi = request.variables.get("request") == "async"
         # A line of an earlier version does not tell the Asterisk.
         own = ((call.asterisk, call.uniqueid), ("", call.uniqueid))
@@ -151,8 +181,7 @@ class CallJournal:
             key, began = self._orphans.pop(channel)
             self._forget(_orphan(channel))
         else:
-            self._serial = serial = self._serial + 1
-            key, began = f"{self._run}-{serial}", call.since
+            key, began = self._key_of(request), call.since
         told = (call.uniqueid, call.caller, call.caller_name, call.number)
         line = begun_line(key, began, *told, by_magi, call.asterisk)
         self._keep(key, None, line)

@@ -65,6 +65,12 @@ OUTCOME_SENTENCES: Final = {
     "TORTURE": Sentence("refused by the callee"),
     "NOTENTERED": Sentence("mailbox not entered"),
     "KICKED": Sentence("put out of the conference"),
+    "TIMEOUT": Sentence("waited too long"),
+    "FULL": Sentence("the queue was full"),
+    "JOINEMPTY": Sentence("the queue had no agent"),
+    "LEAVEEMPTY": Sentence("the queue had no agent"),
+    "JOINUNAVAIL": Sentence("no agent was free"),
+    "LEAVEUNAVAIL": Sentence("no agent was free"),
     GatewayOutcome.DENIED: Sentence("not allowed"),
     GatewayOutcome.LOCKED_OUT: Sentence("locked out after wrong PINs"),
     GatewayOutcome.INVALID: Sentence("no such number"),
@@ -81,7 +87,7 @@ OUTCOME_SENTENCES: Final = {
     GatewayOutcome.DEAD: Sentence("already hung up"),
     GatewayOutcome.NO_CALL: Sentence("no call of its own"),
 }
-"""What the words in PBXROUTER_OUTCOME mean."""
+"""What the words in PBXROUTER_OUTCOME mean, and those in QUEUESTATUS, which a driver of queues returns."""
 SUCCESSFUL: Final = frozenset({"ANSWER", "DONE"})
 PROBLEMATIC: Final = frozenset(
     {

@@ -55,6 +55,7 @@ _LONGEST_S = 86400
 @click.option("--channel", metavar="CHANNEL", help="The channel's name.  [default: PJSIP/CALLER-00000001]")
 @click.option("--language", metavar="CODE", default="en", show_default=True, help="The channel's language.")
 @click.option("--context", metavar="CONTEXT", default="pbxrouter", show_default=True, help="The dialplan context.")
+@click.option("--asterisk", metavar="NAME", default="", help="The Asterisk that it comes from, of several.")
 @click.option(
     "--dialstatus",
     type=click.Choice(_DIALSTATUS, case_sensitive=False),
@@ -97,6 +98,7 @@ def call(
     channel: str | None,
     language: str,
     context: str,
+    asterisk: str,
     dialstatus: tuple[str, ...],
     hangup_at: int | None,
     hangup_in: str | None,
@@ -113,7 +115,7 @@ def call(
     """
     import msgspec
 
-    from pbxrouter.agi import NOT_SHOWN, SECRET
+    from pbxrouter.agi import ASTERISK, NOT_SHOWN, SECRET
     from pbxrouter.cli import conversation
     from pbxrouter.cli.transcript import Transcript, story
     from pbxrouter.config import address, read_fastagi_secret
@@ -131,6 +133,12 @@ def call(
     keyed = [given_pin(pin) for pin in pins]
     if not all(re.fullmatch("[0-9*#]*", pin) for pin in keyed):
         raise PinError("--pin: accepted are the keys of a phone, 0 to 9, * and #")
+    names = [known.name for known in config.asterisk]
+    if asterisk and asterisk not in names:
+        accepted = ", ".join(names) or "none: the settings have no [[asterisk]]"
+        raise click.BadParameter(
+            f"{asterisk!r} is not in the settings; accepted is {accepted}", param_hint="'--asterisk'"
+        )
     secret = read_fastagi_secret(config)
     channel = channel or f"PJSIP/{caller or 'unknown'}-00000001"
     uniqueid = f"{int(time.time())}.{os.getpid()}"
@@ -140,7 +148,7 @@ def call(
             secret = call_mark(mark, uniqueid, channel, None if caller in ("", NOT_SHOWN) else caller)
     # Neither holds a number: the gateway asks for it first.
     asked = not (normalise_number(extension) or normalise_number(dnid))
-    asterisk = SimulatedAsterisk(
+    simulated = SimulatedAsterisk(
         SimulatedCall(
             extension,
             caller=caller,
@@ -151,7 +159,10 @@ def call(
             context=context,
             uniqueid=uniqueid,
             address="localhost" if place.path else str(place),
-            arguments=(f"{SECRET}{secret}",) if secret else (),
+            arguments=(
+                *((f"{ASTERISK}{asterisk}",) if asterisk else ()),
+                *((f"{SECRET}{secret}",) if secret else ()),
+            ),
             dead=extension == "h",
         ),
         Script(
@@ -172,14 +183,14 @@ def call(
     with connection:
         click.echo(f"connected to the gateway at {place}")
         transcript = Transcript(keyed, number_asked=asked, verbose=verbose)
-        ending = conversation.converse(connection, asterisk, transcript, timeout_s)
+        ending = conversation.converse(connection, simulated, transcript, timeout_s)
     roles = {
         getattr(config.prompts, field.name).replace("{language}", language): _ROLES[field.name]
         for field in msgspec.structs.fields(config.prompts)
         if field.name in _ROLES
     }
-    found = conversation.faults(asterisk, ending, timeout_s)
-    click.echo(transcript.masked(story(asterisk, roles)))
+    found = conversation.faults(simulated, ending, timeout_s)
+    click.echo(transcript.masked(story(simulated, roles)))
     for fault in found:
         complain(transcript.masked(fault))
     return _FAULTY if found else 0

@@ -31,7 +31,7 @@ from pbxrouter.lazy import lazy_names
 if TYPE_CHECKING:
     from pbxrouter.counter.service import CallCounter
     from pbxrouter.counter.talk import TalkOfCalls
-    from pbxrouter.counter.turn import FileTurn
+    from pbxrouter.counter.turn import FileTurn, ServerTurn
 
 __all__ = [
     "ALL",
@@ -46,6 +46,7 @@ __all__ = [
     "OutcomeTotals",
     "RecordsOfCounters",
     "Report",
+    "ServerTurn",
     "TalkOfCalls",
     "busiest",
     "label_name",
@@ -57,4 +58,6 @@ __all__ = [
     "totals",
 ]
 
-__getattr__ = lazy_names(__name__, {"CallCounter": "service", "FileTurn": "turn", "TalkOfCalls": "talk"})
+__getattr__ = lazy_names(
+    __name__, {"CallCounter": "service", "FileTurn": "turn", "ServerTurn": "turn", "TalkOfCalls": "talk"}
+)

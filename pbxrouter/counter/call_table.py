@@ -13,7 +13,7 @@ from __future__ import annotations
 import enum
 import re
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final
@@ -54,6 +54,9 @@ NO_PERSONS: Final = frozenset(
 )
 """Technologies of channels, in lower case, that are no phone and no line: Asterisk makes them for itself."""
 
+JOIN_S: Final = 1.0
+"""Seconds within which Asterisk takes a Local channel out of a conversation, which goes on."""
+
 MAX_TEXT: Final = 200
 """Characters that are kept of each text from outside."""
 MAX_TALKS: Final = 1000
@@ -89,6 +92,10 @@ class ChannelTalk:
         heir_since: when that was, epoch seconds.
         person_answered: when a person last answered a Dial() of its call, epoch seconds; 0 if none did, or if both were
             connected then, so that the talk tells.
+        connected: whether it has been in a bridge with another channel, as far as is known.
+        handed_over: whether a channel that it dialled has answered another one, which came in its place.
+        joining: when Asterisk last began to take a Local channel out of its present talk, epoch seconds; None once the
+            talk has gone on, or if it never did.
     """
 
     name: str = ""
@@ -101,6 +108,9 @@ class ChannelTalk:
     heir: str = ""
     heir_since: float = 0.0
     person_answered: float = 0.0
+    connected: bool = True
+    handed_over: bool = False
+    joining: float | None = None
 
     @property
     def is_person(self) -> bool:
@@ -114,11 +124,17 @@ class ChannelTalk:
 
     def followed_by(self, heir: ChannelTalk) -> ChannelTalk:
         """This talk and what the heir talks since it is one: one conversation, in which the channel has changed."""
+        own = list(self.talks)
         later = [(max(began, self.heir_since), ended) for began, ended in heir.talks if ended > self.heir_since]
         since = None if heir.since is None else max(heir.since, self.heir_since)
+        if own and own[-1][1] >= self.heir_since:  # the talk of both, which has not ended for the change
+            if later and later[0][0] == self.heir_since:
+                later[0] = (own.pop()[0], later[0][1])
+            elif not later and since == self.heir_since:
+                since = own.pop()[0]
         return replace(
             self,
-            talks=self.talks + later,
+            talks=own + later,
             since=self.since if since is None else since,
             ended=self.ended if since is None else None,
             certain=self.certain and heir.certain,
@@ -132,9 +148,12 @@ class ChannelTalk:
             self.place = (context[:MAX_TEXT], extension[:MAX_TEXT])
 
     def begin(self, now: float) -> None:
-        """Two people talk from now on."""
-        if self.since is None:
-            self.since = now
+        """Two people talk from now on, or go on after an interruption by Asterisk itself."""
+        if self.since is not None:
+            return
+        joining, self.joining, self.since = self.joining, None, now
+        if joining is not None and now - joining <= JOIN_S and self.talks and self.talks[-1][1] >= joining:
+            self.since = self.talks.pop()[0]
 
     def end(self, now: float) -> None:
         """They talk no more."""
@@ -165,6 +184,7 @@ class LiveCall:
         labels: further counts that it belongs to, as (kind, name).
         connected: whether two of its channels were in one bridge, of people or not.
         person_answered: whether a person has answered a Dial() and was not yet connected with anybody.
+        asked_to_end: whether one of its phones has hung up, or Asterisk was asked to end a talk of it.
         certain: False if its times are uncertain because events were missed.
         silent_s: seconds since the answer in which no two people were connected, without the present silence.
         silent_since: when the present silence began; None while two people talk, and before the answer.
@@ -184,6 +204,7 @@ class LiveCall:
     certain: bool = True
     connected: bool = False
     person_answered: bool = False
+    asked_to_end: bool = False
     silent_s: float = 0.0
     silent_since: float | None = None
     changed: bool = field(default=True, compare=False, repr=False)
@@ -249,6 +270,7 @@ class CallTable:
         self._bridge_of: dict[str, str] = {}  # channel -> bridge
         self._holding: set[str] = set()  # bridges in which channels only wait
         self._talks: dict[str, ChannelTalk] = {}
+        self._dialled_by: dict[str, str] = {}  # channel that Dial() calls -> that for which it does
         self._halves: dict[str, dict[str, str]] = {}  # of Local channels: common name -> half -> channel
         self._hung_up: set[str] = set()
         self._hung_up_at: deque[tuple[float, str]] = deque()
@@ -279,6 +301,17 @@ class CallTable:
     def is_waiting(self, bridge: str) -> bool:
         """Whether channels only wait in a bridge."""
         return bridge in self._holding
+
+    def has_ended_unasked(self, uniqueid: str, ended: Collection[str]) -> bool:
+        """Whether the end of a channel ends a call in which people have talked, and nobody has ended the call.
+
+        Args:
+            ended: channels that have ended, too, and are still in the table.
+        """
+        call = self.call_of(uniqueid)
+        if call is None or call.answered is None or call.asked_to_end or not call.certain:
+            return False
+        return call.channels - {uniqueid} <= set(ended)
 
     def talk_of(self, uniqueid: str) -> ChannelTalk | None:
         """A channel's talk; None if the channel is not known, or no longer.
@@ -333,6 +366,8 @@ class CallTable:
                 talk.ended += by_s
             talk.heir_since += by_s
             talk.person_answered += by_s
+            if talk.joining is not None:
+                talk.joining += by_s
         self._hung_up_at = deque((when + by_s, uniqueid) for when, uniqueid in self._hung_up_at)
 
     def event(self, name: str, headers: Callable[[str], str], now: float) -> None:
@@ -349,6 +384,8 @@ class CallTable:
             self._dial_ended(headers, now)
             return
         if name == "DialBegin":
+            if headers("DestUniqueid") in self._linkedids:
+                self._dialled_by[headers("DestUniqueid")] = headers("Uniqueid")
             return
         if name == "Rename":
             self._renamed(headers("Uniqueid"), headers("Newname"), now)
@@ -381,6 +418,8 @@ class CallTable:
             self._leave(uniqueid, now)
         elif name in ("HangupRequest", "SoftHangupRequest"):
             by = HungUpBy.FAR_END if name == "HangupRequest" else HungUpBy.PBX
+            if by is HungUpBy.FAR_END or uniqueid in self._bridge_of:
+                self._calls[linkedid].asked_to_end = True
             self._talks[uniqueid].hang_up_requested(by, headers("Context"), headers("Exten"))
         elif name == "Hangup":
             self._talks[uniqueid].hang_up_requested(HungUpBy.UNKNOWN, headers("Context"), headers("Exten"))
@@ -438,18 +477,25 @@ class CallTable:
             members = self._connected(bridge)
             if self._is_talk(members):
                 talking |= members
-        for uniqueid in self._linkedids.keys() - talking:
-            if self._talks[uniqueid].since is not None and unseen_since < now:
-                self._talks[uniqueid].certain = False
-            self._talks[uniqueid].end(unseen_since)
-        for uniqueid in self._linkedids.keys() & talking:
-            self._talks[uniqueid].begin(now)
+        for uniqueid, linkedid in self._linkedids.items():
+            talk = self._talks[uniqueid]
+            if (uniqueid in talking) == (talk.since is not None):
+                continue
+            if talk.since is None:
+                talk.begin(now)
+            else:
+                talk.certain = talk.certain and unseen_since >= now
+                talk.end(unseen_since)
+            self._calls[linkedid].changed = True
         for call in tuple(self._calls.values()):
             self._update_call(call, now, unseen_since)
 
     def _dial_ended(self, headers: Callable[[str], str], now: float) -> None:
         """Record why a call was not answered; counts nothing yet (docs/asterisk.md B6, rule 7)."""
         status = headers("DialStatus")[:MAX_TEXT]
+        dialled_by = self._talks.get(self._dialled_by.pop(headers("DestUniqueid"), ""))
+        if dialled_by is not None and dialled_by is not self._talks.get(headers("Uniqueid")):
+            dialled_by.handed_over = True
         call = self.call_of(headers("Uniqueid"))
         if call is None:
             # Originate dials without a channel: an answer to it connects no two parties yet,
@@ -494,13 +540,16 @@ class CallTable:
         for half, other in ((one, two), (two, one)):
             if half not in self._linkedids or other not in self._linkedids:
                 continue
-            inside = self._bridges.get(self._bridge_of.get(other, ""), set()) - {other}
+            bridge = self._bridge_of.get(other, "")
+            for uniqueid in self._connected(bridge):
+                self._talks[uniqueid].joining = now
+            inside = self._bridges.get(bridge, set()) - {other}
             heir = min(inside, key=lambda member: (not self._talks[member].is_person, member), default="")
             self._talks[half].heir, self._talks[half].heir_since = heir, now
 
     def _add(self, uniqueid: str, linkedid: str, started: float, caller: str, number: str, name: str) -> None:
         self._linkedids[uniqueid] = linkedid
-        self._talks[uniqueid] = ChannelTalk()
+        self._talks[uniqueid] = ChannelTalk(connected=False)
         self._set_name(uniqueid, name)
         call = self._calls.get(linkedid)
         if call is None:
@@ -519,7 +568,7 @@ class CallTable:
         if call is None and len(old.channels) == 1:
             # A call's only channel goes by another Linkedid: still the same call.
             del self._calls[old.linkedid]
-            old.linkedid = linkedid
+            old.linkedid, old.changed = linkedid, True
             self._calls[linkedid] = old
             self._linkedids[uniqueid] = linkedid
             return
@@ -554,6 +603,7 @@ class CallTable:
                     call.connected = call.changed = True
                 call.person_answered = False
                 self._talks[member].person_answered = 0.0
+                self._talks[member].connected = True
         self._update_talk(self._connected(bridge), now)
 
     def _leave(self, uniqueid: str, now: float) -> None:
@@ -623,6 +673,7 @@ class CallTable:
 
     def _hang_up(self, uniqueid: str, now: float, cause: str, ended: float | None = None) -> None:
         over = now if ended is None else ended
+        self._dialled_by.pop(uniqueid, None)
         self._leave(uniqueid, over)
         self._talks[uniqueid].ended = over
         self._hung_up.add(uniqueid)

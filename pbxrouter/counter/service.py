@@ -69,6 +69,8 @@ EVENTS: Final = (
 )
 UNCHANGING: Final = ("DialBegin", "DialEnd", "HangupRequest", "SoftHangupRequest", "LocalOptimizationBegin")
 """Events after which the calls in progress are shown as before."""
+TELL_TALK: Final = frozenset({"Newchannel", "BridgeEnter", "BridgeLeave", "Hangup"})
+"""Events without which talk is not known."""
 NOT_WHOLE: Final = ("DialBegin", "DialEnd", "Rename", "LocalOptimizationBegin")
 """Events without the headers of one channel. They count nothing."""
 
@@ -120,12 +122,13 @@ class CallCounter(MultiService):
         self._time = AsteriskClock()
         self._table = CallTable(self.counting)
         self._writer = CounterWriter(self.asterisk, self._table, self.counting, store, now, turn)
-        self._restored = self._listening = self._looking = False
+        self._restored = self._listening = self._looking = self._is_followed = False
         self._connections_lost = 0
         self._unknown_s = 0.0
         self._resynced: float | None = None  # monotonic
         self._synced = 0.0  # monotonic; since when it is in sync, if it is
         self._withheld = EventWatch()
+        self._phones_hang_up = False  # by the events of this connection and those before
         self._asked = clock.seconds()  # for Asterisk's count of calls
         self._gone: dict[str, float] = {}  # channels that a list lacked, monotonic
         self._processed: int | None = None  # calls since Asterisk's start, by its own count
@@ -188,7 +191,17 @@ class CallCounter(MultiService):
     @property
     def sees_talk(self) -> bool:
         """Whether Asterisk sends the events that tell of talk."""
-        return not self._withheld.withheld
+        return not TELL_TALK.intersection(self._withheld.withheld)
+
+    @property
+    def sees_who_hangs_up(self) -> bool:
+        """Whether Asterisk sends the events that tell which side ends a call; False until the first has come."""
+        return self._phones_hang_up and "HangupRequest" not in self._withheld.withheld
+
+    @property
+    def follows_talk(self) -> bool:
+        """Whether the talk of all calls in progress is known now, though not all of them may be counted."""
+        return self._is_followed and self.sees_talk
 
     @property
     def withheld(self) -> tuple[str, ...]:
@@ -246,6 +259,7 @@ class CallCounter(MultiService):
         if uniqueid.startswith(DOCTOR_PREFIX):
             return
         self._withheld.came(name)
+        self._phones_hang_up = self._phones_hang_up or name == "HangupRequest"
         self._events_since += 1
         self._gone.pop(uniqueid, None)
         if name in ("DialBegin", "DialEnd") and uniqueid:
@@ -257,6 +271,8 @@ class CallCounter(MultiService):
                 self._withheld.mentioned("Newchannel", uniqueid)
         elif name == "Hangup":
             self._withheld.hung_up(uniqueid, self._table.is_bridged(uniqueid))
+            if self._table.has_ended_unasked(uniqueid, self._hangups.keys()):
+                self._withheld.mentioned("HangupRequest", uniqueid)
         elif name == "BridgeLeave" and not (
             self._table.is_bridged(uniqueid) or self._table.is_waiting(message.get("BridgeUniqueid"))
         ):
@@ -287,10 +303,12 @@ class CallCounter(MultiService):
         return self._processed is not None and count > self._processed + 1
 
     async def _seems_withheld(self) -> bool:
-        """Whether Asterisk has calls of which no event came: ask for its list sooner then."""
+        """Whether Asterisk has calls of which no event came, or fewer than have ended: ask for its list sooner then."""
         status = await self._manager.action("CoreStatus")
         current, processed = _count(status, "CoreCurrentCalls"), _count(status, "CoreProcessedCalls")
         if current and not self._table.channels:
+            return True
+        if self._gone or (current is not None and current < len(self._table.live)):  # some have ended, it seems
             return True
         return processed is not None and self._has_more_calls(processed) and not self._events_since
 
@@ -360,7 +378,7 @@ class CallCounter(MultiService):
             Deferred.fromCoroutine(self.poll())
 
     def _down(self) -> None:
-        self._listening = self.in_sync = False
+        self._listening = self.in_sync = self._is_followed = False
         self._connections_lost += 1
 
     def _ask_again(self) -> None:
@@ -467,7 +485,7 @@ class CallCounter(MultiService):
         self._writer.seen, self._resynced = now, self._clock.seconds()
         if not self.in_sync:
             self._synced = self._clock.seconds()
-        self.in_sync = self._writer.rewrite = True
+        self.in_sync = self._is_followed = self._writer.rewrite = True
         self.trouble = None
 
     def _complain(self, why: Sentence) -> None:

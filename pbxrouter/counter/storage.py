@@ -18,6 +18,7 @@ from pbxrouter.database import (
     Connection,
     FailedRow,
     SetAside,
+    dialect_of,
     is_sqlite,
     keep_aside,
     reading,
@@ -26,7 +27,8 @@ from pbxrouter.database import (
     transaction,
     write_rows,
 )
-from pbxrouter.text import printable
+from pbxrouter.errors import StoreError
+from pbxrouter.text import printable, sentence
 
 MAX_TEXT: Final = 200
 """Characters of a name that calls are counted under."""
@@ -47,6 +49,8 @@ class Batch:
         seen: until when calls have been counted, epoch seconds; None if unknown now.
         gaps: times in which calls were not counted, (began, ended) in epoch seconds.
         started_up: Asterisk's start time in its own format; ``""`` keeps the stored one.
+        mark: set when its writing begins: names the transaction, for ``was_written``; ``""`` if one that fails was
+            not committed.
     """
 
     asterisk: str
@@ -57,6 +61,7 @@ class Batch:
     seen: float | None = None
     gaps: list[tuple[float, float]] = field(default_factory=list)
     started_up: str = ""
+    mark: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +106,13 @@ _GAPS: Final = (
 _COUNTS: Final = ("started", "answered", "finished", "talked", "served", "talk_s", "peak")
 
 
-def write(connection: Connection, batch: Batch) -> list[SetAside]:
+def write(
+    connection: Connection, batch: Batch, confirm: Callable[[Connection], object] | None = None
+) -> list[SetAside]:
     """Write a batch, wholly or not at all, but for rows that cannot be written whichever the database; returns those.
+
+    Args:
+        confirm: called in the transaction; nothing is written if it raises.
 
     Raises:
         StoreError: the database cannot be written now.
@@ -111,6 +121,9 @@ def write(connection: Connection, batch: Batch) -> list[SetAside]:
     failed: dict[str, list[FailedRow]] = {}
     # A restart of PostgreSQL's server must not lose counts that the gateway has forgotten.
     with transaction(connection, outlasts_power=not is_sqlite(connection)):
+        if confirm is not None:
+            confirm(connection)
+        batch.mark = dialect_of(connection).mark(connection)
         failed["counter_minutes"] = write_rows(
             connection,
             _MINUTES,
@@ -134,6 +147,19 @@ def write(connection: Connection, batch: Batch) -> list[SetAside]:
         )
         _write_seen(connection, batch)
     return [row for table, rows in failed.items() for row in keep_aside(connection, table, rows)]
+
+
+def was_written(connection: Connection, batch: Batch) -> bool:
+    """Whether a batch was written, when ``write`` has failed: the connection may have been lost in the commit.
+
+    Raises:
+        StoreError: that is not known yet.
+    """
+    with reading(connection):
+        found = dialect_of(connection).was_committed(connection, batch.mark)
+    if found is None:
+        raise StoreError(sentence("the server has not ended the last transaction of the counter yet"))
+    return found
 
 
 def _write_live(connection: Connection, batch: Batch) -> list[FailedRow]:

@@ -48,13 +48,18 @@ class Counter(Protocol):
         ...
 
     @property
-    def in_sync(self) -> bool:
-        """Whether all calls in progress are known now."""
+    def follows_talk(self) -> bool:
+        """Whether the talk of all calls in progress is known now."""
         ...
 
     @property
     def sees_talk(self) -> bool:
         """Whether Asterisk sends the events that tell of talk."""
+        ...
+
+    @property
+    def sees_who_hangs_up(self) -> bool:
+        """Whether Asterisk sends the events that tell which side ends a call; False until the first has come."""
         ...
 
     def talk_of(self, uniqueid: str) -> ChannelTalk | None:
@@ -97,6 +102,7 @@ class _Watched:
     written: bool = False
     is_earlier: bool = False  # an earlier run of the gateway has left it
     begun: int | None = None  # talks of its channel when the gateway was done with it
+    silent_since: float | None = None  # of the clock: since when a conversation that has changed channels is silent
     limit: int | None = None  # talks of its channel when the gateway got its next call; None: there was none
 
     def has(self, number: int, began: float) -> bool:
@@ -145,7 +151,7 @@ class TalkOfCalls(Service):
             asterisk: the Asterisk that has it; ``""`` if that is not known.
         """
         found = self._find(uniqueid, asterisk)
-        if found is None or not found[0].in_sync:
+        if found is None or not found[0].follows_talk:
             return None
         for call in self._watched:
             if call.row.uniqueid == uniqueid and call.row.asterisk == asterisk and call.limit is None:
@@ -212,32 +218,44 @@ class TalkOfCalls(Service):
         found = self._find(call.row.uniqueid, call.row.asterisk)
         if found is None:
             counters = self._of(call.row.asterisk)
-            away = call.is_earlier and not all(counter.in_sync for counter in counters)
+            away = call.is_earlier and not all(counter.follows_talk for counter in counters)
             waits = bool(counters) and (away or age_s < SETTLE_S)
             if not waits:
                 self._write(call)
             return not waits
         counter, talk = found
-        if counter.in_sync and self._is_over(call, talk, age_s):
-            self._complete(call, talk)
+        if counter.follows_talk and self._is_over(call, talk, age_s) and self._tells_who(counter, call, talk, age_s):
+            self._complete(call, talk, counter.sees_who_hangs_up)
             return True
         if age_s >= HOLD_S:
             self._write(call)
         return age_s >= WATCH_S
 
     def _is_over(self, call: _Watched, talk: ChannelTalk, age_s: float) -> bool:
-        if talk.ended is not None:
+        if talk.ended is not None and not talk.heir:
             return True
         if talk.since is not None:
+            call.silent_since = None
             return not call.has(len(talk.talks), talk.since)
+        if talk.ended is not None:  # the half of a Local channel; what it stood in for may be on its way to a bridge
+            if call.silent_since is None:
+                call.silent_since = self._clock.seconds()
+            return self._clock.seconds() - call.silent_since >= SETTLE_S
         if call.row.outcome in GOES_ON:
             return False
         if call.row.outcome in _BY_THE_CALLER and talk.hung_up_by is HungUpBy.UNKNOWN:
             return age_s >= ELSEWHERE_S
         return age_s >= SETTLE_S
 
-    def _complete(self, call: _Watched, talk: ChannelTalk) -> None:
+    def _tells_who(self, counter: Counter, call: _Watched, talk: ChannelTalk, age_s: float) -> bool:
+        """Whether it is known who ended a call, or has been waited for: other calls may tell that it is told."""
+        seems_cut = call.row.outcome in _BY_THE_CALLER and talk.hung_up_by is HungUpBy.PBX
+        return counter.sees_who_hangs_up or not seems_cut or age_s >= HOLD_S
+
+    def _complete(self, call: _Watched, talk: ChannelTalk, sees_who_hangs_up: bool) -> None:
         row = call.row
+        if not sees_who_hangs_up:
+            talk = replace(talk, hung_up_by=HungUpBy.UNKNOWN)
         talks = [(began, ended) for number, (began, ended) in enumerate(talk.talks) if call.has(number, began)]
         if talk.certain:
             row = replace(
@@ -277,6 +295,10 @@ def _ending(outcome: str, talked: bool, was_answered: bool, talk: ChannelTalk, p
     if outcome in ("ANSWER", "DONE"):
         if talked or (was_answered and outcome == "ANSWER"):
             return "ANSWER"
+        if outcome == "ANSWER" and talk.handed_over:
+            return GatewayOutcome.MOVED
+        if outcome == "ANSWER" and not talk.connected:  # the called party heard an announcement, or the like, first
+            return "CANCEL" if talk.hung_up_by is HungUpBy.FAR_END else outcome
         # By Dial's word a prompt or a queue behind a Local channel answers, too.
         gave_up = outcome == "ANSWER" and talk.hung_up_by is HungUpBy.FAR_END
         return GatewayOutcome.HUNG_UP if gave_up else "DONE"

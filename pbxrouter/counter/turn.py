@@ -5,20 +5,48 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Protocol
 
+from twisted.internet.defer import Deferred
+
+from pbxrouter.database import Connection, Database, LockHolder, leave_lock, lock_holder, take_lock
+from pbxrouter.errors import StoreError
+from pbxrouter.text import sentence
+
 LOCK_SUFFIX: Final = ".counter-"
 """What the lock file's name has behind that of the database; eight digits made from the Asterisk's name follow."""
+
+
+PATIENCE_S: Final = 15.0
+"""Seconds for which nobody has had the turn on a server until another gateway takes it: one that has lost its
+connection is given time to come back, with the counts that it has kept."""
+
+
+class TurnTaken(StoreError):
+    """Another gateway has taken the turn."""
 
 
 class Turn(Protocol):
     """Says which of several gateways writes."""
 
-    def take(self) -> bool:
-        """Take it if no other gateway has it; whether this one has it then. Never fails."""
+    def take(self) -> bool | Deferred[bool]:
+        """Take it if no other gateway has it; whether this one has it then.
+
+        Raises, or fails with:
+            StoreError: the database cannot be asked now.
+        """
+        ...
+
+    def confirm(self, connection: Connection) -> None:
+        """Check that this gateway still has it, in the transaction that writes.
+
+        Raises:
+            TurnTaken: it has not.
+        """
         ...
 
     def leave(self) -> None:
@@ -64,9 +92,61 @@ class FileTurn:
         self._descriptor = descriptor
         return True
 
+    def confirm(self, connection: Connection) -> None:
+        """The lock is kept until it is left."""
+
     def leave(self) -> None:
         """Unlock the file."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             with contextlib.suppress(OSError):
                 os.close(descriptor)
+
+
+class ServerTurn:
+    """A turn that is kept by a lock on the PostgreSQL server, which ends with the connection that writes.
+
+    After the connection was lost the gateway that had the turn has it again with its next write, unless another one has
+    taken it meanwhile, which does so after PATIENCE_S.
+
+    Args:
+        store: the database that is written to.
+        asterisk: the Asterisk's name in the configuration.
+        monotonic: returns monotonic seconds.
+    """
+
+    def __init__(self, store: Database, asterisk: str, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._store = store
+        self._name = f"counter {asterisk}".encode("utf-8", "replace").decode("utf-8")
+        self._monotonic = monotonic
+        self._has_asked = False
+        self._free_since: float | None = None
+
+    def take(self) -> Deferred[bool]:
+        """Take it: the first time at once, later if nobody has had it for PATIENCE_S."""
+        return self._store.run(self._take)
+
+    def _take(self, connection: Connection) -> bool:
+        if not self._has_asked:
+            taken = take_lock(connection, self._name)
+            self._has_asked = True
+            return taken
+        there = lock_holder(connection, self._name)
+        if there is not LockHolder.NOBODY:
+            self._free_since = None
+            return there is LockHolder.THIS
+        if self._free_since is None:
+            self._free_since = self._monotonic()
+        if self._monotonic() - self._free_since < PATIENCE_S:
+            return False
+        self._free_since = None
+        return take_lock(connection, self._name)
+
+    def confirm(self, connection: Connection) -> None:
+        """Take the lock again, if the connection is another one than before."""
+        if not take_lock(connection, self._name):
+            raise TurnTaken(sentence("another gateway has gone on with the counts"))
+
+    def leave(self) -> None:
+        """Leave the lock to another gateway, at once."""
+        self._store.run(lambda connection: leave_lock(connection, self._name)).addErrback(lambda _: None)

@@ -3,7 +3,8 @@
 ``eventfilter`` and ``disabledevents`` in manager.conf withhold events without a word, and so does a class that the user
 may not read (docs/asterisk.md B4). They show by others that mention what was never announced: a channel that hangs up
 and had not begun, one that leaves a bridge and had not entered it or hangs up in one, a dialled channel whose dialling
-has no end, an answered one that comes into no bridge, a list with channels of which no event came.
+has no end, an answered one that comes into no bridge, talks that end and nobody has hung up, a list with channels of
+which no event came.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from pbxrouter.text import Sentence, sentence
 
 ENOUGH: Final = 2
 """Channels that must mention an event that never came: one alone may be an accident or forged."""
+ENOUGH_OF: Final = {"HangupRequest": 4}
+"""The same, of an event that need not come: a call may end by a limit of its length, or by a transfer."""
 MAX_DIALLED: Final = 10_000
 SURE_S: Final = 5.0
 """Seconds after which an event that comes late has come."""
@@ -70,7 +73,7 @@ class EventWatch:
         if missing in self._came:
             return
         suspects = self._mentions.setdefault(missing, set())
-        if len(suspects) < ENOUGH:
+        if len(suspects) < _enough(missing):
             suspects.add(uniqueid)
         self._update()
 
@@ -102,5 +105,9 @@ class EventWatch:
         self._update()
 
     def _update(self) -> None:
-        mentioned = {name for name, suspects in self._mentions.items() if len(suspects) >= ENOUGH}
+        mentioned = {name for name, suspects in self._mentions.items() if len(suspects) >= _enough(name)}
         self.withheld = tuple(sorted(mentioned | self._proven))
+
+
+def _enough(name: str) -> int:
+    return ENOUGH_OF.get(name, ENOUGH)

@@ -10,13 +10,14 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 
+from twisted.internet.defer import maybeDeferred
 from twisted.logger import Logger
 
 from pbxrouter.counter import storage
 from pbxrouter.counter.call_table import CallTable
 from pbxrouter.counter.counts import ALL, CallCounts
 from pbxrouter.counter.storage import Batch, Kept, LiveRow
-from pbxrouter.counter.turn import Turn
+from pbxrouter.counter.turn import Turn, TurnTaken
 from pbxrouter.database import Connection, Database
 from pbxrouter.net import Outage, QueueFigures
 
@@ -69,6 +70,7 @@ class CounterWriter:
         self._now = now
         self._last_written = now()
         self._being_written: list[object] = []
+        self._unsure: Batch | None = None  # of which it is not known whether it was written
         self._writing = False
         self._written: dict[str, LiveRow] = {}
         self._rows: dict[str, LiveRow] = {}  # of the calls in progress, when they were last looked at
@@ -77,7 +79,8 @@ class CounterWriter:
     @property
     def figures(self) -> QueueFigures:
         """What waits to be written: minutes with counts, and gaps."""
-        length = self._counting.pending + len(self.gaps) + len(self._being_written)
+        unsure = 0 if self._unsure is None else len(self._unsure.minutes) + len(self._unsure.gaps)
+        length = self._counting.pending + len(self.gaps) + len(self._being_written) + unsure
         oldest_s = max(0.0, self._now() - self._last_written) if length else 0.0
         return QueueFigures(f"counter {self._asterisk}", length, oldest_s, self.set_aside)
 
@@ -87,7 +90,7 @@ class CounterWriter:
         Raises:
             StoreError: the database cannot be read now.
         """
-        if self._turn is not None and not self._turn.take():
+        if self._turn is not None and not await maybeDeferred(self._turn.take):
             self.log.warn(
                 "counter {name}: another gateway on this database writes the counts of all calls; "
                 "this one goes on when that one ends",
@@ -102,9 +105,11 @@ class CounterWriter:
 
     async def take_over(self) -> bool:
         """Write the counts from now on if no gateway does; whether that has begun with this call. Never fails."""
-        if self.writes_all or self._turn is None or not self._turn.take():
+        if self.writes_all or self._turn is None:
             return False
         try:
+            if not await maybeDeferred(self._turn.take):
+                return False
             kept = await self._store.run(self._load)
         except Exception:
             return False  # again at the next write
@@ -174,6 +179,8 @@ class CounterWriter:
         """
         if self._writing and not last:
             return
+        if self._unsure is not None and not await self._is_sure(self._unsure):
+            return
         live = self._live_rows()
         whole = (self.rewrite or last) and self.writes_all
         batch = self._batch(live, whole)
@@ -182,13 +189,18 @@ class CounterWriter:
             return
         self.gaps, self.rewrite, self._writing = [], False, True
         self._being_written = [*batch.minutes, *batch.gaps]
+        confirm = self._turn.confirm if self._turn is not None and self.writes_all else None
         try:
-            failed = await self._store.run(functools.partial(storage.write, batch=batch))
+            failed = await self._store.run(functools.partial(storage.write, batch=batch, confirm=confirm))
+        except TurnTaken:
+            self._give_up_turn(batch)
         except Exception as error:
-            self._counting.requeue(batch.minutes)
-            self.gaps = batch.gaps + self.gaps
             self.rewrite = True
             self.outage.failed(error)
+            if batch.mark:  # it may have been committed
+                self._unsure = batch
+            else:
+                self._requeue(batch)
         else:
             self._written, self._written_seen = live, batch.seen
             self._last_written = self._now()
@@ -204,6 +216,38 @@ class CounterWriter:
         finally:
             self._writing = False
             self._being_written = []
+
+    def _give_up_turn(self, batch: Batch) -> None:
+        """Leave the counts of all calls to the gateway that writes them by now; from when it does, the database has."""
+        self.writes_all, self.rewrite = False, True
+        self._counting.requeue({key: counts for key, counts in batch.minutes.items() if key[1:] != ALL})
+        self.log.warn(
+            "counter {name}: while this gateway was cut off from the database another one has gone on with the counts "
+            "of all calls; this one goes on when that one ends",
+            name=self._asterisk,
+        )
+
+    def _requeue(self, batch: Batch) -> None:
+        """Keep what was not written for the next time."""
+        self._counting.requeue(batch.minutes)
+        self.gaps = batch.gaps + self.gaps
+
+    async def _is_sure(self, batch: Batch) -> bool:
+        """Find out whether the last batch was written, and keep it if it was not; False if that is not known yet."""
+        self._writing = True
+        try:
+            written = await self._store.run(functools.partial(storage.was_written, batch=batch))
+        except Exception as error:
+            self.outage.failed(error)
+            return False
+        finally:
+            self._writing = False
+        self._unsure = None
+        if written:
+            self._written_seen = batch.seen
+        else:
+            self._requeue(batch)
+        return True
 
     async def forget(self, before: float) -> None:
         """Delete what is older than an epoch second; a failure is ignored until the next time."""

@@ -51,6 +51,7 @@ from pbxrouter.database.guesses import (
 )
 from pbxrouter.database.paging import MAX_LIMIT, MAX_SEARCH, Page
 from pbxrouter.database.pin_calls import begin_pin_call, write_pin_calls
+from pbxrouter.database.session_lock import LockHolder, leave_lock, lock_holder, take_lock
 from pbxrouter.database.set_aside import FailedRow, SetAside, keep_aside, set_aside_file, write_rows
 from pbxrouter.database.upgrade import SCHEMA_VERSION, WORKSHOP_TABLES, upgrade, version_of
 from pbxrouter.database.values import count_of, seconds_of, shown_text, text_of
@@ -80,6 +81,7 @@ __all__ = [
     "Database",
     "FailedRow",
     "LimitedDatabase",
+    "LockHolder",
     "LockoutFigures",
     "Page",
     "Place",
@@ -101,9 +103,11 @@ __all__ = [
     "is_known",
     "is_sqlite",
     "keep_aside",
+    "leave_lock",
     "lift_guesses",
     "lift_lockout",
     "list_guesses",
+    "lock_holder",
     "lockout_figures",
     "note_known",
     "open_store",
@@ -117,6 +121,7 @@ __all__ = [
     "set_aside_file",
     "shown_text",
     "store_error",
+    "take_lock",
     "text_of",
     "transaction",
     "upgrade",

@@ -8,6 +8,7 @@ as changed once. Every few seconds the server is asked for a sign of life, since
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -49,6 +50,7 @@ class RuleListener:
         self._reactor = reactor
         self._worker = Worker(reactor, "rules")
         self._connection: PostgreSQLConnection | None = None
+        self._descriptor = -1
         self._timer: Any = None
         self._pause_s = FIRST_PAUSE_S
         self._waiting: list[Deferred[tuple[int, ...]]] = []
@@ -98,6 +100,9 @@ class RuleListener:
         self.error = None
         connections, heard = self.changes or (0, 0)
         self.changes = (connections + 1, heard)
+        # Of our own: libpq closes its one as soon as it finds the connection lost, and the number may then be that of
+        # another connection, which the reactor would confuse with it.
+        self._descriptor = os.dup(connection.fileno())
         self._reactor.addReader(self)
         self._timer = self._reactor.callLater(ALIVE_EVERY_S, self._ask)
         self._answer(None)
@@ -131,6 +136,7 @@ class RuleListener:
         connection, self._connection = self._connection, None
         if connection is not None:
             self._reactor.removeReader(self)
+            os.close(self._descriptor)
             with contextlib.suppress(*DATABASE_ERRORS):
                 connection.close()
 
@@ -159,8 +165,8 @@ class RuleListener:
     # --- IReadDescriptor ---
 
     def fileno(self) -> int:
-        """The connection's socket; -1 if it is closed."""
-        return -1 if self._connection is None else self._connection.fileno()
+        """The connection's socket; -1 without one."""
+        return -1 if self._connection is None else self._descriptor
 
     def logPrefix(self) -> str:
         """A name for Twisted's log."""

@@ -36,10 +36,31 @@ if TYPE_CHECKING:
 
 OLDEST_SERVER: Final = 14
 """The oldest version of PostgreSQL that can be used."""
+LOCKS_S: Final = 60.0
+"""How long an upgrade waits until others are done with a table, in seconds."""
 _TABLES: Final = (
     "SELECT relname FROM pg_class WHERE relnamespace = to_regnamespace(quote_ident(current_schema()))"
     " AND relkind IN ('r', 'p', 'v', 'm', 'f')"
 )
+
+
+def demand_psycopg(place: PostgreSQLPlace) -> None:
+    """Check that psycopg is installed.
+
+    Raises:
+        StoreError: it is not.
+    """
+    try:
+        import pbxrouter.database.engine.postgresql  # noqa: F401
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] not in ("psycopg", "psycopg_binary", "psycopg_c", ""):
+            raise
+        raise StoreError(
+            sentence(
+                "database {path} needs psycopg, which is not installed: install `pbxrouter[postgresql]` with pip",
+                path=place,
+            )
+        ) from None
 
 
 def connect(place: PostgreSQLPlace, lock_timeout_s: float, answer_s: float | None = None) -> PostgreSQLConnection:
@@ -52,17 +73,9 @@ def connect(place: PostgreSQLPlace, lock_timeout_s: float, answer_s: float | Non
     Raises:
         StoreError: psycopg is not installed, or there is no connection.
     """
-    try:
-        from pbxrouter.database.engine import ANSWER_S, connect_to_server
-    except ImportError as error:
-        if (error.name or "").partition(".")[0] not in ("psycopg", "psycopg_binary", "psycopg_c", ""):
-            raise
-        raise StoreError(
-            sentence(
-                "database {path} needs psycopg, which is not installed: install `pbxrouter[postgresql]` with pip",
-                path=place,
-            )
-        ) from None
+    demand_psycopg(place)
+    from pbxrouter.database.engine import ANSWER_S, connect_to_server
+
     try:
         return connect_to_server(place, lock_timeout_s, answer_s or ANSWER_S)
     except DATABASE_ERRORS as error:
@@ -162,7 +175,9 @@ def upgrade(connection: PostgreSQLConnection, notify: Callable[[str], object] | 
         StoreError: a step is missing or failed; the database is unchanged.
     """
     POSTGRESQL.begin_writing(connection, outlasts_power=True)
+    usual_s = connection.answer_s
     try:
+        connection.wait_long(LOCKS_S)
         before = version_of(connection)
         steps = find_steps()
         done = list(range(before + 1, SCHEMA_VERSION + 1))
@@ -181,6 +196,8 @@ def upgrade(connection: PostgreSQLConnection, notify: Callable[[str], object] | 
     except BaseException:
         connection.rollback()
         raise
+    finally:
+        connection.answer_s = usual_s
     if done and notify is not None:
         notify(
             f"database {connection.place}: upgraded from schema version {before} to {done[-1]} in one transaction; "

@@ -7,6 +7,7 @@ from typing import Any
 
 from pbxrouter.config import Place, PostgreSQLPlace
 from pbxrouter.database.connection import TIMEOUT_S
+from pbxrouter.database.server import demand_psycopg
 from pbxrouter.database.store import Store
 
 
@@ -17,6 +18,7 @@ def open_store(place: Place, hash_pin: Callable[[str], str], reactor: Any, timeo
         StoreError: psycopg is needed and not installed. Whether the database can be opened tells the first use.
     """
     if isinstance(place, PostgreSQLPlace):
+        demand_psycopg(place)
         from pbxrouter.database.server_store import ServerStore
 
         return ServerStore(place, hash_pin, reactor, timeout_s)

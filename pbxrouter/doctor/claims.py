@@ -11,6 +11,8 @@ from pbxrouter.doctor.probe import AsteriskProbe
 from pbxrouter.magi import DEAD_S, Holder, claim_variable
 from pbxrouter.text import Sentence, printable, sentence
 
+SECOND_URL: Final = "PBXROUTER_URL_2"
+"""The dialplan's variable that says that there are two gateways."""
 SERVING: Final = Sentence("start the gateway, or see its log: it serves no call by agi:async")
 
 
@@ -51,6 +53,17 @@ async def _check(probe: AsteriskProbe, context: str, gateway: str) -> Finding:
                 context=shown,
             ),
             SERVING,
+        )
+    if await probe.variable(SECOND_URL):
+        return ok(
+            probe.area,
+            sentence(
+                "gateway {gateway} on {host} serves the calls in {context}; this one stands by, "
+                "as the dialplan wants it",
+                gateway=holder.gateway,
+                host=holder.host,
+                context=shown,
+            ),
         )
     return wrong(
         probe.area,

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from pbxrouter.config import DEFAULT_LISTEN, Asterisk, Config, host_of_ami, read_fastagi_secret
+from pbxrouter.doctor.claims import SECOND_URL
 from pbxrouter.doctor.fallback import check_fallback
 from pbxrouter.doctor.finding import AS_OWNER, Finding, ok, unknown, wrong
 from pbxrouter.doctor.probe import AsteriskProbe
@@ -53,6 +54,9 @@ async def check_dialplan(
     """
     area = sentence("dialplan {name}", name=probe.config.name)
     found = [await _hook(probe, config, area, connect, aside)]
+    second = await probe.variable(SECOND_URL)
+    if second and not second.startswith("agi:async"):
+        found.append(await aside(lambda: _second(config, area, second, connect)))
     secret = await probe.variable("PBXROUTER_SECRET")
     if secret or (secret is not None and config.fastagi.secret_file and await _asks_by_fastagi(probe)):
         found.append(await aside(lambda: _secret(config, area, secret or "")))
@@ -102,6 +106,37 @@ async def _hook(
             sentence('put "{context}" into asterisk.magi', context=CONTEXT),
         )
     return await aside(lambda: _reach(probe.config, config, area, url, connect))
+
+
+def _second(config: Config, area: Sentence, url: str, connect: Connect) -> Finding:
+    """Connect to the second gateway, if its address can be told."""
+    parts = _URL.fullmatch(url)
+    if parts is None or not 0 < int(parts[3] or DEFAULT_PORT) < 65536:
+        return wrong(
+            area,
+            sentence("{variable} is {url}", variable=SECOND_URL, url=ascii(printable(url))),
+            sentence("accepted is for example {url}, agi:async, or nothing", url=_example(config)),
+        )
+    if url.startswith("h"):
+        return unknown(
+            area,
+            sentence("the second gateway is asked at {url}, by SRV records", url=url),
+            Sentence("check that they name the gateway"),
+        )
+    host, port = parts[1] or parts[2], int(parts[3] or DEFAULT_PORT)
+    try:
+        connect((host, port), TIMEOUT_S).close()
+    except OSError as error:
+        return wrong(
+            area,
+            sentence(
+                "the second gateway is asked at {url}, where nothing answers: {why}",
+                url=url,
+                why=error.strerror or str(error),
+            ),
+            sentence("start it, or correct {variable}", variable=SECOND_URL),
+        )
+    return ok(area, sentence("the second gateway is asked at {url}, which answers from here", url=url))
 
 
 async def _asks_by_fastagi(probe: AsteriskProbe) -> bool:

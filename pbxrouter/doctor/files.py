@@ -464,7 +464,10 @@ def _options_of_mappings(rules: RuleSet) -> Iterator[Finding]:
 
 def _weak_pins(connection: Connection, key: bytes) -> Iterator[Finding]:
     """Users whose PIN is short or obvious: found by hashing all such PINs, which takes a quarter of a second."""
-    stored = {str(row[1]): str(row[0]) for row in connection.execute("SELECT user_name, user_pin FROM users")}
+    users = connection.execute("SELECT user_name, user_pin FROM users WHERE user_pin IS NOT NULL")
+    stored = {str(hashed): str(name) for name, hashed in users}
+    if not stored:
+        return
     found = sorted(stored[hashed] for pin in weak_pins() if (hashed := hash_pin(key, pin)) in stored)
     if found:
         yield wrong(

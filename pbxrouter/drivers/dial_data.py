@@ -40,7 +40,9 @@ _NAMED: Final = "PJSIP, IAX2, DAHDI, Local"
 _PLACE: Final = re.compile(r"\{(number|caller)(?::(-?[0-9]{1,3})(?::(-?[0-9]{1,3}))?)?\}")
 _CALLER_ID: Final = re.compile(r"[0-9*#+]*")
 _OF_DIAL: Final = re.compile(r"[\"'\\|<>;]")
-"""What no part of a dial string can hold."""
+"""What no part of a dial string can hold, except for the parameters of a SIP address."""
+_SIP_PARAMETERS: Final = re.compile(r"(?<=/)(sips?:[^;/]+)(?:;[\w.-]+(?:=[\w.-]+)?)+\Z", re.ASCII | re.IGNORECASE)
+"""Such as ``sip:600@host;transport=tls`` behind an endpoint of PJSIP."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +160,7 @@ def _check_timeout(value: str) -> Sentence | None:
 
 
 def _check_options(value: str) -> Sentence | None:
-    if re.search(r"[,&|\"'\\{}]", value):
+    if re.search(r"[|\"'\\{}]", value) or re.search("[,&]", _outside_parentheses(value)):
         return sentence(
             "{setting} holds a sign that options cannot have; accepted are letters of Dial()'s options, some with an "
             "argument in parentheses",
@@ -168,13 +170,27 @@ def _check_options(value: str) -> Sentence | None:
     if not unknown:
         return _check_limit(value)
     if unknown.strip("()") == "":
-        return sentence("{setting} has parentheses that do not match", setting=f"options={value}")
+        return sentence(
+            "{setting} has parentheses that do not match; accepted is for example {example}",
+            setting=f"options={value}",
+            example="options=tTm(default)",
+        )
     return sentence(
         "{setting}: Dial() has no option {letters}; accepted are the options of Asterisk's Dial(), such as {example}",
         setting=f"options={value}",
         letters=" ".join(unknown.replace("(", "").replace(")", "")),
         example="tT",
     )
+
+
+def _outside_parentheses(text: str) -> str:
+    """A text without what stands in parentheses, where commas separate no arguments of Dial()."""
+    depth, kept = 0, ""
+    for character in text:
+        depth += character == "("
+        kept += "" if depth > 0 else character
+        depth -= character == ")"
+    return kept
 
 
 def _check_limit(options: str) -> Sentence | None:
@@ -294,12 +310,15 @@ def _check_target(
                 example="PJSIP/21",
             ),
         )
-    found = _OF_DIAL.search(part)
+    found = _OF_DIAL.search(_SIP_PARAMETERS.sub(r"\1", part) if kind == "pjsip" else part)
     if found or "${" in part:
         raise _refused(
             data,
             sentence(
-                "{part} holds {sign}, which no phone's name has", part=repr(part), sign=found[0] if found else "$"
+                "{part} holds {sign}, which no phone's name has; several phones are joined by &, such as {example}",
+                part=repr(part),
+                sign=found[0] if found else "$",
+                example="PJSIP/21&PJSIP/22",
             ),
         )
 
@@ -309,7 +328,11 @@ def _check_parts(text: str) -> Sentence | None:
     for found in _PLACE.finditer(text):
         offset, length = int(found[2] or 0), None if found[3] is None else int(found[3])
         if not any(substring("0" * size, offset, length) for size in range(1, MAX_NUMBER + 1)):
-            return sentence("nothing is left of any number by {cut}", cut=found[0])
+            return sentence(
+                "nothing is left of any number by {cut}; accepted are parts such as {example}",
+                cut=found[0],
+                example="{number:1}, {number:-4}, {number:1:3}",
+            )
     return None
 
 

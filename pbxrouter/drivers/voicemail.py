@@ -32,7 +32,11 @@ class Voicemail:
         """What is wrong with the data."""
         if re.fullmatch(r"[\w-]*", data, re.ASCII):
             return None
-        return sentence("a mapping to voicemail takes a voicemail context as its data, not {data}", data=repr(data))
+        return sentence(
+            "a mapping to voicemail takes a voicemail context as its data, of letters, digits, - and _, or nothing, not"
+            " {data}",
+            data=repr(data),
+        )
 
     def action(self, data: str, number: str, caller: str | None) -> Action:
         """The VoiceMailMain() of a call."""

@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IAddress, IReactorTime, ITransport
 from twisted.internet.protocol import ServerFactory
 from twisted.logger import Logger
 
-from pbxrouter.agi import GATEWAY_VARIABLE, AGIRequest, Channel, DialogueWatch, command
+from pbxrouter.agi import GATEWAY_VARIABLE, KEY_VARIABLE, AGIRequest, Channel, DialogueWatch, command
 from pbxrouter.errors import ProtocolViolation
 from pbxrouter.fastagi.admission import Admission
 from pbxrouter.fastagi.protocol import FastAGIProtocol
@@ -69,6 +69,7 @@ class FastAGIFactory(ServerFactory):
         now: Callable[[], float] = time.time,
     ) -> None:
         self._gateway = gateway
+        self.new_key: Callable[[], str] = str
         self._guard = guard
         self.clock = clock
         self._now = now
@@ -187,8 +188,13 @@ class FastAGIFactory(ServerFactory):
         conversation.addBoth(lambda _: call.close())
 
     def _answer_probe(self, call: FastAGIProtocol) -> None:
-        """Tell the dialplan that the gateway is alive, and which one it is."""
-        told = call.execute(command("SET VARIABLE", GATEWAY_VARIABLE, self._gateway or UNNAMED))
+        """Tell the dialplan that the gateway is alive, which one it is, and a key for the call if it asks for one."""
+        gateway = self._gateway or UNNAMED
+        key = self.new_key() if call.request.wants_key else ""
+        if key:  # both in one command
+            told = call.execute(f"EXEC MSet {GATEWAY_VARIABLE}={gateway},{KEY_VARIABLE}={key}")
+        else:
+            told = call.execute(command("SET VARIABLE", GATEWAY_VARIABLE, gateway))
         told.addBoth(lambda _: call.close())  # a dialplan that does not wait for it has gone on
 
     def drain(self, timeout_s: float = DRAIN_TIMEOUT_S) -> Deferred[None]:

@@ -35,6 +35,7 @@ class AsteriskService(MultiService):
         technologies: what a technology is called on this Asterisk.
         on_refused: told of each call that was refused before it was served.
         gateway: the gateway's id, for its heartbeat and for the dialplan; empty: none.
+        new_key: makes the key of a call whose dialplan asks for it.
 
     Attributes:
         name: as configured.
@@ -57,6 +58,7 @@ class AsteriskService(MultiService):
         reactor: Any,
         on_refused: Callable[[AGIRequest, ProtocolViolation], object] = lambda request, violation: None,
         gateway: str = "",
+        new_key: Callable[[], str] = str,
     ) -> None:
         super().__init__()
         self._clock = reactor
@@ -86,7 +88,7 @@ class AsteriskService(MultiService):
         if config.heartbeat:
             self._heartbeat.setServiceParent(routing)
         self.originator = Originator(self.manager, engine, technologies, reactor, config.originate)
-        self._magi = MagiService(self.manager, config.magi, serve, reactor, watch, on_refused, gateway, claims)
+        self._magi = MagiService(self.manager, config.magi, serve, reactor, watch, on_refused, gateway, claims, new_key)
         self._magi.setServiceParent(routing)
         claims.setServiceParent(routing)
 

@@ -12,8 +12,8 @@ import msgspec
 
 from pbxrouter.agi import DialogueWatch
 from pbxrouter.alarms import AlarmService, targets_of
-from pbxrouter.call import CallFlow, CallProofs, HistoryWriter, PinGuard
-from pbxrouter.config import Config, read_alarm_secret, read_fastagi_secret
+from pbxrouter.call import AsteriskFinder, CallFlow, CallProofs, HistoryWriter, PinGuard
+from pbxrouter.config import Asterisk, Config, host_of_ami, read_alarm_secret, read_fastagi_secret
 from pbxrouter.counter import CallCounter
 from pbxrouter.drivers import GROUP, Driver, DriverApplications, load_drivers
 from pbxrouter.errors import KeyFileError
@@ -156,8 +156,17 @@ def alarms(service: AlarmService, reactor: Any, now: Callable[[], float], secret
     return prepare
 
 
-def asterisks(services: Collection[AsteriskService]) -> Prepare:
-    """Each ``[[asterisk]]``, with its secret and the certificates that its connection trusts."""
+def hosts_of(config: Config) -> dict[str, str]:
+    """The host of each Asterisk's AMI, by name; ``""`` where the settings say nothing of it."""
+    default = Asterisk().ami
+    return {
+        asterisk.name: host_of_ami(asterisk.ami) if asterisk.secret_file or asterisk.ami != default else ""
+        for asterisk in config.asterisk
+    }
+
+
+def asterisks(services: Collection[AsteriskService], finder: AsteriskFinder) -> Prepare:
+    """Each ``[[asterisk]]``, with its secret, the certificates that its connection trusts, and its address."""
 
     def prepare(old: Config, new: Config) -> Prepared:
         found = {asterisk.name: asterisk for asterisk in new.asterisk}
@@ -166,6 +175,7 @@ def asterisks(services: Collection[AsteriskService]) -> Prepare:
         def apply() -> None:
             for apply_one, _ in taken:
                 apply_one()
+            finder.set_hosts(hosts_of(new))
 
         return Prepared(apply, [line for _, lines in taken for line in lines])
 

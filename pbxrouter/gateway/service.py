@@ -35,12 +35,11 @@ from pbxrouter.call import (
 )
 from pbxrouter.config import (
     DEFAULT_LISTEN,
-    Asterisk,
     Config,
+    PostgreSQLPlace,
     Zone,
     beside,
     gateway_id,
-    host_of_ami,
     read_alarm_secret,
     read_fastagi_secret,
 )
@@ -52,7 +51,7 @@ from pbxrouter.control import (
     ReloadCommand,
     WatchCommand,
 )
-from pbxrouter.counter import CallCounter, FileTurn, RecordsOfCounters, TalkOfCalls
+from pbxrouter.counter import CallCounter, FileTurn, RecordsOfCounters, ServerTurn, TalkOfCalls
 from pbxrouter.database import LimitedDatabase, Store, open_store
 from pbxrouter.database.rules import read_rules
 from pbxrouter.drivers import DriverApplications, load_drivers
@@ -112,13 +111,8 @@ def read_first_rules(config: Config) -> RuleSet:
         return read_rules(connection, functools.partial(pins.hash_pin, read_key(Path(config.pin_key_file))))
 
 
-def hosts_of(config: Config) -> dict[str, str]:
-    """The host of each Asterisk's AMI, by name; ``""`` where the settings say nothing of it."""
-    default = Asterisk().ami
-    return {
-        asterisk.name: host_of_ami(asterisk.ami) if asterisk.secret_file or asterisk.ami != default else ""
-        for asterisk in config.asterisk
-    }
+def _connected(finder: AsteriskFinder, manager: AMIConnection) -> None:
+    finder.connected(str(manager.name), manager.peer)
 
 
 def rules_if_readable(config: Config) -> RuleSet | None:
@@ -174,10 +168,10 @@ def build(
     changes = PinChanges(at_hand, guard, hash_pin, reloader.reload, time.time)
     secret = read_fastagi_secret(config)
     proofs = CallProofs(has_secret=bool(secret), allows_others=bool(config.fastagi.allow), key=key)
-    managers: dict[str, AMIConnection] = {}  # by Asterisk
-    finder = AsteriskFinder(hosts_of(config), managers, time.monotonic, proofs.is_simulated)
+    finder = AsteriskFinder(reload_parts.hosts_of(config), time.monotonic, proofs.is_simulated)
     worker = Worker(reactor, "journal")
-    journal = (MainJournal if is_shared else CallJournal)(beside(config.place, ""), time.time, worker.run)
+    own_id = gateway_id(config)
+    journal = (MainJournal if is_shared else CallJournal)(beside(config.place, ""), time.time, worker.run, own_id)
     history = HistoryWriter(store, config.history.keep_days, reactor, time.time, journal)
     talk = TalkOfCalls(reactor, history)
     flow = CallFlow(
@@ -217,7 +211,6 @@ def build(
     reports.add(repeats.report)
     reloader.setServiceParent(gateway)
     LastRecords(flow, reactor).setServiceParent(gateway)
-    own_id = gateway_id(config)
     board = SharedBoard.create(config.gateway.workers) if is_shared else None
     standstill = StandstillGuard(reactor, board)
     standstill.setServiceParent(gateway)
@@ -232,6 +225,7 @@ def build(
         board,
     )
     fastagi = fastagi_factory(config)(flow.serve, reactor, watch, admitted, refusals.refused, own_id, standstill)
+    fastagi.new_key = journal.reserve
     listening = WhenRouting(engine, reactor)
     listening.setServiceParent(gateway)
     pool = None
@@ -263,17 +257,29 @@ def build(
     fastagi_port.setServiceParent(listening)
     reload.add(reload_parts.fastagi(fastagi.admission, proofs, fastagi_port, fastagi_limits, secret))
     asterisks = [
-        AsteriskService(asterisk, flow.serve, engine, config.technologies, watch, reactor, refusals.refused, own_id)
+        AsteriskService(
+            asterisk,
+            flow.serve,
+            engine,
+            config.technologies,
+            watch,
+            reactor,
+            refusals.refused,
+            own_id,
+            journal.reserve,
+        )
         for asterisk in config.asterisk
     ]
     for asterisk in asterisks:
         asterisk.setServiceParent(gateway)
-    managers.update({asterisk.name: asterisk.manager for asterisk in asterisks if asterisk.manager is not None})
-    proofs.managers = list(managers.values())
+    managers = [asterisk.manager for asterisk in asterisks if asterisk.manager is not None]
+    proofs.managers = managers
+    for manager in managers:
+        manager.on_connect(functools.partial(_connected, finder, manager))
     proofs.is_complete = len(proofs.managers) == len(asterisks)
     counters = talk.counters = add_counters(config, asterisks, store, reports, reactor)
     reload.add(reload_parts.days(history, counters))
-    reload.add(reload_parts.asterisks(asterisks))
+    reload.add(reload_parts.asterisks(asterisks, finder))
     originators = {asterisk.name: asterisk.originator for asterisk in asterisks if asterisk.originator is not None}
     health = HealthProbe(
         [(asterisk.name, asterisk.manager) for asterisk in asterisks],
@@ -420,7 +426,12 @@ def add_counters(
     counters = []
     for asterisk in asterisks:
         if asterisk.manager is not None:
-            turn = FileTurn(beside(config.place, ""), str(asterisk.manager.name))
+            name = str(asterisk.manager.name)
+            turn: FileTurn | ServerTurn = (
+                ServerTurn(store, name, monotonic)
+                if isinstance(config.place, PostgreSQLPlace)
+                else FileTurn(config.place, name)
+            )
             counter = CallCounter(asterisk.manager, store, reactor, config.counter.keep_days, now, monotonic, turn)
             counter.setServiceParent(asterisk)
             counters.append(counter)
@@ -605,8 +616,9 @@ class Banner(Service):
         """Log the lines; all other services have started."""
         super().startService()
         self.log.info(
-            "pbxrouter {version} is up: FastAGI at {listen}, rules in {database}",
+            "pbxrouter {version} (gateway {gateway}) is up: FastAGI at {listen}, rules in {database}",
             version=__version__,
+            gateway=gateway_id(self._config),
             listen=self._config.fastagi.listen,
             database=self._config.place,
         )

@@ -37,7 +37,6 @@ from pbxrouter.gateway.service import (
     admission,
     fastagi_factory,
     fastagi_limits,
-    hosts_of,
 )
 from pbxrouter.net import (
     Bounds,
@@ -112,10 +111,9 @@ class WorkerGateway(SequentialService):
         self.proofs = CallProofs(
             has_secret=bool(secret), allows_others=bool(config.fastagi.allow), key=key, ask=RemoteManager.has_variable
         )
-        self._managers: dict[str, RemoteManager] = {}  # by Asterisk
-        finder = AsteriskFinder(hosts_of(config), self._managers, time.monotonic, self.proofs.is_simulated)
+        finder = self._finder = AsteriskFinder(reload_parts.hosts_of(config), time.monotonic, self.proofs.is_simulated)
         worker = Worker(reactor, "journal")
-        self.journal = WorkerJournal(beside(config.place, ""), time.time, worker.run)
+        self.journal = WorkerJournal(beside(config.place, ""), time.time, worker.run, settings["gateway"])
         history = WorkerHistory(store, config.history.keep_days, reactor, time.time, self.journal)
         self.finished = FinishedCalls(main, self.journal, history, CallLog(len(config.asterisk) > 1).report)
         history.found = self.finished.send
@@ -167,6 +165,7 @@ class WorkerGateway(SequentialService):
         self.fastagi = fastagi_factory(config)(
             flow.serve, reactor, self.watch, admitted, self.finished.refused, settings["gateway"], standstill
         )
+        self.fastagi.new_key = self.journal.reserve
         shared = SharedPort(port, self.fastagi, reactor, lambda: link.tell("ready"))
         self._parts.append(reload_parts.fastagi(admitted, self.proofs, shared, worker_limits, secret))
         Reporter(link, calls, self._figures, reactor).setServiceParent(self)
@@ -180,7 +179,9 @@ class WorkerGateway(SequentialService):
     def use_asterisks(self, found: Sequence[Sequence[str]], is_complete: bool) -> None:
         """Use the Asterisks with AMI, each by its name and the address that AMI is connected to."""
         managers = [RemoteManager(self.main, place, name, peer) for place, (name, peer) in enumerate(found)]
-        self._managers.update((manager.name, manager) for manager in managers)
+        for name, peer in found:
+            if peer:
+                self._finder.connected(name, peer)
         self.proofs.managers = managers
         self.proofs.is_complete = is_complete
         self.journal.tell_of = functools.partial(self._link.tell, "begun") if managers else None
@@ -195,6 +196,7 @@ class WorkerGateway(SequentialService):
             return
         for part in prepared:
             part.apply()
+        self._finder.set_hosts(reload_parts.hosts_of(new))
         self.config = new
 
     def load_rules(self) -> Deferred[None]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Final
 
-from pbxrouter.agi import NOT_SHOWN, AGIRequest, command, decode, parse_request
+from pbxrouter.agi import AGAIN, BOUNDED, NOT_SHOWN, AGIRequest, command, decode, parse_request
 from pbxrouter.ami import AMIMessage, is_whole
 from pbxrouter.errors import ProtocolViolation
 from pbxrouter.magi.channel import MagiChannel
@@ -43,6 +43,16 @@ def is_waiting(item: AMIMessage, contexts: Collection[str]) -> bool:
 def may_be_waiting(item: AMIMessage, contexts: Collection[str]) -> bool:
     """Whether it may be such a call: after an EXEC the list keeps naming that application."""
     return item.get("Context") in contexts and is_whole(item, "Application", "ApplicationData")
+
+
+def is_bounded(item: AMIMessage) -> bool:
+    """Whether the dialplan of a call in a list of channels leaves its time limit to the gateway."""
+    return any(text.startswith(f"{BOUNDED}=") for text in item.get("ApplicationData").split(",")[1:])
+
+
+def is_second_turn(item: AMIMessage) -> bool:
+    """Whether the dialplan of a call in a list of channels has asked about it before, and was given no decision."""
+    return any(text.startswith(f"{AGAIN}=") for text in item.get("ApplicationData").split(",")[1:])
 
 
 def agrees_with(status: AMIMessage, event: AMIMessage) -> bool:
@@ -109,7 +119,7 @@ async def whole_request(call: MagiChannel, bounded: Callable[[], object] = lambd
         bounded: called as soon as the call's arguments are known: its time limit may run out meanwhile.
     """
     argument = await call.execute(command("GET VARIABLE", "PBXROUTER_BOUNDED"))
-    arguments = (argument.data,) if argument.data else ()
+    arguments = tuple(argument.data.split(",")) if argument.data else ()
     variables = dict(call.request.variables)
     call.request = AGIRequest(variables, arguments)
     bounded()

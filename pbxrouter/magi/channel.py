@@ -108,6 +108,7 @@ class MagiChannel:
         wait_forever: whether replies have no timeout, since an application may still be running.
         rest: the rest of an earlier reply that preceded this one; None if it was lost.
         is_proven: the channel is Asterisk's: its commands go there over AMI.
+        has_run_application: whether a dialplan application was asked for that may have dialled.
         asterisk: as above; it is certain.
     """
 
@@ -144,6 +145,7 @@ class MagiChannel:
         self._clearing = self._lost = False
         self._timer = Timer(clock)
         self._clock = clock
+        self.has_run_application = False
         self._talk_until: float | None = None  # None: the time limit is not ours
         self._renewal = Timer(clock)
         self._renewing = False
@@ -162,6 +164,12 @@ class MagiChannel:
     def in_application(self) -> bool:
         """Whether Asterisk runs a dialplan application for the gateway now."""
         return self._waiting is not None and is_application(self._command)
+
+    @property
+    def is_in_bounded_prompt(self) -> bool:
+        """Whether a prompt or the caller's keys are waited for, under a time limit that can be set meanwhile."""
+        is_waiting = self._waiting is not None and self._is_talking
+        return is_waiting and self._talk_until is not None and self._set_limit is not None
 
     def is_driven_by(self, status: AMIMessage) -> bool:
         """Whether by Asterisk's word the channel is in AGI(agi:async), or runs an application that we asked for."""
@@ -187,7 +195,11 @@ class MagiChannel:
         self._talk_until = self._clock.seconds() + talk_s
         self._renew()
         for name, value in variables.items():
-            self._queue(format_command("SET VARIABLE", name, value))
+            self.tell(name, value)
+
+    def tell(self, name: str, value: str) -> None:
+        """Set a channel variable for the dialplan, without waiting."""
+        self._queue(format_command("SET VARIABLE", name, value))
 
     def _renew(self) -> None:
         """Set the limit anew: by a command, or past the queue while one runs, whose reply is not to be mixed up."""
@@ -242,6 +254,7 @@ class MagiChannel:
         if outlives_caller(command):
             self._dial_status = ""
         self._command, self._sent = command, without_break_on_error(command)
+        self.has_run_application |= is_application(command) and not _PAUSE.match(command)
         waiting: Deferred[AGIReply] = Deferred(self._set_aside)
         self._waiting = waiting
         allowed_s = reply_timeout_s(command)
@@ -311,7 +324,12 @@ class MagiChannel:
         try:
             reply = parse_reply(answer.removesuffix(b"\n"))
         except ProtocolViolation as error:
-            self.log.warn("MAGI: call {uniqueid}: {error}", uniqueid=printable(self.request.uniqueid), error=str(error))
+            self.log.warn(
+                "MAGI {asterisk}: call {uniqueid}: {error}",
+                asterisk=self.asterisk,
+                uniqueid=printable(self.request.uniqueid),
+                error=str(error),
+            )
             self._fail(error)
             return
         if reply.code == 511:

@@ -22,7 +22,16 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from pbxrouter.agi import GATEWAY_VARIABLE, AGIRequest, Channel, DialogueWatch, parse_request
+from pbxrouter.agi import (
+    AGAIN,
+    GATEWAY_VARIABLE,
+    KEY_VARIABLE,
+    KEYED,
+    AGIRequest,
+    Channel,
+    DialogueWatch,
+    parse_request,
+)
 from pbxrouter.ami import AMIConnection, AMIMessage, ChannelCheck, is_whole, with_reporting_hint
 from pbxrouter.errors import (
     ActionFailed,
@@ -38,13 +47,15 @@ from pbxrouter.magi.adoption import (
     agrees_with,
     has_gone_on,
     is_block,
+    is_bounded,
+    is_second_turn,
     is_waiting,
     mark_of,
     may_be_waiting,
     request_so_far,
     whole_request,
 )
-from pbxrouter.magi.channel import BREAK, MagiChannel
+from pbxrouter.magi.channel import BREAK, SILENT_S, MagiChannel
 from pbxrouter.magi.claim import Claims, Taken
 from pbxrouter.magi.wire import (
     BLOCK_END,
@@ -63,6 +74,8 @@ RELEASED_S: Final = 5.0
 """Seconds for which a call that was given back is remembered if AsyncAGIEnd does not come."""
 MAY_COME_BACK_S: Final = 60.0
 """Seconds for which the calls of a gateway that stops, or gives no sign of life, are left to it."""
+LAST_S: Final = 1
+"""Seconds until a call in a prompt goes on without a gateway that stops: Asterisk's least."""
 MAX_THEIRS: Final = 10_000
 """Calls that are remembered as another gateway's."""
 
@@ -79,6 +92,7 @@ class MagiService(Service):
         on_refused: told of each call that was refused before it was served.
         gateway: the gateway's id, told to each dialplan that leaves its time limit to the gateway; empty: none.
         claims: tells which contexts' calls this gateway serves, of several on this Asterisk; None: all.
+        new_key: makes the key of a call whose dialplan asks for it; ``""``: none.
     """
 
     log = Logger()
@@ -93,9 +107,11 @@ class MagiService(Service):
         on_refused: Callable[[AGIRequest, ProtocolViolation], object] = lambda request, violation: None,
         gateway: str = "",
         claims: Claims | None = None,
+        new_key: Callable[[], str] = str,
     ) -> None:
         self._claims = claims
         self._told = {GATEWAY_VARIABLE: gateway} if gateway else {}
+        self._new_key = new_key
         self._on_refused = on_refused
         self._manager = manager
         self._contexts = frozenset(contexts)
@@ -106,6 +122,7 @@ class MagiService(Service):
         self._check = ChannelCheck(manager, clock)
         self._ending: set[tuple[MagiChannel, str]] = set()
         self._adopting: set[str] = set()
+        self._unserved: dict[str, str] = {}  # the keys of calls that went on before an application was run
         self._looked: set[str] = set()  # the contexts whose calls of before have been looked for
         self._theirs: dict[str, None] = {}  # calls to which another gateway has sent commands, the oldest first
         self._shared: dict[str, float] = {}  # until when another gateway may have calls in a context
@@ -155,13 +172,20 @@ class MagiService(Service):
             Deferred.fromCoroutine(self._claims.release())
 
     def stopService(self) -> Deferred[Any]:
-        """Give every call back to the dialplan after its current command."""
+        """Give every call back to the dialplan: after its current command, or in a prompt by its time limit.
+
+        A command that is queued behind a prompt would be run late: in the turn of another gateway.
+        """
         super().stopService()
         self._look_no_more()
         calls, self._calls = [call for call in self._calls.values() if not call.ended], {}
+        by_limit = [call.is_in_bounded_prompt for call in calls]
         for call in calls:
             call.give_back()
-        released = [self._send(call.address, BREAK, self._manager.new_id()) for call in calls]
+        released = [
+            self._limit(call.address, LAST_S) if limited else self._send(call.address, BREAK, self._manager.new_id())
+            for call, limited in zip(calls, by_limit, strict=True)
+        ]
         return DeferredList(released, consumeErrors=True)
 
     # --- events ---
@@ -170,7 +194,9 @@ class MagiService(Service):
         if not self.running or self._refusing or not self._is_served(event.get("Context")):
             return
         if not is_whole(event, "Env"):
-            self.log.warn("MAGI: ignored an AsyncAGIStart that a caller has tampered with")
+            self.log.warn(
+                "MAGI {asterisk}: ignored an AsyncAGIStart that a caller has tampered with", asterisk=self._manager.name
+            )
             return
         self._spawn(self._start_if_true(event))
 
@@ -182,7 +208,10 @@ class MagiService(Service):
         )
         if is_true and await self._may_take(event.get("Context")) and self.running:
             if uniqueid in self._calls and not is_block(event):
-                self.log.warn("MAGI: ignored an AsyncAGIStart of a call in progress, whose block is forged")
+                self.log.warn(
+                    "MAGI {asterisk}: ignored an AsyncAGIStart of a call in progress, whose block is forged",
+                    asterisk=self._manager.name,
+                )
             else:
                 self._start(event, uniqueid)
 
@@ -231,7 +260,12 @@ class MagiService(Service):
         try:
             request = historical_request(event) if self.running and not self._refusing else None
         except ForgedRequest as error:
-            self.log.warn("MAGI: MAGIExec of {channel} refused: {error}", channel=printable(name), error=str(error))
+            self.log.warn(
+                "MAGI {asterisk}: MAGIExec of {channel} refused: {error}",
+                asterisk=self._manager.name,
+                channel=printable(name),
+                error=str(error),
+            )
             return
         if request is None:
             self._result(event)
@@ -282,9 +316,16 @@ class MagiService(Service):
     # --- calls ---
 
     def _begin(self, call: MagiChannel, request: AGIRequest) -> None:
+        key = ""
+        if request.wants_key:  # of a turn that ended before the dialplan had it the key is used again
+            told = self._unserved.pop(request.uniqueid, "")
+            key = told or self._new_key()
+            request = request.with_key(key, AGAIN if told else KEYED) if key else request
         call.request, call.wait_forever = request, False
         self._calls[call.address] = call
         call.keep_time_limit(self._told)
+        if key:
+            call.tell(KEY_VARIABLE, key)
         if self._watch.active:
             self._watch.opened(request)
         self._spawn(self._serve_and_release(call))
@@ -296,7 +337,9 @@ class MagiService(Service):
 
     def _spawn(self, conversation: Coroutine[Deferred[Any], Any, object]) -> None:
         Deferred.fromCoroutine(conversation).addErrback(
-            lambda failure: self.log.failure("MAGI: unhandled error while serving a call", failure)
+            lambda failure: self.log.failure(
+                "MAGI {asterisk}: unhandled error while serving a call", failure, asterisk=self._manager.name
+            )
         )
 
     async def _serve_and_release(self, call: MagiChannel) -> None:
@@ -304,6 +347,9 @@ class MagiService(Service):
         try:
             await self._serve(call)
         finally:
+            if call.ended and call.request.call_key and not call.has_run_application:
+                self._unserved[call.address] = call.request.call_key
+                self._clock.callLater(RELEASED_S, self._unserved.pop, call.address, None)
             await self._release(call)
 
     async def _release(self, call: MagiChannel) -> None:
@@ -322,12 +368,22 @@ class MagiService(Service):
 
     def _lose(self, call: MagiChannel, error: AGIError) -> None:
         shown = printable(call.address)
-        self.log.info("MAGI: call {uniqueid} could not be adopted: {error}", uniqueid=shown, error=str(error))
+        self.log.info(
+            "MAGI {asterisk}: call {uniqueid} could not be adopted: {error}",
+            asterisk=self._manager.name,
+            uniqueid=shown,
+            error=str(error),
+        )
         self._drop(call)
 
     def _refuse(self, call: MagiChannel, error: ProtocolViolation) -> None:
         """Mark a forged call as refused and hang it up."""
-        self.log.warn("MAGI: call {uniqueid} refused: {error}", uniqueid=printable(call.address), error=str(error))
+        self.log.warn(
+            "MAGI {asterisk}: call {uniqueid} refused: {error}",
+            asterisk=self._manager.name,
+            uniqueid=printable(call.address),
+            error=str(error),
+        )
         error.peer, error.asterisk = f"AMI {self._manager.name}", str(self._manager.name)
         self._on_refused(call.request, error)
         self._calls[call.address] = call  # so that it is not adopted again before it has ended
@@ -371,14 +427,18 @@ class MagiService(Service):
             mark: how far a gateway has come with it.
         """
         is_shared = self._clock.seconds() < self._shared.get(channel.get("Context"), 0.0)
-        return is_shared and (mark not in NOT_BEGUN or channel.get("Uniqueid") in self._theirs)
+        # In a second turn a command is heard that the first gateway left in Asterisk's queue: it has not begun again.
+        is_theirs = channel.get("Uniqueid") in self._theirs and not is_second_turn(channel)
+        return is_shared and (mark not in NOT_BEGUN or is_theirs)
 
     # --- the connection, and calls that were already waiting ---
 
     def _up(self) -> None:
         if self.running and self._contexts and not (self._refusing or self._search.running):
             self._search.start(LOOK_AGAIN_S).addErrback(
-                lambda failure: self.log.failure("MAGI: looking for waiting calls failed", failure)
+                lambda failure: self.log.failure(
+                    "MAGI {asterisk}: looking for waiting calls failed", failure, asterisk=self._manager.name
+                )
             )
 
     def _look_no_more(self) -> None:
@@ -405,7 +465,11 @@ class MagiService(Service):
         except ManagerError as error:
             if isinstance(error, ActionFailed) and not contexts <= self._looked:
                 self._looked |= contexts
-                self.log.warn("MAGI: cannot look for waiting calls: {error}", error=with_reporting_hint(error).english)
+                self.log.warn(
+                    "MAGI {asterisk}: cannot look for waiting calls: {error}",
+                    asterisk=self._manager.name,
+                    error=with_reporting_hint(error).english,
+                )
             return
         mine = {context for context in contexts if await self._may_take(context)}
         self._looked |= mine
@@ -421,6 +485,8 @@ class MagiService(Service):
         call = self._channel(request_so_far(item), item.get("Uniqueid"), unread=True)
         self._calls[call.address] = call
         self._adopting.add(call.address)
+        if is_bounded(item):  # what is asked of it takes time
+            self._limit(call.address, SILENT_S).addErrback(lambda _: None)
         try:
             mark = await mark_of(call)
             if self._is_others(item, mark):
@@ -436,8 +502,17 @@ class MagiService(Service):
             self._adopting.discard(call.address)
         shown = printable(call.address)
         if mark in SPENT:
-            self.log.info("MAGI: call {uniqueid} was waiting, {mark}: given back", uniqueid=shown, mark=mark)
+            self.log.info(
+                "MAGI {asterisk}: call {uniqueid} was waiting, {mark}: given back",
+                asterisk=self._manager.name,
+                uniqueid=shown,
+                mark=mark,
+            )
             await self._release(call)
         else:
-            self.log.info("MAGI: call {uniqueid} was waiting and is adopted", uniqueid=shown)
+            self.log.info(
+                "MAGI {asterisk}: call {uniqueid} was waiting and is adopted",
+                asterisk=self._manager.name,
+                uniqueid=shown,
+            )
             self._begin(call, request)

@@ -169,6 +169,18 @@ class RuleSet:
             return own
         return number if asterisk and number in self.extensions else None
 
+    def grants_of(self, number: str, asterisk: str) -> frozenset[int]:
+        """The grants that the extension of a number may have.
+
+        Args:
+            asterisk: the Asterisk that has it; ``""`` if any may.
+        """
+        own = self.extension_of(number, asterisk)
+        if own is not None:
+            return self.extensions[own]
+        places = () if asterisk else self._asterisks.get(number, ())
+        return frozenset().union(*(self.extensions[at_asterisk(place, number)] for place in places))
+
     def _counts_at(self, extension: str, asterisk: str) -> bool:
         """Whether an extension may be that of a call from an Asterisk."""
         place, number = split_asterisk(extension)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pbxrouter.config import gateway_id
 from pbxrouter.web.api.dispatch import api_routes
 from pbxrouter.web.api.resources.endpoints import ENDPOINTS
 from pbxrouter.web.console.app import console_routes
@@ -39,6 +40,7 @@ def build_web(web: WebContext) -> WebServer:
                 lambda: web.health().queues,
                 lambda: {asterisk.name: asterisk.standing_by for asterisk in web.health().asterisks},
                 lambda: web.engine.rules,
+                gateway_id(web.config),
             ),
             web.reactor,
         ),

@@ -64,6 +64,7 @@ def registry_of(
     queues: Callable[[], Sequence[QueueFigures]] = tuple,
     standing_by: Callable[[], Mapping[str, int]] = dict,
     rules: Callable[[], RuleSet | None] = lambda: None,
+    gateway: str = "",
 ) -> CollectorRegistry:
     """Make a registry with the counters of all Asterisks and the metrics of the process.
 
@@ -76,10 +77,11 @@ def registry_of(
         queues: returns the figures of all queues.
         standing_by: returns how many contexts' calls another gateway serves, by Asterisk.
         rules: returns the rules in force, whose mappings and extensions have series before their first call.
+        gateway: the gateway's id.
     """
     registry = CollectorRegistry()
     registry.register(StandbyCollector(standing_by))
-    registry.register(CounterCollector(counters, refused, refused_calls, web_refused, RuleNames(rules)))
+    registry.register(CounterCollector(counters, refused, refused_calls, web_refused, RuleNames(rules), gateway))
     registry.register(QueueCollector(queues))
     if pins is not None:
         registry.register(PinCollector(pins))
@@ -234,6 +236,7 @@ class CounterCollector(Collector):
         refused_calls: returns how many calls were refused as forged.
         web_refused: the same of the web server's connections.
         names: the names that have series before their first call.
+        gateway: the gateway's id.
     """
 
     def __init__(
@@ -243,7 +246,9 @@ class CounterCollector(Collector):
         refused_calls: Callable[[], int],
         web_refused: Callable[[], Mapping[str, int]],
         names: RuleNames,
+        gateway: str = "",
     ) -> None:
+        self._gateway = gateway
         self._counters = counters
         self._refused = refused
         self._refused_calls = refused_calls
@@ -253,7 +258,7 @@ class CounterCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics of calls and connections, for prometheus_client."""
         info = InfoMetricFamily("pbxrouter_build", "The gateway that this is.")
-        info.add_metric([], {"version": __version__})
+        info.add_metric([], {"version": __version__, "gateway": self._gateway})
         yield info
         refused = CounterMetricFamily("pbxrouter_calls_refused", "Calls that were refused as forged.")
         refused.add_metric([], self._refused_calls())

@@ -17,8 +17,8 @@ class MainJournal(CallJournal):
     history, tells the worker so.
     """
 
-    def __init__(self, database: Path, now: Callable[[], float], aside: Any) -> None:
-        super().__init__(database, now, aside)
+    def __init__(self, database: Path, now: Callable[[], float], aside: Any, gateway: str = "") -> None:
+        super().__init__(database, now, aside, gateway)
         self._of_workers: dict[str, Callable[[str], object]] = {}
 
     def leave_to(self, key: str, written: Callable[[str], object]) -> bool:

@@ -12,6 +12,7 @@ from contextlib import closing
 from typing import Final
 
 from pbxrouter.errors import ImportRefused
+from pbxrouter.workshop.mysql import is_mysql_dump, sqlite_text
 from pbxrouter.workshop.sql_split import Statement, split
 from pbxrouter.workshop.tables import (
     COLUMNS,
@@ -50,7 +51,7 @@ def read_sql(text: str, source: str = "the SQL") -> WorkshopTables:
     """Read the workshop's tables from SQL text.
 
     Accepted are the workshop's own statements, also with the lines that mark a code
-    block, and dumps by SQLite 2 and 3.
+    block, and dumps by SQLite 2 and 3, MySQL and MariaDB.
 
     Args:
         text: the statements.
@@ -64,6 +65,8 @@ def read_sql(text: str, source: str = "the SQL") -> WorkshopTables:
         raise ImportRefused(f"{source} is longer than {MAX_BYTES // 2**20} MiB; accepted are the workshop's tables")
     if "\0" in text:
         raise ImportRefused(f"{source} has a NUL character, so it is no SQL text; {_ALLOWED}")
+    if is_mysql_dump(text):
+        text = sqlite_text(text)
     with closing(_Scratch(source)) as scratch:
         for statement in split(text.removeprefix("\ufeff"), keep_digits=True):
             scratch.run(statement)

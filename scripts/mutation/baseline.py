@@ -9,7 +9,7 @@ from typing import Final
 
 from .pool import Job, Pool, Result
 from .source import Mutant
-from .targets import Target, mirrors, related
+from .targets import CATALOGUE, Target, mirrors, related
 
 MODULE_TIMEOUT_S: Final = 600.0
 _START_S: Final = 15.0
@@ -58,14 +58,20 @@ class Baseline:
         Likely are those that reach its lines, and among them those of the module's own test module. The others
         that reach its function follow: below a call that throws into a coroutine a tracer may see nothing.
         A test module that was added since the tests without a mutant is left out, since nothing is known of it.
+        Sentences are compared with the catalogue of translations last.
         """
         known = related(target, self._seconds)
         own = [name for name in mirrors(mutant.path) if name in known]
         modules = [*own, *(name for name in known if name not in own)]
         exact = self._reaching(mutant.path, mutant.lines)
+        if mutant.edit.operator == "sentence" and CATALOGUE in self._seconds:
+            modules.append(CATALOGUE)
         if mutant.on_import or "" in exact:
             return self._job(mutant, modules, [{test for name in modules for test in self._seconds[name]}])
-        return self._job(mutant, modules, [exact, self._reaching(mutant.path, mutant.body) - exact])
+        reaching = [exact, self._reaching(mutant.path, mutant.body) - exact]
+        if mutant.edit.operator == "sentence":
+            reaching.append(set(self._seconds.get(CATALOGUE, ())))
+        return self._job(mutant, modules, reaching)
 
     def _job(self, mutant: Mutant, modules: list[str], reaching: list[set[str]]) -> Job | None:
         """Tests of some modules, those of the first set first."""

@@ -21,7 +21,7 @@ from .baseline import Baseline, RedBaseline
 from .choice import Candidate
 from .pool import Job, Pool
 from .source import Mutant
-from .targets import ROOT, TARGETS, tests
+from .targets import CATALOGUE, ROOT, TARGETS, tests
 
 
 class _Tally:
@@ -95,6 +95,8 @@ def main(
         # Before the project is copied: what is added meanwhile might not be in the copy.
         parts = sorted({name for name, _ in picked})
         modules = list(dict.fromkeys(module for part in parts for module in tests(TARGETS[part])))
+        if any(mutant.edit.operator == "sentence" for _, mutant in picked) and CATALOGUE not in modules:
+            modules.append(CATALOGUE)
         pool = Pool(ROOT, Path(directory), jobs)
         baseline = _baseline(pool, modules)
         tally = _try(pool, baseline, picked, began + seconds if seconds else None)

@@ -1,13 +1,15 @@
 """Finds the mutants of a file, except those that no test need notice.
 
 Not mutated: docstrings, annotations, `__all__`, slots, `if TYPE_CHECKING`, `assert` and `assert_never`,
-`__repr__`, imports, and what a log line says (that it is written is a promise, its words are none).
+`__repr__`, imports, and what a log line says (that it is written is a promise, its words are none). Nor is
+what the results do not depend on in any program: how much `lru_cache` keeps; `strict=True` of `zip`, which
+asserts that nothing lacks a partner; the defaults of a function without a body, such as a protocol's.
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +21,8 @@ _LOGS: Final = frozenset({"log", "_log", "logger"})
 _TYPE_MAKERS: Final = frozenset({"TypeVar", "ParamSpec", "NewType", "cast", "Logger", "assert_never", "namedtuple"})
 _CLASS_OPTIONS: Final = frozenset({"slots", "frozen", "kw_only", "gc", "eq", "order", "weakref"})
 _NAMES_LEFT: Final = frozenset({"__all__", "__slots__"})
+_LOG_FUNCTIONS: Final = frozenset({"log_failure"})
+"""Functions that only write to the log; see drivers."""
 _Function = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
@@ -75,7 +79,8 @@ class _Finder:
         self._names.append(node.name)
         # A default is noticed by tests that call the function.
         self._functions.append(node)
-        for default in (*node.args.defaults, *node.args.kw_defaults):
+        defaults = () if _has_no_body(node) else (*node.args.defaults, *node.args.kw_defaults)
+        for default in defaults:
             self._lines = (node.body[0].lineno, node.body[-1].end_lineno or node.lineno)
             if default is not None:
                 yield from self._expression(default, node)
@@ -139,6 +144,7 @@ class _Finder:
 
     def _expression(self, node: ast.expr, parent: ast.AST) -> Iterator[Mutant]:
         source = self._source
+        children: Iterable[ast.AST] = ast.iter_child_nodes(node)
         match node:
             case ast.Constant():
                 if self._functions or not isinstance(node.value, self._enum):
@@ -150,6 +156,10 @@ class _Finder:
                 return
             case ast.Call() if _name(node.func) in _TYPE_MAKERS or is_log(ast.Expr(node)):
                 return
+            case ast.Call(func=ast.Attribute(value=ast.Name(id="functools"), attr="lru_cache")):
+                return
+            case ast.Call(func=ast.Name(id="zip")) if _has_strict(node):
+                children = (*node.args, *(keyword for keyword in node.keywords if keyword.arg != "strict"))
             case ast.Call():
                 yield from self._made(expressions.call(source, node))
             case ast.Compare():
@@ -171,7 +181,7 @@ class _Finder:
             case _:
                 pass
         yield from self._made(expressions.members(source, node, parent))
-        for child in ast.iter_child_nodes(node):
+        for child in children:
             yield from self._inner(child, node)
 
     def _inner(self, child: ast.AST, parent: ast.AST) -> Iterator[Mutant]:
@@ -197,7 +207,22 @@ def is_log(node: ast.stmt, levels: frozenset[str] | None = None) -> bool:
         case ast.Expr(value=ast.Call(func=ast.Attribute(value=owner, attr=level))):
             known = levels or _LEVELS | {"debug"}
             return level in known and _name(owner) in _LOGS
+        case ast.Expr(value=ast.Call(func=ast.Name(id=name))):
+            return name in _LOG_FUNCTIONS
     return False
+
+
+def _has_strict(node: ast.Call) -> bool:
+    """Whether a call of zip asserts that nothing lacks a partner; False in that place says that something may."""
+    return any(
+        keyword.arg == "strict" and isinstance(keyword.value, ast.Constant) and keyword.value.value is True
+        for keyword in node.keywords
+    )
+
+
+def _has_no_body(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    """Whether a function is a declaration: it has a docstring or ``...``, and nothing else."""
+    return all(isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant) for part in node.body)
 
 
 def _enum(node: ast.ClassDef) -> tuple[type, ...]:

@@ -34,6 +34,9 @@ _SQL_SWAPS: Final = (
     (r"\bEXISTS\b(?! \w)", "NOT EXISTS"),
     (r"(?<=\s)\+(?=\s)", "-"),
 )
+_ONE_COLUMN: Final = re.compile(r"\s*(?:PRAGMA\s+\w+\s*$|SELECT\s+(?:DISTINCT\s+)?[^,]+?\s+FROM\b)", re.I)
+_SENTENCES: Final = frozenset({"sentence", "Sentence"})
+_STRIPS: Final = frozenset({"strip", "lstrip", "rstrip"})
 _REGEX_USERS: Final = frozenset({"compile", "match", "fullmatch", "search", "sub", "split", "finditer", "findall"})
 
 
@@ -44,14 +47,41 @@ def constant(source: Source, node: ast.Constant, parent: ast.AST) -> Iterator[Ed
         yield source.replaced("boolean", node, str(not value))
     elif isinstance(value, int | float):
         for other in dict.fromkeys((value + 1, value - 1, 0)):
-            if other != value:
+            if other != value and not (other == -1 and _has_one_column(parent)):
                 text = repr(other) if other >= 0 else f"({other!r})"
                 yield source.replaced("number", node, text)
     elif isinstance(value, str | bytes):
         yield from _string(source, node, value, parent)
 
 
+def _has_one_column(node: ast.AST) -> bool:
+    """Whether a subscript is of a row with one column, as ``execute("SELECT a …").fetchone()`` gives: first is last."""
+    match node:
+        case ast.Subscript(
+            value=ast.Call(
+                func=ast.Attribute(
+                    attr="fetchone",
+                    value=ast.Call(func=ast.Attribute(attr="execute"), args=[ast.Constant(value=str(query)), *_]),
+                )
+            )
+        ):
+            return bool(_ONE_COLUMN.match(query))
+    return False
+
+
 def _string(source: Source, node: ast.Constant, value: str | bytes, parent: ast.AST) -> Iterator[Edit]:
+    called = parent.func if isinstance(parent, ast.Call) else None
+    if isinstance(called, ast.Name) and called.id in _SENTENCES and parent.args[0] is node:  # type: ignore[attr-defined]
+        yield source.replaced("sentence", node, '"XX"')
+        return
+    if isinstance(called, ast.Name) and called.id in ("frozenset", "set") and len(value) > 1:  # of characters
+        for rest in (value[1:], value[:-1]):
+            yield source.replaced("member left out", node, repr(rest))
+        return
+    if isinstance(called, ast.Attribute) and called.attr in _STRIPS:
+        # One sign more to strip is nothing that a text need have.
+        yield source.replaced("string", node, '"XX"' if isinstance(value, str) else 'b"XX"')
+        return
     special = list(_special(source, node, value, parent))
     yield from special
     if not special:

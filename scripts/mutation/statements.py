@@ -21,7 +21,7 @@ def statement(source: Source, node: ast.stmt, function: ast.AST | None) -> Itera
         case ast.Assign() | ast.AnnAssign() if node.value is not None:
             yield from _assignment(source, node, node.value, function)
         case ast.Return():
-            yield from _return(source, node)
+            yield from _return(source, node, function)
         case ast.Break() | ast.Continue():
             yield source.replaced("jump", node, "continue" if isinstance(node, ast.Break) else "break")
             yield source.replaced("jump", node, "pass")
@@ -91,11 +91,19 @@ def _bound(function: ast.AST) -> Counter[str]:
     return names
 
 
-def _return(source: Source, node: ast.Return) -> Iterator[Edit]:
+def _return(source: Source, node: ast.Return, function: ast.AST | None) -> Iterator[Edit]:
     if node.value is None:
         yield source.replaced("statement deleted", node, "pass")
-    elif not (isinstance(node.value, ast.Constant) and node.value.value is None):
+    elif isinstance(node.value, ast.Constant) and (node.value.value is None or _is_answer(node.value, function)):
+        return
+    else:
         yield source.replaced("value", node.value, "None")
+
+
+def _is_answer(value: ast.Constant, function: ast.AST | None) -> bool:
+    """Whether a constant is what a function says to a question, which is negated as a constant; None is no answer."""
+    returns = getattr(function, "returns", None)
+    return isinstance(value.value, bool) and isinstance(returns, ast.Name) and returns.id == "bool"
 
 
 def _augmented(source: Source, node: ast.AugAssign) -> Iterator[Edit]:

@@ -100,6 +100,26 @@ class OpeningBlock(SynchronousTestCase):
         ):
             self.assertEqual(AGIRequest({}, arguments).is_probe, probe)
 
+    def test_key(self) -> None:
+        """The dialplan asks for a call's key, passes it back, or passes it on to a second gateway."""
+        for arguments, wants, key, second in (
+            ((), False, "", False),
+            (("alive", "call"), True, "", False),
+            (("bounded=9", "call"), True, "", False),
+            (("call=0123456789abcdef-1",), False, "0123456789abcdef-1", False),
+            (("secret=x", "again=0123456789ab-999999999"), False, "0123456789ab-999999999", True),
+            (("again=",), False, "", False),
+            (("again=0123456789ab-1234567890",), False, "", False),
+            (("call=0123456789AB-1",), False, "", False),
+            (("call=0123456789ab-1\n",), False, "", False),
+            (("recall=0123456789ab-1",), False, "", False),
+        ):
+            request = AGIRequest({}, arguments)
+            self.assertEqual(
+                (request.wants_key, request.call_key, request.is_second_turn), (wants, key, second), arguments
+            )
+        self.assertEqual(AGIRequest({}, ("call",)).with_key("0123456789ab-1").call_key, "0123456789ab-1")
+
     def test_masked_secret(self) -> None:
         """The secret and all text after it are masked."""
         for text, shown in (

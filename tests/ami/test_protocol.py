@@ -594,7 +594,7 @@ class SliceTests(ManagerTest):
             for count in (MAX_HEADERS - 1, MAX_HEADERS, 10_000):
                 self.end.says("Event: Hangup", *("X: y" for _ in range(count)))
         self.assertEqual(len(self.events), 1)
-        self.assertEqual([line["log_format"] for line in logs], ["AMI: ignored {what}; {count} until now"] * 2)
+        self.assertEqual([line["log_format"] for line in logs], ["AMI {name}: ignored {what}; {count} until now"] * 2)
 
     def test_garbage(self) -> None:
         """Thousands of messages that are none are a few lines in the log."""

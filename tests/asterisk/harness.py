@@ -73,13 +73,17 @@ def why_not() -> str | None:
 
 
 class Lab:
-    """An Asterisk of this test run alone, with the lab's scripts bound to it."""
+    """An Asterisk of this test run alone, with the lab's scripts bound to it.
 
-    def __init__(self) -> None:
+    Args:
+        beside: another lab, whose FastAGI server this one asks, too.
+    """
+
+    def __init__(self, beside: Lab | None = None) -> None:
         self._claim, self.base = next(filter(None, map(_claimed, range(20000, 32000, 1000))))
-        self.agi_port = self.base + 73
-        name = f"test-{os.getpid()}"
-        self.run = ASTERISK_ROOT / "srv" / name
+        self.agi_port: int = self.base + 73 if beside is None else beside.agi_port
+        name = f"test-{os.getpid()}" if beside is None else f"{beside.run.name}-{self.base}"
+        self.run: Path = ASTERISK_ROOT / "srv" / name
         self.environment = {
             **os.environ,
             "LAB_BASE": str(self.base),
@@ -187,6 +191,12 @@ def the_lab() -> Lab:
     if reason := why_not():
         needs.missing(reason)
     return Lab()
+
+
+@functools.cache
+def the_other_lab() -> Lab:
+    """A second Asterisk of this run, which asks the same FastAGI server; started when first asked for."""
+    return Lab(the_lab())
 
 
 def mapping_inserts(mappings: Mapping[str, tuple[str, str]]) -> list[str]:

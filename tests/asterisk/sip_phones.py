@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import re
+import select
 import socket
 import struct
 import threading
@@ -17,6 +18,8 @@ from tests.waiting import wait_for
 TICK_S = 0.02
 REPEAT_S = 0.5
 """Seconds after which a message that is not answered is sent again; it may be lost on a loaded machine."""
+REPEAT_INVITE_S = 5.0
+"""The same for an INVITE: one that comes when Asterisk has answered the call already is a second call to it."""
 REPEATS = 60
 PACKET_S = 0.1
 """Seconds between two packets of sound; a real phone sends five times as many."""
@@ -56,7 +59,7 @@ class PhoneCall:
         self.status = 0
         self.hung_up_here = False
         self.referred: list[str] = []
-        self.ours = self.theirs = self.target = self.invite = ""
+        self.ours = self.theirs = self.ringing = self.target = self.invite = ""
         self.branch = ""
         self.hears_at: tuple[str, int] | None = None  # where Asterisk wants the sound
         self.talk_limit_s: float | None = None
@@ -70,6 +73,11 @@ class PhoneCall:
         """Wait until the call is answered."""
         wait_for(f"the call of {self.user} is answered", lambda: self.answered is not None or self.ended is not None)
         assert self.answered is not None, f"the call of {self.user} was refused: {self.status}"
+        return self
+
+    def until_ringing(self) -> PhoneCall:
+        """Wait until the called party rings; from then on the call can be told from others."""
+        wait_for(f"the call of {self.user} rings", lambda: ";tag=" in self.ringing)
         return self
 
     def until_ended(self) -> PhoneCall:
@@ -158,7 +166,8 @@ class PhoneCall:
         """Transfer the other party to a number, or to the party of another call of this phone."""
         target = f"sip:{number}@127.0.0.1:{self._phones.sip_port}"
         if replaces is not None:
-            theirs, ours = (re.search(r"tag=([^;\s>]+)", party) for party in (replaces.theirs, replaces.ours))
+            other = replaces.theirs if replaces.answered else replaces.ringing
+            theirs, ours = (re.search(r"tag=([^;\s>]+)", party) for party in (other, replaces.ours))
             assert theirs is not None and ours is not None
             target += f"?Replaces={replaces.call_id}%3Bto-tag%3D{theirs[1]}%3Bfrom-tag%3D{ours[1]}"
         me = f"<sip:{self.user}@127.0.0.1:{self._phones.port}>"
@@ -232,6 +241,12 @@ class SipPhones:
         """Whether a call to a phone has come that was not taken by ``called``."""
         return bool(self._came.get(user))
 
+    def hang_up_all(self, user: str) -> None:
+        """Hang up all calls of a phone."""
+        for call in list(self._calls.values()):
+            if call.user == user:
+                call.hang_up()
+
     def talk_s(self, user: str) -> int:
         """Seconds of the ended calls of a phone, by its clock."""
         calls = [call for call in list(self._calls.values()) if call.user == user]
@@ -268,7 +283,8 @@ class SipPhones:
         else:
             self._socket.sendto(sent.encode(), ("127.0.0.1", self.sip_port))
         if times:
-            self.later(REPEAT_S, lambda: self._repeat(key, sent, times - 1))
+            wait_s = REPEAT_INVITE_S if sent.startswith("INVITE ") else REPEAT_S
+            self.later(wait_s, lambda: self._repeat(key, sent, times - 1))
 
     def answer(self, request: str, status: str, call: PhoneCall, body: str = "", contact: str = "") -> None:
         """Answer a request of Asterisk's."""
@@ -305,6 +321,9 @@ class SipPhones:
                 self._speak()
             with suppress(TimeoutError):
                 self._received(self._socket.recv(65535).decode("utf-8", "replace"))
+                # All that has come, before anything is sent again for want of an answer.
+                while select.select([self._socket], [], [], 0)[0]:
+                    self._received(self._socket.recv(65535).decode("utf-8", "replace"))
             now = time.monotonic()
             while True:
                 with self._lock:
@@ -334,6 +353,8 @@ class SipPhones:
     def _answered(self, call: PhoneCall, message: str, status: int, method: str) -> None:
         if method == "REFER":
             call.referred.append(str(status))
+        if method == "INVITE" and 100 < status < 200:
+            call.ringing = header(message, "To")
         if method != "INVITE" or status < 200:
             return
         sequence = header(message, "CSeq").split(" ")[0]

@@ -279,7 +279,7 @@ class HeartbeatTest(DialplanTest):
         """Assert that the gateway is only asked whether it is alive, and that the call comes to that place."""
         self._originate_at(beat_ms)
         wait_for(place, lambda: place in self._places())
-        self.assertEqual(self._asked(), ["alive"])
+        self.assertEqual(self._asked(), ["alive,call"])
         self.assertIn("T@pbxrouter-ask:1 Set", self.executed())
         self.hang_up_all()
 
@@ -301,7 +301,7 @@ class HeartbeatTest(DialplanTest):
         self._know_gateway(round(1000 * time.time()), "agi://127.0.0.1:1/other")
         self._originate("999@pbxrouter-phones")
         wait_for("the fallback", lambda: "999@pbxrouter-fallback" in self._places())
-        self.assertEqual(self._asked(), ["alive"])
+        self.assertEqual(self._asked(), ["alive,call"])
         self.hang_up_all()
 
     def test_async(self) -> None:
@@ -352,7 +352,7 @@ class HeartbeatTest(DialplanTest):
             self._set_global("PBXROUTER_HEARTBEAT", str(int(time.time())))
             self._originate("999@pbxrouter-phones")
             wait_for("the fallback", lambda: "999@pbxrouter-fallback" in self._places())
-            self.assertEqual(self._asked(), ["bounded=180"])
+            self.assertEqual(self._asked(), ["bounded=180,call"])
             self.hang_up_all()
 
 
@@ -554,13 +554,13 @@ secret_file = "ami.secret"
         """Alive: it gets the call. Frozen: it is asked whether it is alive, and does not answer. Thawed: as before."""
         self._call_36("999")
         self.assertEqual(self.played(), ["invalid en"])
-        self.assertEqual(self._asked(), ["alive", ""])
+        self.assertEqual(self._asked(), ["alive,call", ""])
         self._freeze()
         for place in ("CONGESTION@pbxrouter-outcome", "999@pbxrouter-fallback"):  # it may only be late for ten seconds
             self._mark = self.lab.log_size()
             self._call_36("999", "-t", "100")
             self.assertIn(place, self._places())
-            self.assertEqual(self._asked(), ["alive"])
+            self.assertEqual(self._asked(), ["alive,call"])
             wait_for("no sign of life for ten seconds", lambda: self.beat_age() > 12)
         self._thaw()
         self._mark = self.lab.log_size()

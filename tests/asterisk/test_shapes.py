@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -62,6 +62,7 @@ class Row:
         longest: whether the talk is that of the longest of them, as in a conference.
         split_s: seconds that may be missing, where Asterisk gives a part of them to a record of a Local channel.
         phone: by whose clock the talk is, where Asterisk has more than one record of the same seconds.
+        by_test_s: the talk by what the phones do, where Asterisk's record has the wait for the other party, too.
     """
 
     caller: str
@@ -71,6 +72,7 @@ class Row:
     longest: bool = False
     split_s: int = 0
     phone: str = ""
+    by_test_s: int | None = None
 
 
 class CallEvents(EventListener):
@@ -105,9 +107,11 @@ class ShapeCase(AsteriskTest):
     """Has scripted phones, all mappings, and each extension's grant for them."""
 
     config = CONFIG
+    maxDiff = None
+    mappings: Mapping[str, tuple[str, str]] = MAPPINGS
 
     def setUp(self) -> None:
-        """Add the rules, and agents to the queues; the history begins empty."""
+        """Add the rules, and agents to the queues; history and counts begin empty."""
         super().setUp()
         self.gateway.change_rules(
             "DELETE FROM applications_mappings WHERE pattern <> '2X'",
@@ -115,7 +119,8 @@ class ShapeCase(AsteriskTest):
             "DELETE FROM users_mappings",
             "DELETE FROM extensions",
             "DELETE FROM calls",
-            *mapping_inserts(MAPPINGS),
+            "DELETE FROM counter_minutes",
+            *mapping_inserts(self.mappings),
             *(f"INSERT INTO extensions (extension_number) VALUES ('{number}')" for number in SCRIPTED_PHONES),
             "INSERT INTO extensions_mappings (extension_id, map_id)"
             " SELECT extension_id, map_id FROM extensions, applications_mappings",
@@ -132,16 +137,26 @@ class ShapeCase(AsteriskTest):
             reply = self.lab.ami.action(action, **headers)
         self.assertEqual(reply["Response"], "Success", reply)
 
+    def cli(self, command: str) -> str:
+        """What a command of Asterisk's command line says; shapes ask side by side."""
+        with self._lock:
+            return self.lab.cli(command)
+
     def channel(self, number: str) -> str:
         """The name of a phone's channel, once there is one."""
+        return self.channel_named(f"PJSIP/{number}-")
+
+    def channel_named(self, beginning: str, ending: str = "") -> str:
+        """The name of a channel by its beginning and its end, once there is one."""
         found: list[str] = []
 
         def is_there() -> bool:
             with self._lock:
-                found[:] = [name for name in self.lab.channels() if name.startswith(f"PJSIP/{number}-")]
+                names = self.lab.channels()
+            found[:] = [name for name in names if name.startswith(beginning) and name.endswith(ending)]
             return bool(found)
 
-        wait_for(f"a channel of {number}", is_there)
+        wait_for(f"a channel {beginning}…{ending}", is_there)
         return found[0]
 
     def connect(self, caller: str, number: str, called: str = "", hang_up_after: float | None = None) -> PhoneCall:
@@ -167,6 +182,8 @@ class ShapeCase(AsteriskTest):
             wanted = (max if row.longest else sum)([sum(leg) for leg in legs] or [0])
             if row.phone:
                 legs, wanted = [[0]], self.phones.talk_s(row.phone)
+            if row.by_test_s is not None:
+                legs, wanted = [[0]], row.by_test_s
             outcome, talk_s = found.pop((row.caller, row.number), ("none", None))
             is_right = isinstance(talk_s, int) and abs(talk_s - wanted) <= sum(map(len, legs)) + row.split_s
             if outcome != row.outcome or not is_right or [] in legs:
@@ -181,33 +198,41 @@ class ShapeCase(AsteriskTest):
         self.assertEqual(self.wrong(expected), [])
 
 
-class ShapesTest(ShapeCase):
-    """All shapes that need nothing of their own."""
+Shape = Callable[["SideBySideCase"], None]
 
-    def test_shapes(self) -> None:
-        """Each shape has its endings, the talk of CDR, and as many answered calls in the counter."""
+
+class SideBySideCase(ShapeCase):
+    """Runs shapes at once, and compares what each part of the product says of them."""
+
+    several: frozenset[str] = frozenset()
+    """Callers whose call goes on in another row, or without the gateway."""
+
+    def run_shapes(self, shapes: Mapping[Shape, tuple[Row, ...]], alone: Collection[Shape]) -> None:
+        """Run them all; those alone after the others.
+
+        Args:
+            shapes: with the rows that the history is to have of each.
+        """
         for queue, number in AGENTS.items():
             self.lab.ami.action("QueueAdd", Queue=queue, Interface=f"PJSIP/{number}")
         failures: list[str] = []
 
-        def run(shape: Callable[[ShapesTest], None]) -> None:
+        def run(shape: Shape) -> None:
             try:
                 shape(self)
             except BaseException:
                 failures.append(traceback.format_exc())
 
-        shapes = list(SHAPES) if os.environ.get("SHAPES") == "all" else SAMPLE
-        threads = [threading.Thread(target=run, args=(shape,)) for shape in shapes if shape not in ALONE]
+        threads = [threading.Thread(target=run, args=(shape,)) for shape in shapes if shape not in alone]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        for shape in ALONE:
+        for shape in alone:
             if shape in shapes:
                 run(shape)
         self.assertEqual(failures, [])
-        expected = tuple(row for shape in shapes for row in SHAPES[shape])
-        self.await_history(*expected)
+        self.await_history(*(row for rows in shapes.values() for row in rows))
         self._assert_counted()
         self._assert_exported()
 
@@ -225,7 +250,7 @@ class ShapesTest(ShapeCase):
             "SELECT caller, number, outcome, answered_s FROM calls"
             " WHERE caller IN (SELECT caller FROM calls GROUP BY caller HAVING count(*) = 1) AND forwarded_by = ''"
         ):
-            if caller in SEVERAL:
+            if caller in self.several:
                 continue
             answered, counted_s = counted[caller]
             self.assertEqual(answered, outcome == "ANSWER", (caller, number, counted[caller]))
@@ -241,49 +266,55 @@ class ShapesTest(ShapeCase):
         self.assertEqual({(row["caller"], row["number"]): int(row["answered_s"]) for row in table}, rows)
 
 
-Shape = Callable[[ShapesTest], None]
 SHAPES: Final[dict[Shape, tuple[Row, ...]]] = {}
-SEVERAL: Final = frozenset({"806", "809", "810", "815", "818", "832"})
-"""Callers whose call goes on in another row, or without the gateway."""
-
-
 ALONE: Final[list[Shape]] = []
 """Those that run after the others: two pick-ups at once can lock up PJSIP in Asterisk."""
 
 
-def shape(*rows: Row, alone: bool = False) -> Callable[[Shape], Shape]:
-    """Add a shape, with the rows that the history is to have of it."""
+def adder(shapes: dict[Shape, tuple[Row, ...]], alone_ones: list[Shape]) -> Callable[..., Callable[[Shape], Shape]]:
+    """A decorator that adds a shape to these, with the rows that the history is to have of it."""
 
-    def add(do: Shape) -> Shape:
-        SHAPES[do] = rows
-        if alone:
-            ALONE.append(do)
-        return do
+    def shape(*rows: Row, alone: bool = False) -> Callable[[Shape], Shape]:
+        def add(do: Shape) -> Shape:
+            shapes[do] = rows
+            if alone:
+                alone_ones.append(do)
+            return do
 
-    return add
+        return add
+
+    return shape
+
+
+def chosen(shapes: Mapping[Shape, tuple[Row, ...]], sample: Collection[Shape]) -> Mapping[Shape, tuple[Row, ...]]:
+    """All shapes where SHAPES=all is set (``make shapes``), else a sample."""
+    return shapes if os.environ.get("SHAPES") == "all" else {shape: shapes[shape] for shape in sample}
+
+
+shape = adder(SHAPES, ALONE)
 
 
 @shape(Row("841", "842", "ANSWER", (("841", "842"),)))
-def _called_hangs_up(case: ShapesTest) -> None:
+def _called_hangs_up(case: SideBySideCase) -> None:
     case.connect("841", "842", hang_up_after=2.2).until_ended()
 
 
 @shape(Row("843", "44", "ANSWER", (("843", "847"),)))
-def _several_ring(case: ShapesTest) -> None:
+def _several_ring(case: SideBySideCase) -> None:
     case.phones.call("843", "44")
     legs = [case.phones.called(number).ring() for number in ("846", "847", "848")]
     legs[1].answer(1.5).until_ended()
 
 
 @shape(Row("844", "845", "BUSY"))
-def _busy(case: ShapesTest) -> None:
+def _busy(case: SideBySideCase) -> None:
     call = case.phones.call("844", "845")
     case.phones.called("845").refuse("486 Busy Here")
     call.until_ended()
 
 
 @shape(Row("849", "850", "ANSWER", (("849", "850"),)))
-def _early_media(case: ShapesTest) -> None:
+def _early_media(case: SideBySideCase) -> None:
     call = case.phones.call("849", "850")
     called = case.phones.called("850").early_media()
     case.phones.later(0.7, lambda: called.answer(1.5))
@@ -291,50 +322,50 @@ def _early_media(case: ShapesTest) -> None:
 
 
 @shape(Row("851", "852", "ANSWER", (("851", "852"),)))
-def _hung_up_at_once(case: ShapesTest) -> None:
+def _hung_up_at_once(case: SideBySideCase) -> None:
     case.connect("851", "852", hang_up_after=0.0).until_ended()
 
 
 @shape(Row("853", "854", "CANCEL"))
-def _given_up(case: ShapesTest) -> None:
+def _given_up(case: SideBySideCase) -> None:
     call = case.phones.call("853", "854")
     case.phones.called("854").ring()
     call.hang_up_after(0.8).until_ended()
 
 
 @shape(Row("855", "421", "ANSWER", (("*", "856"),)))
-def _queue(case: ShapesTest) -> None:
+def _queue(case: SideBySideCase) -> None:
     call = case.phones.call("855", "421")
     case.phones.called("856").ring().answer(2.2)
     call.until_ended()
 
 
 @shape(Row("857", "422", "HANGUP"))
-def _queue_given_up(case: ShapesTest) -> None:
+def _queue_given_up(case: SideBySideCase) -> None:
     call = case.phones.call("857", "422")
     case.phones.called("858").ring()
     call.until_answered().hang_up_after(0.8).until_ended()
 
 
 @shape(Row("859", "423", "DONE"))
-def _queue_whose_agent_refuses(case: ShapesTest) -> None:
+def _queue_whose_agent_refuses(case: SideBySideCase) -> None:
     call = case.phones.call("859", "423")
     case.phones.called("860").refuse("486 Busy Here")
     call.until_ended()
 
 
 @shape(Row("861", "1762", "ANSWER", (("*", "862"),)))
-def _behind_a_local_channel(case: ShapesTest) -> None:
+def _behind_a_local_channel(case: SideBySideCase) -> None:
     case.connect("861", "1762", "862", hang_up_after=2.4).until_ended()
 
 
 @shape(Row("863", "2864", "ANSWER", (("*", "864"),)))
-def _behind_one_that_is_taken_out(case: ShapesTest) -> None:
+def _behind_one_that_is_taken_out(case: SideBySideCase) -> None:
     case.connect("863", "2864", "864", hang_up_after=2.4).until_ended()
 
 
 @shape(Row("865", "412", "HANGUP"))
-def _prompt(case: ShapesTest) -> None:
+def _prompt(case: SideBySideCase) -> None:
     case.phones.call("865", "412").until_answered().hang_up_after(1.2).until_ended()
 
 
@@ -342,7 +373,7 @@ def _prompt(case: ShapesTest) -> None:
     Row("866", "566", "ANSWER", (("866", "867"),)),
     Row("867", "566", "ANSWER", (("866", "867"),)),
 )
-def _conference_of_two(case: ShapesTest) -> None:
+def _conference_of_two(case: SideBySideCase) -> None:
     first = case.phones.call("866", "566").until_answered()
     case.phones.call("867", "566").until_answered().hang_up_after(2.4).until_ended()
     first.hang_up_after(0.8).until_ended()
@@ -353,35 +384,35 @@ def _conference_of_two(case: ShapesTest) -> None:
     Row("869", "568", "ANSWER", (("868", "869"), ("869", "870")), longest=True),
     Row("870", "568", "ANSWER", (("868", "870"), ("869", "870")), longest=True),
 )
-def _conference_of_three(case: ShapesTest) -> None:
+def _conference_of_three(case: SideBySideCase) -> None:
     calls = [case.phones.call(number, "568").until_answered() for number in ("868", "869", "870")]
     for call in calls:
         call.hang_up_after(1.0).until_ended()
 
 
 @shape(Row("871", "571", "DONE"))
-def _conference_of_one(case: ShapesTest) -> None:
+def _conference_of_one(case: SideBySideCase) -> None:
     case.phones.call("871", "571").until_answered().hang_up_after(1.0).until_ended()
 
 
 @shape(Row("872", "*97", "HANGUP"))
-def _mailbox_not_entered(case: ShapesTest) -> None:
+def _mailbox_not_entered(case: SideBySideCase) -> None:
     case.phones.call("872", "*97").until_answered().hang_up_after(1.0).until_ended()
 
 
 @shape(Row("873", "874", "ANSWER", (("*", "874"),)))
-def _gateway_on_a_half(case: ShapesTest) -> None:
+def _gateway_on_a_half(case: SideBySideCase) -> None:
     """The dialplan's Dial(Local/874@pbxrouter): Asterisk takes out the channel that the gateway has."""
     case.connect("873", "9874", "874", hang_up_after=2.4).until_ended()
 
 
 @shape(Row("837", "840", "ANSWER", (("*", "840"),)))
-def _gateway_on_a_half_that_stays(case: ShapesTest) -> None:
+def _gateway_on_a_half_that_stays(case: SideBySideCase) -> None:
     case.connect("837", "9740", "840", hang_up_after=2.4).until_ended()
 
 
 @shape(Row("838", "839", "ANSWER", (("838", "839"),)))
-def _hold(case: ShapesTest) -> None:
+def _hold(case: SideBySideCase) -> None:
     called = case.connect("838", "839")
     case.phones.later(0.5, called.hold)
     case.phones.later(1.2, lambda: called.hold(False))
@@ -392,7 +423,7 @@ def _hold(case: ShapesTest) -> None:
     Row("878", "879", "ANSWER", (("878", "880"),)),
     Row("878", "880", "ANSWER", (("878", "880"),)),
 )
-def _forwarded(case: ShapesTest) -> None:
+def _forwarded(case: SideBySideCase) -> None:
     call = case.phones.call("878", "879")
     case.phones.called("879").forward("880")
     case.phones.called("880").ring().answer(2.3)
@@ -400,7 +431,7 @@ def _forwarded(case: ShapesTest) -> None:
 
 
 @shape(Row("881", "882", "DONE"), Row("881", "99", "INVALID"))
-def _forwarded_nowhere(case: ShapesTest) -> None:
+def _forwarded_nowhere(case: SideBySideCase) -> None:
     call = case.phones.call("881", "882")
     case.phones.called("882").forward("99")
     call.until_ended()
@@ -410,7 +441,7 @@ def _forwarded_nowhere(case: ShapesTest) -> None:
     Row("801", "804", "ANSWER", (("801", "804"),)),
     Row("801", "805", "ANSWER", (("801", "805"),)),
 )
-def _transferred_by_the_called(case: ShapesTest) -> None:
+def _transferred_by_the_called(case: SideBySideCase) -> None:
     called = case.connect("801", "804").until_lasted(1.6).refer("805")
     case.phones.called("805").answer(2.4).until_ended()
     called.hang_up().until_ended()
@@ -420,7 +451,7 @@ def _transferred_by_the_called(case: ShapesTest) -> None:
     Row("806", "807", "ANSWER", (("806", "807"),)),
     Row("807", "808", "ANSWER", (("807", "808"),)),
 )
-def _transferred_by_the_caller(case: ShapesTest) -> None:
+def _transferred_by_the_caller(case: SideBySideCase) -> None:
     caller = case.phones.call("806", "807")
     case.phones.called("807").answer()
     caller.until_lasted(1.6).refer("808")
@@ -428,7 +459,7 @@ def _transferred_by_the_caller(case: ShapesTest) -> None:
     caller.hang_up().until_ended()
 
 
-def _attended(case: ShapesTest, first: PhoneCall, user: str, number: str) -> None:
+def _attended(case: SideBySideCase, first: PhoneCall, user: str, number: str) -> None:
     """The phone that has the first call calls a number, and joins the two."""
     second = case.phones.call(user, number)
     third = case.phones.called(number).answer()
@@ -444,7 +475,7 @@ def _attended(case: ShapesTest, first: PhoneCall, user: str, number: str) -> Non
     Row("809", "810", "ANSWER", (("809", "810"), ("809", "811"))),
     Row("810", "811", "ANSWER", (("810", "811"),)),
 )
-def _attended_by_the_called(case: ShapesTest) -> None:
+def _attended_by_the_called(case: SideBySideCase) -> None:
     _attended(case, case.connect("809", "810").until_lasted(1.2), "810", "811")
 
 
@@ -452,7 +483,7 @@ def _attended_by_the_called(case: ShapesTest) -> None:
     Row("812", "813", "ANSWER", (("812", "813"),)),
     Row("812", "814", "ANSWER", (("812", "814"),)),
 )
-def _attended_by_the_caller(case: ShapesTest) -> None:
+def _attended_by_the_caller(case: SideBySideCase) -> None:
     caller = case.phones.call("812", "813")
     case.phones.called("813").answer()
     _attended(case, caller.until_lasted(1.2), "812", "814")
@@ -462,7 +493,7 @@ def _attended_by_the_caller(case: ShapesTest) -> None:
     Row("815", "3616", "ANSWER", (("815", "816"), ("815", "817")), split_s=2),
     Row("816", "817", "ANSWER", phone="817"),
 )
-def _keys_of_the_called(case: ShapesTest) -> None:
+def _keys_of_the_called(case: SideBySideCase) -> None:
     """An attended transfer by Asterisk's own keys; the new call comes to the gateway on a Local channel."""
     called = case.connect("815", "3616", "816").until_lasted(1.3)
     case.ami("Atxfer", Channel=case.channel("816"), Exten="817", Context="keys")
@@ -476,7 +507,7 @@ def _keys_of_the_called(case: ShapesTest) -> None:
     Row("818", "3619", "ANSWER", (("818", "819"), ("818", "Local/820")), split_s=1),
     Row("818", "820", "ANSWER", phone="820"),
 )
-def _keys_of_the_caller(case: ShapesTest) -> None:
+def _keys_of_the_caller(case: SideBySideCase) -> None:
     """The same by the caller, whose channel is the one that asks 820 first."""
     caller = case.phones.call("818", "3619")
     case.phones.called("819").answer()
@@ -489,14 +520,14 @@ def _keys_of_the_caller(case: ShapesTest) -> None:
 
 
 @shape(Row("821", "822", "ANSWER", (("821", "822"), ("821", "823"))))
-def _parked(case: ShapesTest) -> None:
+def _parked(case: SideBySideCase) -> None:
     case.connect("821", "822").until_lasted(1.3)
     case.ami("Park", Channel=case.channel("821"), TimeoutChannel=case.channel("822"), Parkinglot="patient")
     case.phones.call("823", "741").until_answered().hang_up_after(2.3).until_ended()
 
 
 @shape(Row("824", "825", "ANSWER", (("824", "826"),)), alone=True)
-def _picked_up(case: ShapesTest) -> None:
+def _picked_up(case: SideBySideCase) -> None:
     case.phones.call("824", "825")
     case.phones.called("825").ring()
     case.channel("825")
@@ -504,7 +535,7 @@ def _picked_up(case: ShapesTest) -> None:
 
 
 @shape(Row("827", "828", "ANSWER", (("827", "829"),)), alone=True)
-def _picked_up_by_keys(case: ShapesTest) -> None:
+def _picked_up_by_keys(case: SideBySideCase) -> None:
     case.phones.call("827", "828")
     case.phones.called("828").ring()
     case.channel("828")
@@ -515,13 +546,13 @@ def _picked_up_by_keys(case: ShapesTest) -> None:
     Row("830", "3831", "ANSWER", (("830", "831"),)),
     Row("830", "899", "ANSWER", (("830", "899"),)),
 )
-def _two_calls_of_one_channel(case: ShapesTest) -> None:
+def _two_calls_of_one_channel(case: SideBySideCase) -> None:
     case.connect("830", "3831", "831", hang_up_after=1.4)
     case.phones.called("899").answer(2.4).until_ended()
 
 
 @shape(Row("832", "833", "ANSWER", (("832", "833"),)))
-def _redirected(case: ShapesTest) -> None:
+def _redirected(case: SideBySideCase) -> None:
     """AMI's Redirect takes the caller to a Dial() of the dialplan's own."""
     case.connect("832", "833").until_lasted(1.4)
     case.ami("Redirect", Channel=case.channel("832"), Context="shape", Exten="834", Priority="1")
@@ -529,7 +560,7 @@ def _redirected(case: ShapesTest) -> None:
 
 
 @shape(Row("835", "836", "CUT"))
-def _cut(case: ShapesTest) -> None:
+def _cut(case: SideBySideCase) -> None:
     call = case.phones.call("835", "836")
     case.phones.called("836").ring()
     case.ami("Hangup", Channel=case.channel("835"))
@@ -537,12 +568,12 @@ def _cut(case: ShapesTest) -> None:
 
 
 @shape(Row("885", "886", "ANSWER", (("885", "886"),)))
-def _by_magi(case: ShapesTest) -> None:
+def _by_magi(case: SideBySideCase) -> None:
     case.connect("885", "886", hang_up_after=2.2).until_ended()
 
 
 @shape(Row("887", "888", "CANCEL"))
-def _given_up_by_magi(case: ShapesTest) -> None:
+def _given_up_by_magi(case: SideBySideCase) -> None:
     call = case.phones.call("887", "888")
     case.phones.called("888").ring()
     call.hang_up_after(0.8).until_ended()
@@ -552,7 +583,7 @@ def _given_up_by_magi(case: ShapesTest) -> None:
     Row("889", "890", "ANSWER", (("889", "890"),)),
     Row("889", "891", "ANSWER", (("889", "891"),)),
 )
-def _transferred_by_magi(case: ShapesTest) -> None:
+def _transferred_by_magi(case: SideBySideCase) -> None:
     called = case.connect("889", "890").until_lasted(1.6).refer("891")
     case.phones.called("891").answer(2.4).until_ended()
     called.hang_up().until_ended()
@@ -562,14 +593,14 @@ def _transferred_by_magi(case: ShapesTest) -> None:
     Row("895", "595", "ANSWER", (("895", "896"),)),
     Row("896", "595", "ANSWER", (("895", "896"),)),
 )
-def _conference_by_magi(case: ShapesTest) -> None:
+def _conference_by_magi(case: SideBySideCase) -> None:
     first = case.phones.call("895", "595").until_answered()
     case.phones.call("896", "595").until_answered().hang_up_after(2.4).until_ended()
     first.hang_up_after(0.8).until_ended()
 
 
 @shape(Row("897", "2898", "ANSWER", (("*", "898"),)))
-def _behind_a_local_channel_by_magi(case: ShapesTest) -> None:
+def _behind_a_local_channel_by_magi(case: SideBySideCase) -> None:
     case.connect("897", "2898", "898", hang_up_after=2.4).until_ended()
 
 
@@ -586,6 +617,16 @@ SAMPLE: Final = (
     _by_magi,
 )
 """Those that run where SHAPES=all is not set (``make shapes``)."""
+
+
+class ShapesTest(SideBySideCase):
+    """All shapes that need nothing of their own."""
+
+    several = frozenset({"806", "809", "810", "815", "818", "832"})
+
+    def test_shapes(self) -> None:
+        """Each shape has its endings, the talk of CDR, and as many answered calls in the counter."""
+        self.run_shapes(chosen(SHAPES, SAMPLE), ALONE)
 
 
 class LostAmiTest(ShapeCase):

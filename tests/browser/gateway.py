@@ -21,7 +21,7 @@ from typing import Final
 from pbxrouter import database
 from pbxrouter.agi.messages import parse_request
 from pbxrouter.call.history_writer import row_of
-from pbxrouter.call.record import CallRecord
+from pbxrouter.call.record import OUTCOME_SENTENCES, CallRecord
 from pbxrouter.database import admit_guess
 from pbxrouter.database.access import add_console_user, add_token
 from pbxrouter.database.audit import Actor
@@ -230,14 +230,15 @@ def crowd(path: Path) -> None:
             )
         set_user_pin(connection, actor, next(at), 2, hash_pin("864209"))
         rules = read_rules(connection, hash_pin)
-        calls = []
+        calls, outcomes = [], tuple(OUTCOME_SENTENCES)
         for number in range(40):
             caller, dialled = f"{10**14 + number}", f"00{10**20}"
             made = SimulatedCall(dialled, caller=caller, name=LONG[:70], uniqueid=f"1.{number}")
             request = parse_request(SimulatedAsterisk(made).environment().removesuffix(b"\n\n"))
             decision = rules.decide(Facts(caller, dialled))
             began = time.time() - 20 * number - 3
-            calls.append(row_of(CallRecord(request, decision, Outcome("ANSWER", "16", 86_000), began, began + 90_000)))
+            outcome = Outcome(outcomes[number % len(outcomes)], "16", 86_000)
+            calls.append(row_of(CallRecord(request, decision, outcome, began, began + 90_000)))
         add_calls(connection, calls)
         # More than a hundred calls a minute.
         connection.execute("UPDATE counter_minutes SET started = 1234 WHERE started > 2")

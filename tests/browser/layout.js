@@ -124,6 +124,19 @@
     const size = parseFloat(styleOf(element).fontSize);
     const widest = Math.max(0, ...lines.map((line) => line.width));
     if (lines.length > 2 && text.length > 5 && widest < 3.2 * size) tell("squeezed", what);
+    if (lines.length > 1) {
+      for (const word of node.textContent.matchAll(/(?<![^\s(])(\p{L}{3,16}|\d\d:\d\d(:\d\d)?)(?![^\s),.:;])/gu)) {
+        range.setStart(node, word.index);
+        range.setEnd(node, word.index + word[0].length);
+        const tops = [...range.getClientRects()].map((box) => Math.round(box.top));
+        if (Math.max(...tops) - Math.min(...tops) > size / 2) tell("broken word", `${word[0]} in ${what}`);
+      }
+    }
+  }
+  for (const table of document.querySelectorAll(".scroll > table.stack")) {
+    const room = table.parentElement;
+    if (styleOf(table).display === "block" && room.scrollWidth > room.clientWidth + ROUNDING)
+      tell("cards scroll sideways", `${room.scrollWidth} px of ${room.clientWidth}`);
   }
   const controls = [...document.querySelectorAll(CONTROLS)].filter((control) => isShown(control) && !control.disabled);
   for (const element of document.querySelectorAll("input, select, textarea, button, .button, img, svg:not(:has(text))")) {

@@ -247,6 +247,10 @@ BROKEN: Final = {
     "cannot be scrolled to": '<div style="width: 8rem; overflow: auto"><p style="margin-left: -4rem">Lost it</p></div>',
     "scrolls, but not by keyboard": '<div style="width: 6rem; overflow: auto"><p style="width: 30rem">Long</p></div>',
     "not on the line of its label": '<input type="radio" id="r" style="display: block"><label for="r">viewer</label>',
+    "broken word": '<p style="width: 4rem; overflow-wrap: anywhere">Descriptors of files</p>',
+    "cards scroll sideways": '<div class="scroll" style="width: 9rem; overflow: auto" tabindex="0">'
+    '<table class="stack" style="display: block"><tr><td><nobr>went on after a stop of the gateway</nobr></td></tr>'
+    "</table></div>",
     "squeezed": '<p style="width: 1.2em; overflow-wrap: anywhere">0034911223344</p>',
 }
 """Broken pages, by the beginning of what must be said of them."""

@@ -19,13 +19,6 @@ REQUEST = request_of(SimulatedCall("21", caller="33"))
 
 
 @dataclass
-class Connection:
-    """An AMI connection."""
-
-    peer: str = ""
-
-
-@dataclass
 class Call:
     """The channel of a call by FastAGI, or with ``asterisk`` by MAGI."""
 
@@ -44,12 +37,9 @@ class FinderTests(SynchronousTestCase):
     def setUp(self) -> None:
         """None is connected yet."""
         self.clock = Clock()
-        self.named = Connection()
         self.simulated = False
         self.hosts = {"here": "localhost", "madrid": "192.0.2.7", "lima": "pbx.example.org"}
-        self.finder = AsteriskFinder(
-            self.hosts, {"lima": self.named}, self.clock.seconds, lambda channel: self.simulated
-        )
+        self.finder = AsteriskFinder(self.hosts, self.clock.seconds, lambda channel: self.simulated)
 
     def of(self, peer: str, *arguments: str, asterisk: str = "") -> str:
         """The Asterisk of a call from a peer."""
@@ -71,20 +61,35 @@ class FinderTests(SynchronousTestCase):
         self.assertEqual(self.of("192.0.2.8"), "")
 
     def test_by_the_connection(self) -> None:
-        """A host that has a name is known by the address that AMI was connected to, also when it is away."""
+        """A host that has a name is known by the last address that AMI was connected to."""
         self.assertEqual(self.of("192.0.2.9"), "")
-        self.named.peer = "192.0.2.9"
-        self.assertEqual(self.of("192.0.2.9"), "lima")
-        self.named.peer = ""
-        self.assertEqual(self.of("192.0.2.9"), "lima")
-        for number in range(40):
-            self.named.peer = f"192.0.3.{number}"
-            self.of("192.0.3.1")
-        self.assertEqual((self.of("192.0.2.9"), self.of("192.0.3.39")), ("", "lima"))
+        for peer in ("192.0.2.9", "::ffff:192.0.2.9"):
+            self.finder.connected("lima", peer)
+            self.assertEqual(self.of("192.0.2.9"), "lima")
+        self.finder.connected("lima", "192.0.2.10")
+        self.assertEqual((self.of("192.0.2.9"), self.of("192.0.2.10")), ("", "lima"))
+
+    def test_other_settings(self) -> None:
+        """Other hosts count from the next call on; an Asterisk that is added needs a restart."""
+        self.finder.set_hosts({"here": "192.0.2.20", "madrid": "192.0.2.7", "lima": "", "new": "192.0.2.30"})
+        self.assertEqual([self.of(peer) for peer in ("192.0.2.20", "127.0.0.1", "192.0.2.30")], ["here", "", ""])
+
+    def test_an_address_that_moves(self) -> None:
+        """An address that another Asterisk is connected at now is no longer the earlier one's, but for the settings."""
+        self.finder.connected("lima", "192.0.2.9")
+        self.finder.connected("here", "192.0.2.9")
+        self.assertEqual(self.of("192.0.2.9"), "here")
+        self.finder.connected("lima", "192.0.2.7")  # that of madrid in the settings
+        self.assertEqual(self.of("192.0.2.7"), "")
+        self.finder.connected("madrid", "192.0.2.7")
+        self.assertEqual(self.of("192.0.2.7"), "madrid")
+        self.finder.connected("lima", "127.0.0.1")  # two on this machine
+        self.finder.connected("here", "127.0.0.1")
+        self.assertEqual((self.of("127.0.0.1"), self.of("127.0.0.1", "asterisk=lima")), ("", "lima"))
 
     def test_several_at_an_address(self) -> None:
         """Of several at one address the dialplan must say which it is; otherwise it is not known."""
-        finder = AsteriskFinder({"a": "127.0.0.1", "b": "127.0.0.1", "c": "192.0.2.7"}, {}, self.clock.seconds)
+        finder = AsteriskFinder({"a": "127.0.0.1", "b": "127.0.0.1", "c": "192.0.2.7"}, self.clock.seconds)
         self.assertEqual(finder.of(cast(Channel, Call("127.0.0.1"))), "")
         self.assertEqual(finder.of(cast(Channel, Call("127.0.0.1", ("asterisk=b",)))), "b")
         self.assertEqual(finder.of(cast(Channel, Call("127.0.0.1", ("secret=x", "asterisk=a")))), "a")

@@ -274,6 +274,7 @@ class WorkshopTable(FlowCase):
         self.ended("DENIED")
         self.run_call("34", answers={"GET DATA": "200 result=000000"})
         self.ended("LOCKEDOUT")
+        self.assertTrue(self.reports.records[-1].outcome.hang_up)
         right = self.run_call("34", answers={"GET DATA": "200 result=123456"})
         self.ended("LOCKEDOUT")
         self.assertEqual([line for line in right if "Wait" not in line], wrong)
@@ -284,6 +285,7 @@ class WorkshopTable(FlowCase):
         self.ended("HANGUP")
         self.run_call("34", answers={"GET DATA": ["200 result=000000", HUNG_UP]})
         self.ended("LOCKEDOUT")
+        self.assertFalse(self.reports.records[-1].outcome.hang_up)
         guessed = self.guard.statistics.unchecked
         self.run_call("34", answers={"GET DATA": "200 result=000000", "EXEC Wait": HUNG_UP})
         self.ended("LOCKEDOUT")
@@ -701,6 +703,29 @@ class Running(FlowCase):
         self.assertEqual((record.began, record.ended), (100.0, 107.5))
         self.assertIsNone(record.note)
 
+    def test_talks_before(self) -> None:
+        """The record has the number of talks that the channel had before the call, none if AMI does not tell."""
+
+        class FakeTalks:
+            """Knows how many talks a channel has had; one more each time that it is asked."""
+
+            def __init__(self, known: int | None) -> None:
+                self.known = known
+
+            def talks_so_far(self, uniqueid: str, asterisk: str) -> int | None:
+                """As many as are known."""
+                known = self.known
+                self.known = None if known is None else known + 1
+                return known
+
+        for talks, before in ((None, 0), (FakeTalks(None), 0), (FakeTalks(0), 0), (FakeTalks(3), 3)):
+            flow = CallFlow(
+                self.engine, {"dial": FakeDriver(Outcome())}, Prompts(), self.reports, self.active_calls, talks=talks
+            )
+            channel = FakeChannel(SimulatedCall("21", caller="33"))
+            self.successResultOf(Deferred.fromCoroutine(flow.serve(channel)))
+            self.assertEqual(self.reports.records[-1].talks_before, before)
+
     def test_unreadable_outcome(self) -> None:
         """What another package's driver answers is readable where it is kept, and where the dialplan has it."""
         commands = self.serve_by(Outcome("B\x07D", "17"))
@@ -893,6 +918,22 @@ class Journalled(FlowCase):
         self.assertEqual(decided.decided, ("21", "allow", "2X", "dial", "SIP", "33", ""))
         (record,) = self.reports.records
         self.assertEqual((record.key, record.outcome.status), (begun.key, "BUSY"))
+
+
+class SecondTurn(FlowCase):
+    """A call about which another gateway was asked first."""
+
+    def test_told(self) -> None:
+        """The record says which gateway that was, if its id is in the key."""
+        for key, told in (
+            ("call=1a2b3c4d00112233-7", None),
+            ("again=1a2b3c4d00112233-7", "gateway 1a2b3c4d was asked first, and did not serve the call"),
+            ("again=001122334455-7", "another gateway was asked first, and did not serve the call"),
+        ):
+            self.flow_by(workshop_rules(), {"dial": FakeDriver(Outcome("BUSY"))})
+            self.serve(FakeChannel(SimulatedCall("21", caller="33", arguments=(key,))))
+            note = self.reports.records[-1].note
+            self.assertEqual(note and note.english, told, key)
 
 
 class CallsAtOnce(FlowCase):

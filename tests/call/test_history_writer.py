@@ -32,6 +32,7 @@ from pbxrouter.errors import StoreError
 from pbxrouter.net import QueueFigures
 from pbxrouter.rules.model import Decision, Mapping, Verdict
 from pbxrouter.text.sentences import sentence
+from tests.databases import new_database
 from tests.fakes import loud
 
 DAY_S = 86_400.0
@@ -70,7 +71,7 @@ class HistoryCase(SynchronousTestCase):
     def setUp(self) -> None:
         """Create a database, and a HistoryWriter on a clock."""
         path = pathlib.Path(self.mktemp())
-        database.create(path)
+        new_database(path)
         self.connection = database.connect(path)
         self.addCleanup(self.connection.close)
         self.store = FakeStore(self.connection)

@@ -38,6 +38,7 @@ from pbxrouter.database.calls import CallRow, Search, add_calls, find_calls
 from pbxrouter.errors import JournalUnreadable
 from pbxrouter.rules.model import Decision, Mapping, Verdict
 from tests.call.test_history_writer import FakeStore, record
+from tests.databases import new_database
 from tests.fakes import loud
 
 NOW = 5000.0
@@ -242,6 +243,20 @@ class TakingUpTests(JournalCase):
         self.assertEqual(finished, over)
         self.assertEqual((cut.number, cut.verdict, cut.forwarded_by), ("22", "allow", "44"))
 
+    def test_decision_behind_one_that_is_over(self) -> None:
+        """A decision that is no longer needed keeps none that comes after it from being written."""
+        journal, _ = self.opened()
+        over_call, over_entry = self.begun(journal, "1.3")
+        over = journal.finish(row(over_entry.key, "1.3"))
+        call, entry = self.begun(journal)
+        journal.decided(over.call_key, over_call, "deny")
+        journal.decided("unknown", over_call, "deny")
+        journal.decided(entry.key, call, "allow")
+        self.sync(journal)
+        self.kill(journal)
+        finished, cut = self.opened(2)[1].rows
+        self.assertEqual((finished, cut.call_key, cut.verdict), (over, entry.key, "allow"))
+
     def test_finished(self) -> None:
         """A call that was over is as it was; one that is in the history is not there."""
         journal, _ = self.opened()
@@ -274,7 +289,7 @@ class TakingUpTests(JournalCase):
 
     def test_in_the_database_once(self) -> None:
         """The history has each call once, however often it is written."""
-        database.create(self.database)
+        new_database(self.database)
         with contextlib.closing(database.connect(self.database)) as connection:
             journal, _ = self.opened()
             self.begun(journal)
@@ -289,7 +304,7 @@ class TakingUpTests(JournalCase):
 
     def test_magi(self) -> None:
         """A call by MAGI that the next run takes up goes on: it is one call in the history, since its beginning."""
-        database.create(self.database)
+        new_database(self.database)
         with contextlib.closing(database.connect(self.database)) as connection:
             journal, _ = self.opened()
             _, first = self.begun(journal, by_magi=True)
@@ -309,6 +324,59 @@ class TakingUpTests(JournalCase):
             found = {of_it.uniqueid: (of_it.began, of_it.outcome) for of_it in find_calls(connection, Search(), 10)}
             self.assertEqual(found, {"1.2": (NOW, "ANSWER"), "1.7": (NOW, "UNKNOWN")})
             self.assertNotEqual(self.begun(journal, by_magi=True)[1].key, first.key)  # a second AGI() of the same call
+
+    def test_second_turn(self) -> None:
+        """A call that another gateway had first keeps its key: the history has it once, whichever row comes first."""
+        database.create(self.database)
+        with contextlib.closing(database.connect(self.database)) as connection:
+            for second_is_first in (True, False):
+                first = CallJournal(self.database, lambda: self.now, lambda work: succeed(work()), "1a2b3c4d")
+                second = CallJournal(self.database, lambda: self.now, lambda work: succeed(work()), "5e6f7081")
+                uniqueid = f"1.{second_is_first}"
+                key = first.reserve()
+                self.assertTrue(key.startswith("1a2b3c4d"), key)
+                asked = replace(request(uniqueid), arguments=(f"call={key}",))
+                self.assertEqual(first.begin(self.calls.add(asked, NOW), asked).key, key)
+                again = replace(asked, arguments=(f"again={key}",))
+                entry = second.begin(self.calls.add(again, NOW + 2), again)
+                self.assertEqual(entry.key, key)
+                rows = [row(key, uniqueid, outcome="UNKNOWN"), row(key, uniqueid, began=NOW + 2)]
+                for each in reversed(rows) if second_is_first else rows:
+                    add_calls(connection, [each])
+            found = [(of_it.uniqueid, of_it.outcome) for of_it in find_calls(connection, Search(), 10)]
+            self.assertEqual(sorted(found), [("1.False", "ANSWER"), ("1.True", "ANSWER")])
+
+    def test_keys_that_are_not_taken(self) -> None:
+        """A key that was never given, or in a first turn is another gateway's or used already, is not taken."""
+        journal, _ = self.opened()
+        key = journal.reserve()
+
+        def begin(argument: str) -> str:
+            asked = replace(request(), arguments=(argument,))
+            return journal.begin(self.calls.add(asked, NOW), asked).key
+
+        self.assertEqual(begin(f"call={key}"), key)
+        own = key.partition("-")[0]
+        for argument in (
+            f"call={key}",
+            f"again={own}-999",
+            "call=0123456789abcdef-1",
+            "again=nonsense",
+        ):
+            self.assertNotIn(begin(argument), argument)
+        for known in (key, "0123456789abcdef-1"):
+            self.assertEqual(begin(f"again={known}"), known)
+
+    def test_reserved(self) -> None:
+        """Of the keys that dialplans were told and did not come back with, the latest are kept."""
+        self.patch(journal_module, "MAX_RESERVED", 2)
+        journal, _ = self.opened()
+        keys = [journal.reserve() for _ in range(3)]
+        used = []
+        for key in keys:
+            asked = replace(request(), arguments=(f"call={key}",))
+            used.append(journal.begin(self.calls.add(asked, NOW), asked).key == key)
+        self.assertEqual(used, [False, True, True])
 
     def test_magi_before_the_history_has_it(self) -> None:
         """A call by MAGI that goes on before its cut row is written is kept until it is over."""
@@ -903,7 +971,7 @@ class HistoryTests(JournalCase):
     def setUp(self) -> None:
         """Make a database."""
         super().setUp()
-        database.create(self.database)
+        new_database(self.database)
         self.connection = database.connect(self.database)
         self.addCleanup(self.connection.close)
         self.store = FakeStore(self.connection)
@@ -1009,7 +1077,7 @@ class DatabaseTests(SynchronousTestCase):
     def test_another_outcome(self) -> None:
         """Only a call whose outcome is unknown is replaced; calls without a key are all written."""
         path = Path(self.mktemp())
-        database.create(path)
+        new_database(path)
         with contextlib.closing(database.connect(path)) as connection:
             add_calls(connection, [row("a", outcome="UNKNOWN"), row("b", outcome="BUSY"), row(), row()])
             add_calls(connection, [row("a"), row("b"), row("a", outcome="BUSY"), row("a", outcome="UNKNOWN")])

@@ -91,6 +91,10 @@ class Origins(SynchronousTestCase):
         ):
             value = "&".join(("9.1", *(f"PJSIP/{place}" for place in range(count))))
             self.assertEqual(self.forwarders("PJSIP/33-00000001", f"200 result=1 (,,,,{value})"), names)
+        value = f",,,,9.1&PJSIP/{'x' * MAX_VALUES}"[:MAX_VALUES]
+        (longest,) = self.forwarders("PJSIP/33-00000001", f"200 result=1 ({value})")
+        self.assertTrue(longest.startswith("PJSIP/x"), longest[:20])
+        self.assertEqual(self.forwarders("PJSIP/33-00000001", f"200 result=1 ({value}x)"), ["unknown"])
         for length in (MAX_VALUES + 1, 1_000_000):
             self.assertEqual(self.forwarders("PJSIP/33-00000001", f"200 result=1 ({'x' * length})"), ["unknown"])
             self.assertEqual(self.forwarders("PJSIP/33-00000001", f"200 result=1 ({',' * length})"), ["unknown"])

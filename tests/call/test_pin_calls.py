@@ -13,6 +13,7 @@ from pbxrouter import database
 from pbxrouter.call.pin_calls import PinCalls
 from pbxrouter.database.pin_calls import STALE_S
 from tests.counter_fakes import FakeStore
+from tests.databases import new_database
 
 
 class PinCallsCase(SynchronousTestCase):
@@ -22,7 +23,7 @@ class PinCallsCase(SynchronousTestCase):
         """Create the database and connect to it."""
         self.now = 1_000_000.0
         path = Path(self.mktemp())
-        database.create(path)
+        new_database(path)
         self.connection = database.connect(path)
         self.addCleanup(self.connection.close)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import TestCase
 
@@ -17,18 +17,19 @@ from pbxrouter.agi.prompts import Prompts
 from pbxrouter.call.active_calls import ActiveCalls
 from pbxrouter.call.flow import CallFlow
 from pbxrouter.call.pin_change import CallerPins, PinChanges
-from pbxrouter.call.pin_guard import PinGuard
+from pbxrouter.call.pin_guard import PinAttempt, PinGuard
 from pbxrouter.config.schema import Config
-from pbxrouter.database import Database, Store, list_guesses, open_store
+from pbxrouter.database import Connection, Database, Store, list_guesses, open_store
 from pbxrouter.database.audit import AuditSearch, details_of, find_entries
 from pbxrouter.drivers.changepin import ChangePin
-from pbxrouter.errors import ApplicationFailed, ChannelHungUp, CommandRefused
+from pbxrouter.errors import ApplicationFailed, ChannelHungUp, CommandRefused, StoreError
 from pbxrouter.rules.engine import RulesEngine
 from pbxrouter.rules.model import Facts
 from pbxrouter.rules.reloader import RulesReloader
 from pbxrouter.security import GuessKey, pins
 from pbxrouter.security.guess_limits import FREE_GUESSES
 from pbxrouter.simulator import SimulatedCall
+from tests.databases import new_database
 from tests.fakes import HUNG_UP, Answers, FakeChannel, Reports
 
 T = TypeVar("T")
@@ -62,6 +63,23 @@ class LateWriter:
         connection.commit()
 
 
+class FailingStore:
+    """A store that is away for one piece of work.
+
+    Args:
+        turn: for which one, from 1.
+    """
+
+    def __init__(self, store: Store, turn: int) -> None:
+        self._store = store
+        self._left = turn
+
+    def run(self, work: Callable[[Connection], T]) -> Deferred[T]:
+        """Run work, or fail."""
+        self._left -= 1
+        return self._store.run(work) if self._left else fail(StoreError("on purpose"))
+
+
 class ChangePinTests(TestCase):
     """Ana has OLD, Eva has TAKEN; 33 may dial *99."""
 
@@ -69,7 +87,7 @@ class ChangePinTests(TestCase):
         """Create a gateway with users and PINs."""
         self.now = 1_000_000.0
         self.path = pathlib.Path(self.mktemp())
-        database.create(self.path)
+        new_database(self.path)
         connection = database.connect(self.path)
         connection.executescript(
             f"""
@@ -296,6 +314,32 @@ class ChangePinTests(TestCase):
             await self.caller({"EXEC Wait": "510 Invalid or unknown command"}).identify(OLD)
         self.assertEqual(self.guard.statistics.wrong, 3)
         self.assertTrue(await self.caller().identify(OLD))
+
+    async def test_whose_pins_they_were(self) -> None:
+        """The guard is told the user's name with each right PIN, the old one and the new one."""
+        users, right = [], self.guard.right
+
+        async def note(attempt: PinAttempt, user: str) -> None:
+            users.append(user)
+            await right(attempt, user)
+
+        self.patch(self.guard, "right", note)
+        self.assertEqual((await self.call(OLD, [NEW]))[0], "DONE")
+        self.assertEqual(users, ["Ana", "Ana"])
+
+    async def test_failed_while_checked(self) -> None:
+        """A PIN, old or new, whose check fails holds up no other; its guess stays charged."""
+        for is_new in (False, True):
+            for turn in range(FREE_GUESSES):
+                store = FailingStore(self.store, 2 if is_new else 1)
+                caller = self.caller(store=store)
+                if is_new:
+                    self.assertTrue(await caller.identify(OLD))
+                with self.assertRaisesRegex(ApplicationFailed, "cannot be changed now: on purpose"):
+                    await (caller.change(NEW) if is_new else caller.identify(OLD))
+                self.assertFalse(self.guard._attempts, (is_new, turn))
+            self.assertFalse(await self.caller().identify(OLD))  # which would wait for them for ever
+            self.now += 86_400.0
 
 
 def _keyed(pin: str) -> str:

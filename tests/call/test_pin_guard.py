@@ -22,6 +22,7 @@ from pbxrouter.database import open_store
 from pbxrouter.security import GuessKey
 from pbxrouter.security.guess_limits import FREE_GUESSES, MAPPING_GUESSES, QUEUE_STEP_S
 from pbxrouter.simulator import SimulatedCall
+from tests.databases import new_database
 from tests.fakes import hash_pin, request_of
 from tests.paths import ROOT
 
@@ -33,7 +34,7 @@ class GuardCase(TestCase):
         """Create the database, and collect logs and alarms."""
         self.now = 1_000_000.0
         self.path = pathlib.Path(self.mktemp())
-        database.create(self.path)
+        new_database(self.path)
         self.logged: list[LogEvent] = []
         self.alarms: list[Alarm] = []
         observer: Any = self.logged.append
@@ -188,6 +189,17 @@ class PinGuardTests(GuardCase):
             self.assertTrue(attempt.is_checked)
             await guard.right(attempt, "pepe")
         self.assertEqual(guard.statistics.wrong, 0)
+
+    async def test_no_source(self) -> None:
+        """Without a word on where the call came from it is AMI's, its channel is relied on, and no phone is known."""
+        guard = self.guard()
+        attempt = await guard.admit(request_of(SimulatedCall("34", caller=None, channel="")), 7)
+        self.assertEqual(
+            attempt.keys, (GuessKey("unnamed", "AMI, mapping 7"), GuessKey("mapping", "7"), GuessKey("gateway", ""))
+        )
+        attempt = await guard.admit(self.request(), 7)
+        self.assertEqual([key.scope for key in attempt.keys], ["endpoint", "number", "mapping", "gateway"])
+        self.assertIs(attempt.is_known, False)
 
     async def test_lifted(self) -> None:
         """Lifting a lock-out ends it at once, on this gateway and on another."""

@@ -283,6 +283,8 @@ class FlowTests(ProofCase):
             record = self.records.pop()
             assert record.note is not None
             self.assertEqual(record.outcome.status, "REFUSED")
+            assert record.note is not None
+            self.assertIn("one that is not among them needs fastagi.secret_file, or fastagi.allow", record.note.english)
             self.assertIn("from 192.0.2.1", record.note.english)
             (line,) = [str(log["log_format"]).format_map(log) for log in logs if "refused a call" in log["log_format"]]
             self.assertIn("from 192.0.2.1, whose channel Asterisk does not have", line)

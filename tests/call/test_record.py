@@ -90,7 +90,7 @@ class OutcomeTests(SynchronousTestCase):
         )
 
     def test_outcomes_of_drivers(self) -> None:
-        """The sentence and kind of each outcome of the built-in drivers."""
+        """The sentence and kind of each outcome of the built-in drivers, and of Queue()."""
         own = {value for name, value in vars(GatewayOutcome).items() if not name.startswith("_")}
         self.assertEqual(
             {value: (outcome_sentence(value).english, outcome_kind(value)) for value in OUTCOME_SENTENCES.keys() - own},
@@ -103,6 +103,12 @@ class OutcomeTests(SynchronousTestCase):
                 "CHANUNAVAIL": ("not reachable", "plain"),
                 "CONGESTION": ("no line free", "plain"),
                 "INVALIDARGS": ("could not be dialled", "plain"),
+                "TIMEOUT": ("waited too long", "plain"),
+                "FULL": ("the queue was full", "plain"),
+                "JOINEMPTY": ("the queue had no agent", "plain"),
+                "LEAVEEMPTY": ("the queue had no agent", "plain"),
+                "JOINUNAVAIL": ("no agent was free", "plain"),
+                "LEAVEUNAVAIL": ("no agent was free", "plain"),
                 "DONTCALL": ("refused by the callee", "plain"),
                 "TORTURE": ("refused by the callee", "plain"),
                 "NOTENTERED": ("mailbox not entered", "plain"),

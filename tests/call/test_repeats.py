@@ -17,6 +17,7 @@ from pbxrouter.database.calls import CallRow
 from pbxrouter.drivers import Outcome
 from pbxrouter.text import Sentence
 from tests.call.test_history_writer import FakeStore
+from tests.databases import new_database
 
 SOURCE = "locked out endpoint PJSIP/33"
 
@@ -120,7 +121,7 @@ class HistoryTests(SynchronousTestCase):
     def test_journal(self) -> None:
         """A call that is left out leaves the journal, and may be recorded later all the same."""
         path = pathlib.Path(self.mktemp())
-        database.create(path)
+        new_database(path)
         connection = database.connect(path)
         self.addCleanup(connection.close)
         journal = CallJournal(path, lambda: 1000.0, lambda work: succeed(work()))

@@ -15,6 +15,7 @@ from pbxrouter.database.access.sessions import is_setup_link
 from pbxrouter.database.audit import Actor
 from pbxrouter.security.roles import Role
 from pbxrouter.security.tokens import hash_token
+from tests.databases import new_database
 
 
 class ConsoleCommand(SynchronousTestCase):
@@ -25,7 +26,7 @@ class ConsoleCommand(SynchronousTestCase):
         directory = pathlib.Path(self.mktemp()).absolute()
         directory.mkdir()
         self.path = directory / "pbxrouter.sqlite"
-        database.create(self.path)
+        new_database(self.path)
         self.settings = directory / "pbxrouter.toml"
         self.settings.write_text('[web]\nlisten = "tcp:8181:interface=127.0.0.1"\n')
         self.connection = database.connect(self.path)

@@ -9,23 +9,22 @@ import pathlib
 from dataclasses import replace
 
 from click.testing import CliRunner, Result
-from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter import database
 from pbxrouter.call.history_writer import row_of
 from pbxrouter.cli.app import pbxrouter
 from pbxrouter.database.calls.history import add_calls
 from tests.call.test_history_writer import record
+from tests.database.postgresql import OnBothEngines, option_of
 
 
-class HistoryCommand(SynchronousTestCase):
+class HistoryCommand(OnBothEngines):
     """`pbxrouter history` with three calls."""
 
     def setUp(self) -> None:
         """Create a database with a few calls."""
-        self.path = pathlib.Path(self.mktemp()).absolute()
-        database.create(self.path)
-        connection = database.connect(self.path)
+        self.place = self.new_place()
+        connection = self.open(self.place)
         calls = (
             record("21", "33", 1e9),
             record("+52", "=1+1", 1.1e9, "BUSY"),
@@ -34,11 +33,10 @@ class HistoryCommand(SynchronousTestCase):
         rows = [row_of(call) for call in calls]
         rows[1] = replace(rows[1], forwarded_by="PJSIP/21")
         add_calls(connection, rows)
-        connection.close()
 
     def history(self, *arguments: str) -> Result:
         """Run `pbxrouter history` and return what it prints."""
-        return CliRunner().invoke(pbxrouter, ["history", *arguments, "--database", str(self.path)])
+        return CliRunner().invoke(pbxrouter, ["history", *arguments, "--database", option_of(self.place)])
 
     def test_list(self) -> None:
         """The list is newest first, one line a call."""
@@ -47,6 +45,20 @@ class HistoryCommand(SynchronousTestCase):
         self.assertIn("33 -> 34  dial SIP  DENIED", lines[0])
         self.assertIn("=1+1 forwarded by PJSIP/21 -> +52  dial SIP  BUSY", lines[1])
         self.assertIn("33 -> 21  dial SIP  ANSWER, 5 s of talk", lines[2])
+
+    def test_asterisks(self) -> None:
+        """Calls are filtered by their Asterisk; with several in the settings each line begins with its own."""
+        with database.transaction(connection := self.open(self.place)):
+            connection.execute("UPDATE calls SET asterisk = 'lima' WHERE number = '34'")
+        self.assertEqual(len(self.history("--asterisk", "lima").output.splitlines()), 1)
+        self.assertEqual(len(self.history("--asterisk", "").output.splitlines()), 2)
+        self.assertEqual(json.loads(self.history("--asterisk", "lima", "--json").output)["asterisk"], "lima")
+        self.assertNotIn("lima", self.history().output)
+        settings = pathlib.Path(self.mktemp()).absolute()
+        settings.write_text("[[asterisk]]\nname = 'lima'\n[[asterisk]]\nname = 'b'\n")
+        lines = self.history("--config", str(settings)).output.splitlines()
+        self.assertIn("  lima: 33 -> 34", lines[0])
+        self.assertIn("  (Asterisk unknown): 33 -> 21", lines[2])
 
     def test_trace(self) -> None:
         """--trace adds the reasons."""

@@ -13,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pbxrouter import database
 from pbxrouter.cli.app import pbxrouter
 from pbxrouter.database.rules.sample import add_sample
+from tests.databases import new_database
 from tests.fakes import hash_pin
 from tests.hostile_text import VALUES, fill, spoil
 
@@ -42,7 +43,7 @@ class HostileRows(SynchronousTestCase):
     def test_commands(self) -> None:
         """No command fails by a bug, and none prints what could do something to a terminal."""
         path = pathlib.Path(self.mktemp()).absolute()
-        database.create(path)
+        new_database(path)
         with closing(database.connect(path)) as connection:
             add_sample(connection, lambda pin: hash_pin(pin).encode().hex().ljust(64, "0")[:64])
             fill(connection, "h")

@@ -11,6 +11,7 @@ from pbxrouter.database.audit import AuditSearch, find_entries
 from pbxrouter.security import keys_of
 from pbxrouter.security.guess_limits import FREE_GUESSES
 from tests.cli.test_app import CommandTestCase, run
+from tests.databases import new_database
 
 
 class LockoutsTests(CommandTestCase):
@@ -19,7 +20,7 @@ class LockoutsTests(CommandTestCase):
     def setUp(self) -> None:
         """Create the database."""
         super().setUp()
-        database.create(self.database)
+        new_database(self.database)
 
     def guess(self, count: int) -> None:
         """Key wrong PINs at PJSIP/33."""

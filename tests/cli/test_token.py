@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
-import pathlib
-
 from click.testing import CliRunner, Result
-from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter import database
 from pbxrouter.cli.app import pbxrouter
 from pbxrouter.cli.token import SCOPES
 from pbxrouter.database.access.tokens import find_token, note_use
 from pbxrouter.database.audit import find_entries
 from pbxrouter.security.tokens import Scope, hash_token
+from tests.database.postgresql import OnBothEngines, dump, option_of
 
 
-class TokenCommand(SynchronousTestCase):
+class TokenCommand(OnBothEngines):
     """`pbxrouter token` on a new database."""
 
     def setUp(self) -> None:
         """Create the database."""
-        self.path = pathlib.Path(self.mktemp()).absolute()
-        database.create(self.path)
+        self.place = self.new_place()
 
     def token(self, *arguments: str) -> Result:
         """Run `pbxrouter token …`."""
-        return CliRunner().invoke(pbxrouter, ["token", *arguments, "--database", str(self.path)])
+        return CliRunner().invoke(pbxrouter, ["token", *arguments, "--database", option_of(self.place)])
 
     def found(self, token: str) -> str | None:
         """Use a token: its name, and its scopes."""
-        connection = database.connect(self.path)
-        self.addCleanup(connection.close)
+        connection = self.open(self.place)
         info = find_token(connection, hash_token(token))
         if info is None:
             return None
@@ -47,7 +42,7 @@ class TokenCommand(SynchronousTestCase):
         self.assertEqual(self.found(secret), "web shop: dial")
         self.assertIn("last used", self.token("list").output)
         self.assertNotIn(secret, self.token("list").output)
-        self.assertNotIn(secret.encode(), self.path.read_bytes())
+        self.assertNotIn(secret, repr(dump(self.open(self.place))))
         self.assertEqual(self.token("revoke", "web shop").exit_code, 0)
         self.assertIsNone(self.found(secret))
         self.assertIn("revoked", self.token("list").output)
@@ -66,8 +61,7 @@ class TokenCommand(SynchronousTestCase):
         self.token("create", "a")
         self.token("revoke", "a")
         self.token("revoke", "a")
-        connection = database.connect(self.path)
-        self.addCleanup(connection.close)
+        connection = self.open(self.place)
         self.assertEqual(
             [(entry.via, entry.action, entry.kind, entry.name) for entry in find_entries(connection)],
             [("command", "revoke", "token", "a"), ("command", "create", "token", "a")],

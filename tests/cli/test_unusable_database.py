@@ -17,14 +17,13 @@ from pathlib import Path
 from twisted.internet import reactor
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter import database
 from pbxrouter.config import parsing
-from pbxrouter.database.rules import add_sample
 from pbxrouter.doctor.files import check_database as check_files
 from pbxrouter.errors import StoreError
 from pbxrouter.tap import check, check_database
 from tests import needs
 from tests.cli.test_app import WORKSHOP, run
+from tests.databases import sample_database
 
 COMMANDS = (
     ("explain", "21", "--from", "33"),
@@ -213,9 +212,7 @@ class RightsTests(SynchronousTestCase):
         self.folder = Path(tempfile.mkdtemp(prefix="pbxr-"))
         self.addCleanup(shutil.rmtree, self.folder)
         self.path = self.folder / "x.db"
-        database.create(self.path)
-        with contextlib.closing(database.connect(self.path)) as connection:
-            add_sample(connection, lambda pin: pin.encode().hex().rjust(64, "0"))
+        sample_database(self.path, lambda pin: pin.encode().hex().rjust(64, "0"))
         for path in (self.folder, *self.folder.iterdir()):
             os.chown(path, self.user.pw_uid, self.user.pw_gid)
 

@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.counter.call_table import (
     DOCTOR_PREFIX,
+    JOIN_S,
     JOINED,
     MAX_TALKS,
     REMEMBER_HUNG_UP_S,
@@ -18,6 +19,7 @@ from pbxrouter.counter.call_table import (
     HungUpBy,
     LiveCall,
 )
+from pbxrouter.counter.storage import LiveRow, live_row
 
 
 class Told(CallListener):
@@ -302,6 +304,22 @@ class RuleTests(TableCase):
         self.enter("a", "a", "talk")
         self.enter("c", "c", "talk")
         self.assertEqual(self.told.count("answered"), 2)
+
+    def test_applications_that_hold(self) -> None:
+        """A list shows a holding bridge by the application that put a channel there; any other is for talking."""
+        for application, answered in (
+            ("BridgeWait", 0),
+            ("Park", 0),
+            ("ParkAndAnnounce", 0),
+            ("parkandannounce", 0),
+            ("ParkedCall", 2),
+            ("", 2),
+        ):
+            self.setUp()
+            for uniqueid in ("a", "c"):
+                self.event("Newchannel", uniqueid, uniqueid)
+            self.resync(*(ChannelSeen(uniqueid, uniqueid, 1, "x", application=application) for uniqueid in "ac"))
+            self.assertEqual(self.told.count("answered"), answered, application)
 
     def test_holding_bridge_that_is_gone(self) -> None:
         """A holding bridge in which a list shows no channel any more is forgotten."""
@@ -607,11 +625,37 @@ class AnyOrderTests(SynchronousTestCase):
             for linkedid_, call in table.live.items():
                 self.assertTrue(call.channels)
                 self.assertEqual(call.linkedid, linkedid_)
+                talks = any(table._talks[channel].since is not None for channel in call.channels)
+                self.assertEqual(talks, call.answered is not None and call.silent_since is None, name)
             self.assertLessEqual(set(table._bridge_of), set(table.channels))
             self.assertEqual(
                 sorted(table._bridge_of),
                 sorted(uniqueid for inside in table._bridges.values() for uniqueid in inside),
             )
+
+    @given(st.lists(EVENTS, max_size=60))
+    def test_what_is_stored_is_up_to_date(self, events: list[tuple[str, str, str, object]]) -> None:
+        """Whenever calls are written, the row of one that is not marked as changed is as it was written before."""
+        table = CallTable(Told())
+        written: dict[str, LiveRow] = {}
+        names = {"a": "PJSIP/33-1", "b": "PJSIP/21-1", "c": "Local/9@x-1;1", "d": "Local/9@x-1;2"}
+        for now, (name, uniqueid, linkedid, more) in enumerate(events):
+            if name == "resync":
+                assert isinstance(more, list)
+                seen = [ChannelSeen(one, its, 1, "x") for one, its in more]
+                table.resync(table.channels, seen, float(now), now - 0.5)
+            elif name != "later":
+                headers = {"Uniqueid": uniqueid, "Linkedid": linkedid, "BridgeUniqueid": str(more)}
+                headers |= {"Channel": names.get(uniqueid, "SIP/x-1"), "CallerIDNum": "33", "Exten": uniqueid}
+                table.event(name, lambda header, headers=headers: headers.get(header, ""), float(now))  # type: ignore[misc]
+            if now % 2:
+                continue
+            rows = {key: live_row(call, table.talk_of) for key, call in table.live.items()}
+            for key, call in table.live.items():
+                if not call.changed and key in written:
+                    self.assertEqual(written[key], rows[key], (name, uniqueid))
+                call.changed = False
+            written = rows
 
 
 class TalkTests(TableCase):
@@ -797,6 +841,91 @@ class TalkTests(TableCase):
         self.assertEqual(talk.heir, "")
         talk.heir, self.table.talk_of("l2").heir = "l2", "l1"  # type: ignore[union-attr]
         self.assertEqual(self._end_of("l1")[1:], (True, False))
+
+    def test_taken_out_one_after_the_other(self) -> None:
+        """Of two Local channels between two phones one is taken out after the other: for all it is one talk."""
+        names = ("PJSIP/33-1", "Local/2@x-1;1", "Local/2@x-1;2", "Local/3@x-2;1", "Local/3@x-2;2", "PJSIP/3-1")
+        for uniqueid, name in zip(("a", "l1", "l2", "m1", "m2", "b"), names, strict=True):
+            self.new(uniqueid, name)
+        for uniqueid, bridge in zip(("b", "m2", "m1", "l2", "l1", "a"), ("3", "3", "2", "2", "1", "1"), strict=True):
+            self.enter(uniqueid, bridge=bridge)
+        began = self.now
+        self.now += 9
+        for halves, moved, left, bridge in ((("l1", "l2"), "a", "l2", "2"), (("m1", "m2"), "b", "m1", "2")):
+            self.event("LocalOptimizationBegin", "", "", LocalOneUniqueid=halves[0], LocalTwoUniqueid=halves[1])
+            for step in (lambda moved=moved: self.leave(moved), lambda left=left: self.leave(left)):
+                self.now -= 0.9
+                step()
+            self.now -= 0.9
+            self.enter(moved, bridge=bridge)
+            for uniqueid in halves:
+                self.event("Hangup", uniqueid)
+            self.now += 5
+        for uniqueid in ("a", "b", "l2", "m2"):
+            talk = self.table.talk_of(uniqueid)
+            assert talk is not None
+            self.assertEqual((talk.talks, talk.since), ([], began), uniqueid)
+        self.leave("b")
+        for uniqueid in ("a", "b", "l2", "m2"):
+            talk = self.table.talk_of(uniqueid)
+            assert talk is not None
+            self.assertEqual((talk.talks, talk.since), ([(began, self.now)], None), uniqueid)
+        self.enter("b", bridge="2")  # this one is another talk
+        self.assertEqual(self.table.talk_of("a").begun, 2)  # type: ignore[union-attr]
+
+    def test_interrupted_for_too_long(self) -> None:
+        """A talk that does not go on within JOIN_S after a Local channel was taken out has ended."""
+        self._behind_a_local_channel()
+        self.event("LocalOptimizationBegin", "", "", LocalOneUniqueid="l1", LocalTwoUniqueid="l2")
+        self.leave("b")
+        self.now += JOIN_S
+        self.enter("b", bridge="near")
+        self.assertEqual(self.table.talk_of("b").begun, 2)  # type: ignore[union-attr]
+
+    def test_clock_set_while_joining(self) -> None:
+        """The interruption is known as one, also if the clock is set in it."""
+        self._behind_a_local_channel()
+        self.event("LocalOptimizationBegin", "", "", LocalOneUniqueid="l1", LocalTwoUniqueid="l2")
+        self.now -= 1
+        self.leave("b")
+        self.now -= 1
+        self.table.clock_set(3600.0)
+        self.now += 3600
+        self.enter("b", bridge="near")
+        self.assertEqual(self.table.talk_of("b").begun, 1)  # type: ignore[union-attr]
+
+    def test_answered_for_another(self) -> None:
+        """A phone that rings answers the party that its caller has transferred there: a call that is handed over."""
+        for uniqueid, linkedid in (("a", "a"), ("b", "b"), ("c", "b"), ("d", "b")):
+            self.new(uniqueid, f"PJSIP/{uniqueid}-1", linkedid)
+        for called in ("c", "d"):
+            self.event("DialBegin", "b", "b", DestUniqueid=called)
+        self.dial_end("NOANSWER", "b", "d")
+        self.assertEqual(self.table.talk_of("b").handed_over, False)  # type: ignore[union-attr]
+        self.dial_end("ANSWER", "a", "c", "PJSIP/c-1")
+        self.assertEqual(self.table.talk_of("b").handed_over, True)  # type: ignore[union-attr]
+        self.assertEqual(self.table.talk_of("a").handed_over, False)  # type: ignore[union-attr]
+        self.event("DialBegin", "a", "a", DestUniqueid="not known")
+        self.event("DialBegin", "b", "b", DestUniqueid="d")
+        self.event("Hangup", "d", "b")
+        self.assertEqual(self.table._dialled_by, {})
+
+    def test_ended_unasked(self) -> None:
+        """A call that ends after a talk without a word of who ended it."""
+        for linkedid, words in (("a", ()), ("c", ("HangupRequest",)), ("e", ("SoftHangupRequest",))):
+            other = f"{linkedid}2"
+            self.new(linkedid, f"PJSIP/{linkedid}-1", linkedid)
+            self.new(other, f"PJSIP/{other}-1", linkedid)
+            self.assertFalse(self.table.has_ended_unasked(linkedid, {other}))
+            for uniqueid in (linkedid, other):
+                self.enter(uniqueid, linkedid, bridge=linkedid)
+            for word in words:
+                self.event(word, other, linkedid)
+            self.leave(other, linkedid)
+            self.event("SoftHangupRequest", other, linkedid)
+            self.assertFalse(self.table.has_ended_unasked(other, ()))
+            self.assertEqual(self.table.has_ended_unasked(linkedid, {other}), not words, linkedid)
+        self.assertFalse(self.table.has_ended_unasked("z", ()))
 
     def test_heir_is_a_phone(self) -> None:
         """Of several channels at the far end the halves' talk goes on with a phone, not with Asterisk's own channel."""

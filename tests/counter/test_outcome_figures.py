@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pbxrouter.counter import OutcomeTotals, busiest, per_minute, totals
+from pbxrouter.database import transaction
 from pbxrouter.database.calls.history import CallRow, add_calls
 from pbxrouter.errors import StoreError
 from tests.counter_fakes import NOW, EnginesCase
@@ -40,6 +41,20 @@ class OutcomeTests(EnginesCase):
         """Calls are counted by the first second of the minute in which they began, within the span."""
         self.began(*((at, "ANSWER") for at in (-0.5, 0, 59.5, 60, 119.5, 120, 121)))
         self.assertEqual(per_minute(self.connection, NOW, NOW + 121), {NOW: 2, NOW + 60: 2, NOW + 120: 1})
+
+    def test_of_one_asterisk(self) -> None:
+        """The figures are of one Asterisk, or of the calls of which it is not known, if that is wished."""
+        self.began((0, "ANSWER"), (1, "BUSY"), (61, "ANSWER"))
+        with transaction(self.connection):
+            self.connection.execute("UPDATE calls SET asterisk = 'a' WHERE began <= :until", {"until": NOW + 1})
+        for asterisk, by_outcome, minutes in (
+            (None, {"ANSWER": 2, "BUSY": 1}, {NOW: 2, NOW + 60: 1}),
+            ("a", {"ANSWER": 1, "BUSY": 1}, {NOW: 2}),
+            ("", {"ANSWER": 1}, {NOW + 60: 1}),
+            ("b", {}, {}),
+        ):
+            self.assertEqual(dict(totals(self.connection, NOW, NOW + 99, asterisk).by_outcome), by_outcome)
+            self.assertEqual(per_minute(self.connection, NOW, NOW + 99, asterisk), minutes)
 
     def test_busiest(self) -> None:
         """Minutes with most calls come first, of equal ones the earlier; no more than asked for."""

@@ -34,7 +34,7 @@ class FakeCounter:
 
 
 class RecordsTests(SynchronousTestCase):
-    """RecordsOfCounters."""
+    """To which counter a record comes."""
 
     def came_to(self, asterisk: str, *counters: FakeCounter) -> list[str]:
         """The counters that a record came to."""

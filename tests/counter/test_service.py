@@ -346,6 +346,7 @@ class ServiceTests(ServiceCase):
             self.wait(3)
             self.set_by_s += step_s
             self.wait(3)
+            self.manager.says("HangupRequest", uniqueid, uniqueid)
             for name in ("BridgeLeave", "Hangup"):
                 for channel in (uniqueid, f"b{talked}"):
                     self.manager.says(name, channel, uniqueid, Cause="16", BridgeUniqueid="x")
@@ -664,6 +665,42 @@ class ServiceTests(ServiceCase):
         self.manager.up()  # and it is not among Asterisk's channels
         self.assertNotEqual(self.counter.changes, before)
         self.assertEqual(list(self.counter.live), [])
+
+    def test_changes_of_what_is_shown(self) -> None:
+        """Calls that are shown under one value of ``changes`` are the same, whatever happens between two looks."""
+        shown: dict[tuple[int, bool], list[str]] = {}
+
+        def look() -> None:
+            calls = sorted(repr(call) for call in self.counter.live)
+            version = (self.counter.changes, self.counter.in_sync)
+            self.assertEqual(shown.setdefault(version, calls), calls)
+
+        def hear(name: str, uniqueid: str, linkedid: str = "a", **headers: str) -> None:
+            self.manager.says(name, uniqueid, linkedid, **headers)
+            look()
+
+        for _ in range(3):
+            self.manager.up()
+            look()
+            hear("Newchannel", "a")
+            hear("Newchannel", "b")
+            hear("Newchannel", "c", "c")
+            hear("BridgeEnter", "a", BridgeUniqueid="x")
+            hear("BridgeEnter", "b", BridgeUniqueid="x")
+            hear("BridgeLeave", "b", BridgeUniqueid="x")
+            hear("Hangup", "b")
+            self.wait(1)
+            look()
+            hear("Hangup", "a")
+            self.wait(1)
+            look()
+            self.manager.channels = [self.listed("d")]
+            self.manager.says("Shutdown")
+            self.wait(POLL_S)
+            look()
+            self.manager.down()
+            look()
+        self.assertEqual([call.linkedid for call in self.counter.live], ["d"])
 
     def record(self, uniqueid: str, number: str = "21") -> CallRecord:
         """A call's record, as the gateway reports it."""
@@ -1462,6 +1499,28 @@ class CommandTests(CommandTestCase):
         self.assertIn("calls:U", self.good("counter", "--minutes", "5"))
         self.assertIn("calls:12", self.good("counter", "--minutes", "5", "--asterisk", "pbx"))
         self.assertIn("accepted is new, pbx", self.bad("counter", "--asterisk", "x"))
+
+    def test_one_of_several_is_away(self) -> None:
+        """One that is away makes the sum of minutes unknown; it hides neither the other's nor what a day has."""
+        self.write(
+            'database = "rules.sqlite"\n'
+            + "".join(
+                f'[[asterisk]]\nname = "{name}"\nsecret_file = "x"\nami = "tcp:127.0.0.1:{port}"\n'
+                for name, port in (("pbx", 1), ("away", 2))
+            )
+        )
+        self.batch("away", seen=self.minute - 7200)
+        self.assertIn("calls:U answered:U active:U", self.good("counter", "--minutes", "5"))
+        lines = self.good("counter", "--minutes", "5", "--by", "asterisk").splitlines()
+        self.assertRegex(lines[0], r"\Apbx  calls:12 answered:9 active:1 .* unseen:0 busy:2 ")
+        self.assertRegex(lines[1], r"\Aaway  calls:U answered:U active:U .* unseen:300 ")
+        shown = json.loads(self.good("counter", "--minutes", "5", "--json"))
+        self.assertEqual((shown["known"], shown["calls"]), (False, None))
+        each = {name: (of_one["known"], of_one["calls"]) for name, of_one in shown["asterisks"].items()}
+        self.assertEqual(each, {"pbx": (True, 12), "away": (False, None)})
+        self.assertEqual(shown["asterisks"]["pbx"]["reasons"]["busy"], 2)
+        if time.localtime().tm_hour * 60 + time.localtime().tm_min >= 3:
+            self.assertIn("calls:12 ", self.good("counter", "--day"))
 
     def test_today(self) -> None:
         """Without a time the report is for today, the current minute included."""

@@ -11,13 +11,9 @@ from pbxrouter.call import CallRecord
 from pbxrouter.call.history_writer import row_of
 from pbxrouter.counter.call_table import ChannelTalk, HungUpBy
 from pbxrouter.counter.talk import (
-    ELSEWHERE_S,
     HOLD_S,
-    MAX_WATCHED,
     SETTLE_S,
-    TAKE_UP_S,
     TICK_S,
-    WATCH_S,
     TalkOfCalls,
 )
 from pbxrouter.database.calls import CallRow
@@ -34,7 +30,7 @@ class FakeCounter:
 
     def __init__(self, asterisk: str = "lab") -> None:
         self.asterisk = asterisk
-        self.in_sync = self.sees_talk = True
+        self.follows_talk = self.sees_talk = self.sees_who_hangs_up = True
         self.talks: dict[str, ChannelTalk] = {}
 
     def talk_of(self, uniqueid: str) -> ChannelTalk | None:
@@ -125,10 +121,12 @@ class TalkTests(SynchronousTestCase):
         self.assertEqual(self.written(), [("ANSWER", 3)])
 
     def test_goes_on_in_the_dialplan(self) -> None:
-        """A channel that goes on after the call is not waited for."""
+        """A channel that goes on after the call is waited for a second, until its last events have come."""
         self.talk((101.0, 104.0), ended=None)
         self.report("ANSWER")
-        self.wait(SETTLE_S)
+        self.wait(0.75)
+        self.assertEqual(self.written(), [])
+        self.wait(0.25)
         self.assertEqual(self.written(), [("ANSWER", 3)])
 
     def test_talks_before_the_call(self) -> None:
@@ -229,13 +227,63 @@ class TalkTests(SynchronousTestCase):
         self.report("BUSY")
         self.assertEqual(self.written(), [("BUSY", 0)])
 
+    def test_dial_answered_and_nobody_was_connected(self) -> None:
+        """The caller hangs up while the called party hears an announcement; or the called leg has gone to another."""
+        for values, outcome in (
+            ({"hung_up_by": HungUpBy.FAR_END}, "CANCEL"),
+            ({"hung_up_by": HungUpBy.PBX}, "ANSWER"),
+            ({"hung_up_by": HungUpBy.PBX, "handed_over": True}, "MOVED"),
+            ({"hung_up_by": HungUpBy.FAR_END, "person_answered": 105.0}, "ANSWER"),
+        ):
+            self.talk(connected=False, **values)
+            self.report("ANSWER")
+            self.assertEqual(self.written()[-1], (outcome, 0), values)
+
+    def test_asterisk_does_not_say_who_hangs_up(self) -> None:
+        """Where the events are withheld that tell who hangs up, a caller who gave up has not been cut."""
+        self.counter.sees_who_hangs_up = False
+        for outcome in ("CANCEL", "HANGUP", "BUSY"):
+            self.talk(hung_up_by=HungUpBy.PBX)
+            self.report(outcome)
+            self.wait(HOLD_S)
+            self.assertEqual(self.written()[-1], (outcome, 0))
+
+    def test_the_first_call_is_cut(self) -> None:
+        """Whether Asterisk says who hangs up may show by another call, for which a call that seems cut waits."""
+        self.counter.sees_who_hangs_up = False
+        self.talk(hung_up_by=HungUpBy.PBX)
+        self.report("CANCEL")
+        self.wait(HOLD_S - TICK_S)
+        self.assertEqual(self.written(), [])
+        self.counter.sees_who_hangs_up = True
+        self.wait(TICK_S)
+        self.assertEqual(self.written(), [("CUT", 0)])
+
+    def test_changes_of_channels_interrupt_a_talk(self) -> None:
+        """A half's conversation that is silent for a moment, while another Local channel is taken out, goes on."""
+        talk = self.talk((101.0, 104.0), ended=104.0, heir="b")
+        self.report("ANSWER")
+        self.wait(SETTLE_S - TICK_S)
+        self.assertEqual(self.written(), [])
+        talk.talks, talk.since = [], 101.0
+        self.wait(TICK_S)
+        talk.talks, talk.since = [(101.0, 113.0)], None
+        self.wait(SETTLE_S)
+        self.assertEqual(self.written(), [])
+        self.wait(TICK_S)
+        self.assertEqual(self.written(), [("ANSWER", 12)])
+
     def test_moved_and_alive(self) -> None:
-        """A caller who was taken elsewhere is not hung up: the row is completed when that is clear."""
+        """A caller who was taken elsewhere is not hung up: the row is completed half a minute later."""
         self.talk(ended=None, place=("", ""))
         self.report("CANCEL")
-        self.wait(HOLD_S)
+        self.wait(HOLD_S - TICK_S)
+        self.assertEqual(self.written(), [])
+        self.wait(TICK_S)
         self.assertEqual(self.written(), [("CANCEL", None)])
-        self.wait(ELSEWHERE_S)
+        self.wait(30 - HOLD_S - TICK_S)
+        self.assertEqual(self.written(), [("CANCEL", None)])
+        self.wait(TICK_S)
         self.assertEqual(self.written(), [("CANCEL", None), ("MOVED", 0)])
 
     def test_completed_when_it_ends(self) -> None:
@@ -247,10 +295,10 @@ class TalkTests(SynchronousTestCase):
             self.wait(HOLD_S)
             self.assertEqual(self.written(), [(outcome, None)])
             talk.end(161.0)
-            self.counter.in_sync = False
+            self.counter.follows_talk = False
             self.wait(HOLD_S)
             talk.ended = 161.0
-            self.counter.in_sync = True
+            self.counter.follows_talk = True
             self.wait(TICK_S)
             self.assertEqual(self.written(), [(outcome, None), (outcome, 60)])
             self.history.added.clear()
@@ -285,13 +333,15 @@ class TalkTests(SynchronousTestCase):
         self.assertEqual(self.written(), [("LEFT", 2), ("LEFT", 3), ("LEFT", 5)])
 
     def test_left_by_an_earlier_run(self) -> None:
-        """Calls of an earlier run are taken up: the talk since they began counts."""
+        """Calls of an earlier run are taken up after five seconds: the talk since they began counts."""
         record = CallRecord(REQUEST, None, Outcome("LEFT"), 100.0, 110.0)
         self.history.earlier = [row_of(record), replace(row_of(record), uniqueid="gone")]
         talk = self.talk((90.0, 95.0), ended=None)
         talk.begin(102.0)
         self.calls.startService()
-        self.wait(TAKE_UP_S + SETTLE_S)
+        self.wait(4.75)
+        self.assertEqual(self.calls.watched, 0)
+        self.wait(0.25 + SETTLE_S)
         self.assertEqual((self.written(), self.calls.watched), ([], 1))
         talk.end(120.0)
         talk.ended = 120.0
@@ -303,14 +353,14 @@ class TalkTests(SynchronousTestCase):
         self.talk(ended=None).begin(101.0)
         self.report("LEFT")
         self.wait(HOLD_S)
-        self.clock.advance(WATCH_S - 2 * HOLD_S)
+        self.clock.advance(24 * 3600.0 - 2 * HOLD_S)
         self.wait(HOLD_S - TICK_S)
         self.assertEqual((self.written(), self.calls.watched), ([("LEFT", None)], 1))
         self.wait(TICK_S)
         self.assertEqual((self.written(), self.calls.watched), ([("LEFT", None)], 0))
-        for _ in range(MAX_WATCHED + 2):
+        for _ in range(5002):
             self.report("LEFT")
-        self.assertEqual((len(self.written()), self.calls.watched), (3, MAX_WATCHED))
+        self.assertEqual((len(self.written()), self.calls.watched), (3, 5000))
 
     def test_stop(self) -> None:
         """At a stop what waits is written, with what is known."""
@@ -343,7 +393,7 @@ class TalkTests(SynchronousTestCase):
         self.assertEqual(self.calls.talks_so_far(REQUEST.uniqueid), 1)
         talk.begin(101.0)
         self.assertEqual(self.calls.talks_so_far(REQUEST.uniqueid), 2)
-        self.counter.in_sync = False
+        self.counter.follows_talk = False
         self.assertIsNone(self.calls.talks_so_far(REQUEST.uniqueid))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.counter.call_table import DOCTOR_PREFIX
-from pbxrouter.counter.service import POLL_S
+from pbxrouter.counter.service import POLL_S, TELL_TALK
 from pbxrouter.counter.withheld import SURE_S, EventWatch
 from tests.counter.test_service import ServiceCase
 from tests.counter_fakes import NOW
@@ -61,7 +61,9 @@ class WithheldTests(ServiceCase):
 
     def assert_unknown(self, name: str, unknown_s: float) -> None:
         """Check that nothing is known since so many seconds, and why."""
-        self.assertEqual((self.counter.active, self.counter.in_sync, self.counter.sees_talk), (None, False, False))
+        self.assertEqual((self.counter.active, self.counter.in_sync), (None, False))
+        tells_talk = name in TELL_TALK
+        self.assertEqual((self.counter.sees_talk, self.counter.follows_talk), (not tells_talk, not tells_talk))
         self.assertEqual(self.counter.withheld, (name,))
         assert self.counter.trouble is not None
         self.assertIn(f"withholds {name}", self.counter.trouble.english)
@@ -73,8 +75,10 @@ class WithheldTests(ServiceCase):
         self.wait(60)
         for uniqueid in "ab":
             self.manager.says("Hangup", uniqueid, uniqueid)
+        before = self.counter.changes
         self.wait(2)
         self.assert_unknown("Newchannel", 60)
+        self.assertGreater(self.counter.changes, before)
         last_seen = self.rows("SELECT last_seen FROM counter_asterisks")[0][0]
         self.assertLessEqual(last_seen, NOW + 1)
         self.wait(20)
@@ -115,12 +119,59 @@ class WithheldTests(ServiceCase):
         self.wait(20)
         self.assert_unknown("Newchannel", 20)
 
+    def test_calls_while_there_was_no_connection(self) -> None:
+        """Calls that came while there was no connection were not withheld; those that come after it may be."""
+        self.manager.status = {"CoreProcessedCalls": "7"}
+        self.manager.up()
+        self.wait(20)
+        self.manager.down()
+        self.manager.status = {"CoreProcessedCalls": "50"}
+        self.manager.up()
+        self.wait(20)
+        self.assertEqual((self.counter.active, self.counter.trouble), (0, None))
+        self.manager.status = {"CoreProcessedCalls": "52"}
+        self.wait(20)
+        self.assert_unknown("Newchannel", 20)
+
     def test_ends(self) -> None:
         """A channel that the list lacks, and whose end does not come."""
         self.manager.up()
         self.call("a")
         self.wait(400)
         self.assert_unknown("Hangup", 300)
+
+    def test_ends_show_soon(self) -> None:
+        """Asterisk has fewer calls than are known, on a connection on which none has ended."""
+        self.manager.up()
+        self.call("a")
+        self.call("b")
+        self.manager.channels = [self.listed("a"), self.listed("b")]
+        self.manager.status = {"CoreCurrentCalls": "2"}
+        self.wait(20)
+        self.assertEqual(self.counter.active, 2)
+        self.manager.channels, self.manager.status = [], {"CoreCurrentCalls": "0"}
+        self.wait(35)
+        self.assert_unknown("Hangup", 50)
+
+    def test_who_hangs_up(self) -> None:
+        """Talks that end and nobody has hung up: four, since a limit of the length may end some."""
+        self.manager.up()
+        for number, uniqueid in enumerate("abcd", 1):
+            self.assertEqual(self.counter.trouble, None)
+            self.assertFalse(self.counter.sees_who_hangs_up)
+            self.call(uniqueid)
+            other = f"{uniqueid}-2"
+            self.manager.says("Newchannel", other, uniqueid, Channel="PJSIP/2-1")
+            for name in ("BridgeEnter", "BridgeLeave", "Hangup"):
+                for channel in (uniqueid, other):
+                    self.manager.says(name, channel, uniqueid, Channel="PJSIP/1-1", BridgeUniqueid=f"b{number}")
+            self.wait(2)
+        self.wait(2)
+        self.assert_unknown("HangupRequest", 8)
+        self.assertFalse(self.counter.sees_who_hangs_up)
+        self.manager.says("HangupRequest", "e", "e")
+        self.wait(4)
+        self.assertEqual((self.counter.trouble, self.counter.sees_who_hangs_up), (None, True))
 
     def test_end_that_comes_late(self) -> None:
         """A Hangup that comes within seconds of a list that lacks its channel is not withheld."""

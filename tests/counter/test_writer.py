@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,21 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, fail
 from twisted.logger import LogLevel, capturedLogs, formatEvent
 
+from pbxrouter import database
 from pbxrouter.counter import storage
 from pbxrouter.counter.call_table import CallTable, ChannelSeen, LiveCall
-from pbxrouter.counter.counts import CallCounts
+from pbxrouter.counter.counts import ALL, CallCounts, Counts
 from pbxrouter.counter.storage import Batch
-from pbxrouter.counter.turn import FileTurn
+from pbxrouter.counter.turn import FileTurn, ServerTurn
 from pbxrouter.counter.writer import CounterWriter
+from pbxrouter.database import Connection, LockHolder, dialect_of, lock_holder
+from pbxrouter.database.engine import EngineError
+from pbxrouter.errors import StoreError
 from pbxrouter.net import QueueFigures
 from pbxrouter.rules.model import Decision, Verdict
 from pbxrouter.rules.model import Mapping as Rule
 from tests.counter_fakes import NOW, EnginesCase, FakeStore
+from tests.database.postgresql import listen
 
 
 def _header(headers: Mapping[str, str], name: str) -> str:
@@ -382,3 +388,132 @@ class AnyEventsTests(WriterCase):
                 (key, *storage.live_row(live, self.table.talk_of)) for key, live in sorted(self.table.live.items())
             ]
             self.assertEqual(stored, wanted)
+
+
+class LostCommitTests(WriterCase):
+    """A connection to PostgreSQL that is lost in a commit: whether it was committed is found out afterwards."""
+
+    engine = "PostgreSQL"
+
+    def setUp(self) -> None:
+        """Count a call, to be written by a store that loses answers."""
+        super().setUp()
+        self.lossy = LossyStore(self.connection)
+        self.writer = CounterWriter("x", self.table, self.counting, self.lossy, lambda: NOW)
+        self.writer.seen = NOW
+        self.event("Newchannel", "a")
+
+    def started(self) -> int:
+        """The calls that have begun, as written."""
+        ((count,),) = self.rows("SELECT coalesce(sum(started), 0) FROM counter_minutes WHERE kind = 'all'")
+        return int(count)
+
+    def test_was_committed(self) -> None:
+        """Counts whose commit was not answered are there, and are not added again; what came since is."""
+        self.lossy.loses_answer = True
+        self.write()
+        self.assertEqual((self.started(), self.writer.figures.length), (1, 1))
+        self.event("Newchannel", "b")
+        self.lossy.loses_answer = False
+        self.write()
+        self.assertEqual((self.started(), self.writer.figures.length), (2, 0))
+        self.write()
+        self.assertEqual(self.started(), 2)
+        self.assertEqual(self.live(), ["a", "b"])
+
+    def test_was_not_committed(self) -> None:
+        """Counts of a transaction that was undone are written with the next ones."""
+        self.writer.gaps.append((1.0, 2.0))
+        self.lossy.undoes = True
+        self.write()
+        self.assertEqual((self.started(), self.writer.figures.length), (0, 2))
+        self.event("Newchannel", "b")
+        self.lossy.undoes = False
+        self.write()
+        self.assertEqual((self.started(), self.writer.figures.length), (2, 0))
+        self.assertEqual(self.rows("SELECT began, ended FROM counter_gaps"), [(1.0, 2.0)])
+
+    def test_is_not_over(self) -> None:
+        """While the server has not ended the transaction, or is away, nothing is written: it is asked again."""
+        other = self.open(self.place)
+        with database.transaction(other):
+            batch = Batch("x", minutes={(NOW, *ALL): Counts(started=5)}, mark=dialect_of(other).mark(other))
+            self.writer._unsure = batch
+            self.write()
+            self.lossy.away = True
+            self.write()
+            self.assertEqual((self.started(), self.writer.figures.length), (0, 2))
+        self.lossy.away = False
+        self.write()
+        self.assertEqual(self.started(), 1)
+
+    def test_a_server_that_has_not_heard_of_it(self) -> None:
+        """A standby that has taken over without the last transactions has no counts of them."""
+        self.writer._unsure = Batch("x", minutes={(NOW, *ALL): Counts(started=5)}, mark=str(2**31))
+        self.write()
+        self.assertEqual(self.started(), 6)
+
+
+class TurnTests(WriterCase):
+    """Two gateways on a database of PostgreSQL."""
+
+    engine = "PostgreSQL"
+
+    def test_another_has_gone_on(self) -> None:
+        """A gateway that was cut off for too long leaves the counts of all calls to the one that went on."""
+        now = [0.0]
+        writer = CounterWriter(
+            "x", self.table, self.counting, self.store, lambda: NOW, ServerTurn(self.store, "x", lambda: now[0])
+        )
+        self.successResultOf(Deferred.fromCoroutine(writer.restore()))
+        writer.seen = NOW
+        self.event("Newchannel", "a")
+        self.successResultOf(Deferred.fromCoroutine(writer.write()))
+        second_store = FakeStore(self.open(self.place))
+        counting = CallCounts()
+        second = CounterWriter(
+            "x",
+            CallTable(counting),
+            counting,
+            second_store,
+            lambda: NOW + 20,
+            ServerTurn(second_store, "x", lambda: now[0]),
+        )
+        self.successResultOf(Deferred.fromCoroutine(second.restore()))
+        self.assertFalse(second.writes_all)
+        self.connection.close()
+        while lock_holder(self.open(self.place), "counter x") is not LockHolder.NOBODY:
+            time.sleep(0.01)
+        for now[0], has in ((0.0, False), (15.0, True)):
+            self.assertIs(self.successResultOf(Deferred.fromCoroutine(second.take_over())), has)
+        self.store._connection = self.connection = self.open(self.place)
+        self.event("Newchannel", "b")
+        self.successResultOf(Deferred.fromCoroutine(writer.write()))
+        self.assertFalse(writer.writes_all)
+        self.assertEqual(self.rows("SELECT started FROM counter_minutes WHERE kind = 'all'"), [(1,)])
+        self.assertIn("cut off", str(formatEvent(self.logs[-1])))
+        second.seen = NOW + 20
+        self.successResultOf(Deferred.fromCoroutine(second.write()))
+        self.assertEqual(self.rows("SELECT began, ended FROM counter_gaps"), [(NOW, NOW + 20)])
+
+
+class LossyStore(FakeStore):
+    """A store whose connection is lost around a commit.
+
+    Attributes:
+        loses_answer: whether work is done, and its answer lost.
+        undoes: whether work is undone just before its commit.
+    """
+
+    loses_answer = undoes = False
+
+    def _run(self, work: Callable[[Connection], Any]) -> Deferred[Any]:
+        if self.undoes:
+            listen(self._connection, self._lose)
+        done = super()._run(work)
+        listen(self._connection, None)
+        return done.addCallback(lambda _: fail(StoreError("lost"))) if self.loses_answer else done
+
+    def _lose(self, statement: str) -> None:
+        if "counter_asterisks" in statement:
+            raise EngineError("the connection is lost")

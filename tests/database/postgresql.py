@@ -17,7 +17,7 @@ import shutil
 import sqlite3
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 from urllib.parse import quote
@@ -27,6 +27,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pbxrouter import database
 from pbxrouter.database import Connection, Place, PostgreSQLPlace
 from tests import needs
+from tests.databases import new_database
 
 if TYPE_CHECKING:
     from pbxrouter.database.engine.postgresql import PostgreSQLConnection
@@ -61,8 +62,9 @@ class Cluster:
         folder: where it is; its socket, too.
     """
 
-    def __init__(self, programs: Path) -> None:
+    def __init__(self, programs: Path, method: str = "trust", password: str = "") -> None:
         self._programs = programs
+        self._password = password
         self._user = _unprivileged()
         self.folder = Path(tempfile.mkdtemp(prefix="pbxrouter-pg-", dir=_memory()))
         self._numbers = itertools.count(1)
@@ -71,12 +73,27 @@ class Cluster:
             os.chown(self.folder, account.pw_uid, account.pw_gid)
         self.folder.chmod(0o755)  # the tests' user connects to the socket
         self._data = self.folder / "data"
-        self._program(
-            "initdb", "-D", self._data, "-U", "pbxrouter", "-A", "trust", "-E", "UTF8", "--no-sync", "--locale=C.UTF-8"
-        )
+        self._warden = self._watched()
+        arguments = ["-U", "pbxrouter", "-A", method, "-E", "UTF8", "--no-sync", "--locale=C.UTF-8"]
+        if password:
+            file = self.folder / "password"
+            file.write_text(password)
+            arguments.append(f"--pwfile={file}")
+        self._program("initdb", "-D", self._data, *arguments)
         self.start()
         self.execute("postgres", f"CREATE DATABASE {TEMPLATE}")
-        database.create(self.place(TEMPLATE))
+        with self._its_password():
+            database.create(self.place(TEMPLATE))
+
+    @contextlib.contextmanager
+    def _its_password(self) -> Iterator[None]:
+        """Let libpq find the password, as in an owner's environment."""
+        if self._password:
+            os.environ["PGPASSWORD"] = self._password
+        try:
+            yield
+        finally:
+            os.environ.pop("PGPASSWORD", None)
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
@@ -89,9 +106,20 @@ class Cluster:
 
     def remove(self) -> None:
         """Stop it and delete its folder."""
-        with contextlib.suppress(subprocess.CalledProcessError):
-            self.stop()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self._warden.communicate(timeout=120)
+
+    def _watched(self) -> subprocess.Popen[bytes]:
+        """A process that removes the cluster at the end of its standard input: also if this process is killed."""
+        script = 'read -r _; "$1" stop -s -m immediate -D "$2/data"; rm -rf -- "$2"'
+        command = ["sh", "-c", script, "sh", str(self._programs / "pg_ctl"), str(self.folder)]
+        return subprocess.Popen(
+            self._as_user(command),
+            cwd="/",
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
 
     def place(self, name: str, user: str = "pbxrouter") -> PostgreSQLPlace:
         """A database of the cluster."""
@@ -108,23 +136,35 @@ class Cluster:
 
     def drop(self, place: PostgreSQLPlace) -> None:
         """Delete a database, and the connections to it."""
-        name = place.url.rpartition("/test_")[2].partition("?")[0]
-        self.execute("postgres", f"DROP DATABASE IF EXISTS test_{name} WITH (FORCE)")
+        self.execute("postgres", f"DROP DATABASE IF EXISTS {self.name_of(place)} WITH (FORCE)")
+
+    @staticmethod
+    def name_of(place: PostgreSQLPlace) -> str:
+        """The name of a database."""
+        return f"test_{place.url.rpartition('/test_')[2].partition('?')[0]}"
 
     def execute(self, name: str, sql: str) -> None:
         """Run a statement in a database, outside of a transaction."""
         import psycopg
 
-        with psycopg.connect(self.place(name).url, autocommit=True) as connection:
+        with psycopg.connect(self.place(name).url, autocommit=True, password=self._password or None) as connection:
             connection.execute(sql.encode())
 
     def _program(self, name: str, *arguments: Any) -> None:
-        command = [str(self._programs / name), *map(str, arguments)]
-        if self._user:
-            command = ["setpriv", f"--reuid={self._user}", f"--regid={self._user}", "--init-groups", *command]
         subprocess.run(
-            command, check=True, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, timeout=120
+            self._as_user([str(self._programs / name), *map(str, arguments)]),
+            check=True,
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            timeout=120,
         )
+
+    def _as_user(self, command: list[str]) -> list[str]:
+        """The command by which a command is run as the user that PostgreSQL runs as."""
+        if not self._user:
+            return command
+        return ["setpriv", f"--reuid={self._user}", f"--regid={self._user}", "--init-groups", *command]
 
 
 def _unprivileged() -> str:
@@ -165,10 +205,15 @@ def cluster() -> Cluster:
     return made
 
 
-def own_cluster() -> Cluster:
-    """A cluster that a test may stop; the test removes it. Skips the test where there is no PostgreSQL."""
+def own_cluster(method: str = "trust", password: str = "") -> Cluster:
+    """A cluster that a test may stop; the test removes it. Skips the test where there is no PostgreSQL.
+
+    Args:
+        method: how users are let in, as pg_hba.conf names it.
+        password: of its user.
+    """
     cluster()
-    return Cluster(_programs())
+    return Cluster(_programs(), method, password)
 
 
 class OnBothEngines(SynchronousTestCase):
@@ -200,7 +245,7 @@ class OnBothEngines(SynchronousTestCase):
         """A new database, with tables and without rows; it goes with the test."""
         if self.is_sqlite:
             path = Path(self.mktemp())
-            database.create(path)
+            new_database(path)
             return path
         return self.server_database()
 
@@ -254,6 +299,11 @@ def listen(connection: Connection, heard: Callable[[str], object] | None) -> Non
             return method(connection, sql, *values)
 
         vars(connection)[name] = run
+
+
+def option_of(place: Place) -> str:
+    """A place as the settings, or a command line, name it."""
+    return place.url if isinstance(place, PostgreSQLPlace) else str(place.absolute())
 
 
 def dump(connection: Connection) -> dict[str, list[Any]]:

@@ -14,6 +14,7 @@ from pbxrouter import database
 from pbxrouter.database.backup import back_up, path_of
 from pbxrouter.database.upgrade import find_steps, run, statements, upgrade, version_of
 from pbxrouter.errors import StoreError
+from tests.databases import new_database
 
 
 class BackupCase(SynchronousTestCase):
@@ -24,7 +25,7 @@ class BackupCase(SynchronousTestCase):
         directory = Path(self.mktemp()).absolute()
         directory.mkdir()
         self.path = directory / "rules.sqlite"
-        database.create(self.path)
+        new_database(self.path)
         self.connection = database.connect(self.path)
         self.addCleanup(self.connection.close)
         self.backup = directory / "rules.sqlite.before-v9.19700101T000001Z"

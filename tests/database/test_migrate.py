@@ -26,7 +26,7 @@ class MigrateCase(OnBothEngines):
     """A database with something in most tables, and a new one of the other engine."""
 
     def setUp(self) -> None:
-        """Create both."""
+        """Create a database of each engine."""
         self.source: Any = self.database()
         self.fill()
         engine = type(self).engine

@@ -2,8 +2,21 @@
 
 from __future__ import annotations
 
-from pbxrouter.database import CONSTRAINT_ERRORS, Connection, reading, transaction
-from pbxrouter.errors import DatabaseLocked
+import contextlib
+import traceback
+from typing import Any
+
+from pbxrouter.database import (
+    CONSTRAINT_ERRORS,
+    SCHEMA_VERSION,
+    Connection,
+    connect_read_only,
+    peek_version,
+    reading,
+    transaction,
+)
+from pbxrouter.database.engine import EngineError
+from pbxrouter.errors import DatabaseLocked, DatabaseTooNew, StoreError
 from tests.database.postgresql import OnBothEngines
 
 
@@ -94,3 +107,98 @@ class ConnectionTests(OnBothEngines):
         other = self.open(self.place, timeout_s=0.05)
         with transaction(self.connection), self.assertRaises(DatabaseLocked), transaction(other):
             pass
+
+
+class UpgradeTests(OnBothEngines):
+    """A database of the version before, which is made of a new one."""
+
+    def setUp(self) -> None:
+        """Take away what the last upgrade has added."""
+        self.place = self.new_place()
+        connection = self.open(self.place)
+        for statement in (
+            "DROP INDEX calls_by_asterisk",
+            "ALTER TABLE calls DROP COLUMN asterisk",
+            "DELETE FROM schema_version",
+            f"INSERT INTO schema_version (version) VALUES ({SCHEMA_VERSION - 1})",
+            "INSERT INTO extensions (extension_number) VALUES ('33')",
+        ):
+            connection.execute(statement)
+        connection.commit()
+        connection.close()
+
+    def test_upgrade(self) -> None:
+        """The first that connects brings it to this version, and says so; rows stay, and are no change to be undone."""
+        self.assertEqual(peek_version(self.place), SCHEMA_VERSION - 1)
+        with self.assertRaises(StoreError) as raised:
+            connect_read_only(self.place)
+        self.assertIn("start the gateway, which upgrades it", str(raised.exception))
+        lines: list[str] = []
+        connection = self.open(self.place, notify=lines.append)
+        self.assertEqual(
+            [f"from schema version {SCHEMA_VERSION - 1} to {SCHEMA_VERSION}" in line for line in lines], [True]
+        )
+        self.assertEqual(connection.execute("SELECT asterisk FROM calls").fetchall(), [])
+        self.assertEqual(connection.execute("SELECT extension_number FROM extensions").fetchall(), [("33",)])
+        (entries,) = connection.execute("SELECT count(*) FROM audit_log").fetchone()
+        self.assertEqual(entries, 1)
+        connection.execute("INSERT INTO extensions (extension_number) VALUES ('34')")
+        connection.commit()
+        self.assertEqual(connection.execute("SELECT count(*) FROM audit_log").fetchone(), (2,))
+        self.open(self.place, notify=lines.append)
+        self.assertEqual(len(lines), 1)
+
+    def test_too_new(self) -> None:
+        """A database of a later version is refused."""
+        connection = self.open(self.place)
+        connection.execute(f"INSERT INTO schema_version (version) VALUES ({SCHEMA_VERSION + 1})")
+        connection.commit()
+        self.assertRaises(DatabaseTooNew, self.open, self.place)
+
+
+class ServerTests(OnBothEngines):
+    """What only a connection to a server does."""
+
+    engine = "PostgreSQL"
+
+    def test_nested(self) -> None:
+        """A transaction within one is an error, as on SQLite, and not a part of it."""
+        connection = self.database()
+        with self.assertRaises(StoreError) as raised, transaction(connection), transaction(connection):
+            pass
+        self.assertIn("a transaction is open already", str(raised.exception))
+        self.assertFalse(connection.in_transaction)
+
+    def test_failed_statement(self) -> None:
+        """A transaction in which a statement has failed is not committed without a word."""
+        connection = self.database()
+        with self.assertRaises(StoreError) as raised, transaction(connection):
+            connection.execute("INSERT INTO extensions (extension_number) VALUES ('33')")
+            with contextlib.suppress(EngineError):
+                connection.execute("SELECT * FROM nothing_like_it")
+        self.assertIn("was undone", str(raised.exception))
+
+    def test_no_values_in_errors(self) -> None:
+        """Neither an error nor what it comes from has a value of a row in it."""
+        connection = self.database()
+        secret = "a" * 64
+        insert = "INSERT INTO users (user_name, user_pin) VALUES ('ana', :pin)"
+        try:
+            with transaction(connection):
+                connection.execute(insert, {"pin": secret})
+                connection.execute(insert, {"pin": secret})
+        except CONSTRAINT_ERRORS:
+            self.assertNotIn(secret, traceback.format_exc())
+        else:
+            self.fail("no error")
+
+    def test_stale_statements(self) -> None:
+        """A connection whose prepared statements an upgrade has made useless counts as lost."""
+        place = self.new_place()
+        connection: Any = self.open(place)
+        for _ in range(10):
+            connection.execute("SELECT * FROM extensions")
+        self.open(place).execute("ALTER TABLE extensions ADD COLUMN more bigint")
+        self.assertFalse(connection.is_lost)
+        self.assertRaises(EngineError, connection.execute, "SELECT * FROM extensions")
+        self.assertTrue(connection.is_lost)

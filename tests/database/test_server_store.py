@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
-from twisted.internet import reactor
+from twisted.internet import reactor as the_reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReadDescriptor
 from twisted.trial.unittest import TestCase
+from zope.interface import implementer
 
 from pbxrouter import database
 from pbxrouter.database import Connection, open_store
 from pbxrouter.errors import DatabaseForeign, DatabaseLocked, StoreError
 from tests.database.postgresql import Cluster, cluster, own_cluster
 from tests.held_time import until
+
+reactor: Any = the_reactor
 
 
 def add(number: str) -> Any:
@@ -161,3 +166,78 @@ def wait(seconds: float) -> Deferred[None]:
     waiting: Deferred[None] = Deferred()
     reactor.callLater(seconds, waiting.callback, None)
     return waiting
+
+
+class ListenerTests(TestCase):
+    """The connection that hears of changed rules, which is lost again and again."""
+
+    def setUp(self) -> None:
+        """Start a server, and begin to listen."""
+        self.server = own_cluster()
+        self.addCleanup(self.server.remove)
+        self.place = self.server.new_database()
+        self.store: Any = open_store(self.place, str, reactor)
+        self.addCleanup(self.store.close)
+
+    async def connections(self) -> int:
+        """How many connections there have been; 0 while there is none."""
+        try:
+            version: tuple[int, ...] = await self.store.version()
+        except StoreError:
+            return 0
+        return version[0]
+
+    async def test_restarts(self) -> None:
+        """Each restart is an outage with the server's words, and then another connection; no descriptor is confused."""
+        for number in range(1, 4):
+            while await self.connections() != number:
+                await wait(0.01)
+            self.server.stop()
+            while await self.connections():
+                await wait(0.01)
+            # What takes the number of the socket that libpq has closed is not touched.
+            pairs = [socket.socketpair() for _ in range(20)]
+            heard: list[bytes] = []
+            readers = [Reader(theirs, heard) for _, theirs in pairs]
+            self.server.start()
+            while await self.connections() != number + 1:
+                await wait(0.01)
+            for ours, _ in pairs:
+                ours.sendall(b"x")
+            while len(heard) < len(pairs):
+                await wait(0.01)
+            for reader in readers:
+                reader.stop()
+            for ours, _ in pairs:
+                ours.close()
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+
+@implementer(IReadDescriptor)
+class Reader:
+    """A socket that the reactor watches."""
+
+    def __init__(self, watched: socket.socket, heard: list[bytes]) -> None:
+        self._watched = watched
+        self._heard = heard
+        reactor.addReader(self)
+
+    def stop(self) -> None:
+        """Close the socket, and watch it no more."""
+        reactor.removeReader(self)
+        self._watched.close()
+
+    def fileno(self) -> int:
+        """The socket's descriptor."""
+        return self._watched.fileno()
+
+    def logPrefix(self) -> str:
+        """A name for Twisted's log."""
+        return "test"
+
+    def doRead(self) -> None:
+        """Note what came."""
+        self._heard.append(self._watched.recv(10))
+
+    def connectionLost(self, reason: object) -> None:
+        """The other end was closed."""

@@ -117,6 +117,7 @@ class FileTests(SetAsideCase):
             else:
                 self.assertEqual([(row.place, row.why) for row in failed], [(1, "no 21")], how)
                 self.assertEqual(self.numbers(), ["20", "22"], how)
+                self.assertEqual(self.connection.execute("PRAGMA synchronous").fetchone(), (1,))  # no wait for the disk
             self.assertFalse(self.connection.in_transaction)
             self.connection.execute("DROP TRIGGER refuse")
             self.connection.execute("DELETE FROM calls")

@@ -19,13 +19,13 @@ from twisted.trial.unittest import TestCase
 
 from pbxrouter import database
 from pbxrouter.counter import storage
+from pbxrouter.database import file_store
 from pbxrouter.database.access import add_token
 from pbxrouter.database.audit import Actor
 from pbxrouter.database.calls import add_calls, forget_calls
 from pbxrouter.database.file_store import FileStore
 from pbxrouter.database.rules import add_extension, set_pin
 from pbxrouter.database.rules.loader import read_rules
-from pbxrouter.database.rules.sample import add_sample
 from pbxrouter.database.store import CLOSE_S, Store
 from pbxrouter.errors import DatabaseForeign, DatabaseFull, DatabaseLocked, DatabaseMissing, NotADatabase, StoreError
 from pbxrouter.net import QueueFigures
@@ -33,6 +33,7 @@ from pbxrouter.rules.model import Facts
 from pbxrouter.rules.ruleset import RuleSet
 from pbxrouter.security import Scope
 from tests.database.older import make_older
+from tests.databases import sample_database
 from tests.held_time import HeldTime, until
 from tests.needs import PATIENCE_S
 
@@ -61,9 +62,7 @@ class StoreTests(TestCase):
 
     def make(self, path: Path) -> None:
         """Make a database with the sample, and close it."""
-        database.create(path)
-        with closing(database.connect(path)) as connection:
-            add_sample(connection, hash_pin)
+        sample_database(path, hash_pin)
 
     def opened(self, path: Path | None = None) -> Store:
         """Open a store, which is closed when the test ends."""
@@ -205,6 +204,20 @@ class StoreTests(TestCase):
                 self.assertEqual(verdict(await store.load_rules(), "21"), "allow")
             self.assertEqual(self.numbers(self.path), before)
             self.assertEqual(self.numbers(aside), [*before, "44"])
+
+    async def test_the_wal_of_another(self) -> None:
+        """Of what lay beside a file that has gone, only that is deleted; nothing that has taken its place since."""
+        left, other, gone = (self.path.with_name(name) for name in ("left", "other", "gone"))
+        for path in (left, other):
+            path.write_bytes(b"x")
+        identities = [file_store._identity(str(path)) for path in (left, other, gone)]
+        self.assertEqual((len(set(identities)), identities[2]), (3, None))
+        for identity in identities[1:]:
+            file_store._delete_if(str(left), identity)
+            self.assertTrue(left.exists())
+        file_store._delete_if(str(left), identities[0])
+        file_store._delete_if(str(gone), identities[2])
+        self.assertEqual((left.exists(), other.exists()), (False, True))
 
     async def test_missing_with_something_in_the_wal(self) -> None:
         """A file that was moved away is complete, and nothing of it is replayed into the one that comes instead."""

@@ -52,6 +52,11 @@ class ClaimTests(AsteriskCase):
             "another gateway serves the calls in pbxrouter-ask: 9f8e on pbx-b; this one stands by",
         )
 
+    def test_wanted(self) -> None:
+        """A gateway that stands by is as it should be where the dialplan names a second one."""
+        self.variables |= {VARIABLE: "9f8e/run/here/7/0/pbx-b", "PBXROUTER_URL_2": "agi:async"}
+        self.assert_all_well(self.find())
+
     def test_no_sign_of_life(self) -> None:
         """One whose variable does not change is not taken for alive."""
         self.beats = False

@@ -18,15 +18,14 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
-from pbxrouter import database
 from pbxrouter.config import parsing
 from pbxrouter.config import schema as settings
 from pbxrouter.config.schema import Asterisk, Config, FastAGI
-from pbxrouter.database.rules.sample import add_sample
 from pbxrouter.doctor import Finding
 from pbxrouter.doctor.examine import _proof, examine
 from pbxrouter.security.keyfile import create_key
 from tests.cli.test_events import PlayedAmi
+from tests.databases import sample_database
 from tests.fakes import hash_pin
 
 reactor = cast(Any, the_reactor)
@@ -71,9 +70,9 @@ class ExamineTests(TestCase):
             folder,
         )
         self.config = msgspec.structs.replace(self.config, control=control)
-        database.create(Path(self.config.database))
-        with contextlib.closing(database.connect(Path(self.config.database))) as connection:
-            add_sample(connection, lambda pin: (hash_pin(pin).encode().hex() + "0" * 64)[:64])
+        sample_database(Path(self.config.database), lambda pin: (hash_pin(pin).encode().hex() + "0" * 64)[:64])
+        with contextlib.closing(sqlite3.connect(self.config.database)) as connection, connection:
+            connection.execute("UPDATE users SET user_pin = NULL")  # all weak PINs would be compared with it
         create_key(Path(self.config.pin_key_file))
 
     def serves(self, port: Any) -> Any:

@@ -26,7 +26,6 @@ from pbxrouter.ami.messages import AMIMessage
 from pbxrouter.config import parsing
 from pbxrouter.config import schema as settings
 from pbxrouter.config.schema import Asterisk, Config
-from pbxrouter.database.rules.sample import add_sample
 from pbxrouter.doctor import Finding, running
 from pbxrouter.doctor.asterisk import check_asterisk
 from pbxrouter.doctor.dialplan import check_dialplan
@@ -37,12 +36,13 @@ from pbxrouter.doctor.running import check_gateway
 from pbxrouter.doctor.sounds import check_sounds
 from pbxrouter.errors import ConfigError
 from pbxrouter.net import QueueFigures
-from pbxrouter.security import keys_of
+from pbxrouter.security import keys_of, pins
 from pbxrouter.security.guess_limits import FREE_GUESSES, GATEWAY_GUESSES
 from pbxrouter.security.keyfile import create_key
 from pbxrouter.text.sentences import Sentence
 from tests import needs
 from tests.ami_fakes import new_protocol
+from tests.databases import new_database, sample_database
 from tests.fakes import hash_pin
 
 NOW = 1795420574.0
@@ -73,16 +73,15 @@ class FindingCase(SynchronousTestCase):
 
 
 class InstalledCase(FindingCase):
-    """Has a database and a PIN key."""
+    """Has a database and a PIN key; the user has no PIN, with which all weak ones would be compared."""
 
     def setUp(self) -> None:
         """Make a good installation with the sample rules."""
         super().setUp()
         self.database = Path(self.config.database)
-        database.create(self.database)
-        with contextlib.closing(database.connect(self.database)) as connection:
-            add_sample(connection, lambda pin: (hash_pin(pin).encode().hex() + "0" * 64)[:64])
-        create_key(Path(self.config.pin_key_file))
+        sample_database(self.database, lambda pin: (hash_pin(pin).encode().hex() + "0" * 64)[:64])
+        self.execute("UPDATE users SET user_pin = NULL")
+        self.key = create_key(Path(self.config.pin_key_file))
 
     def look(self) -> list[Finding]:
         """Run check_files and return its findings."""
@@ -105,6 +104,15 @@ class FileTests(InstalledCase):
         self.assert_all_well(self.look())
         after = sorted((path.name, path.read_bytes()) for path in self.folder.iterdir())
         self.assertEqual([line for line in after if "-" not in line[0]], before)
+
+    def test_weak_pins(self) -> None:
+        """Users whose PIN is short or easy to guess are named, others are not."""
+        for number, pin in enumerate(("704915", "123456", "4711", "99999")):
+            self.execute(
+                f"INSERT INTO users (user_name, user_pin) VALUES ('user {number}', '{pins.hash_pin(self.key, pin)}')"
+            )
+        found = self.the_one(self.look())
+        self.assertEqual(found.what, "PINs that are short or easy to guess: user 1, user 2, user 3")
 
     def test_mappings_that_cannot_work(self) -> None:
         """Data that its driver refuses is wrong, and so is a number that no call shows; the sentences name both."""
@@ -435,7 +443,7 @@ class LockoutFindingTests(FindingCase):
 
     def test_lockouts(self) -> None:
         """A caller who is locked out, and an attack, are problems; a few wrong PINs are none."""
-        database.create(Path(self.config.database))
+        new_database(Path(self.config.database))
         self.guess(1, 1)
         self.assertEqual(self.found(), [])
         self.guess(FREE_GUESSES, 2)
@@ -923,6 +931,27 @@ class HookTests(AsteriskCase):
             self.assertEqual(self.dialled, [])
         self.variables["PBXROUTER_URL"] = "hagi://example.org/x"
         self.the_one(self.find(), "unknown")
+
+    def test_second_gateway(self) -> None:
+        """The address of a second gateway is read and tried, too; agi:async is not tried."""
+        self.variables["PBXROUTER_URL_2"] = "agi://10.0.0.2:99/pbxrouter"
+        self.assert_all_well(self.find())
+        self.assertEqual(self.dialled, [("127.0.0.1", 4573), ("10.0.0.2", 99)])
+        self.variables["PBXROUTER_URL_2"] = "agi:async"
+        self.assert_all_well(self.find())
+        self.assertEqual(self.dialled, [("127.0.0.1", 4573)])
+        self.variables["PBXROUTER_URL_2"] = "hagi://example.org/x"
+        self.assertIn("by SRV records", self.the_one(self.find(), "unknown").what)
+        for url in "http://x/", "agi://x:99999/":
+            self.variables["PBXROUTER_URL_2"] = url
+            found = self.the_one(self.find())
+            self.assertIn("PBXROUTER_URL_2", found.what)
+            self.assertIn("agi:async, or nothing", found.todo)
+        self.variables |= {"PBXROUTER_URL": "agi:async", "PBXROUTER_URL_2": "agi://10.0.0.2/pbxrouter"}
+        self.asterisk = msgspec.structs.replace(self.asterisk, magi=("pbxrouter-ask",))
+        self.answers["ShowDialPlan"] = {}
+        found = self.the_one(self.find(ConnectionRefusedError(111, "Connection refused")))
+        self.assertEqual((found.todo, self.dialled), ("start it, or correct PBXROUTER_URL_2", [("10.0.0.2", 4573)]))
 
     def test_waiting(self) -> None:
         """A context with calls that wait for MAGI must be in the settings."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.config import Config, schema
@@ -84,6 +86,8 @@ class Targets(SynchronousTestCase):
             ("PJSIP/21 options=A(a=b)", "PJSIP/21,60,A(a=b)i"),
             (" PJSIP/21 timeout=20\t\r\n", "PJSIP/21,20,i"),
             ("PJSIP/21 options=m(jazz)b(a^b^1(i))", "PJSIP/21,60,m(jazz)b(a^b^1(i))i"),
+            ("PJSIP/21 options=b(ctx^s^1(a,b))A(one&two)", "PJSIP/21,60,b(ctx^s^1(a,b))A(one&two)i"),
+            ("PJSIP/t/sip:{number}@host;transport=tls;lr", "PJSIP/t/sip:5551234@host;transport=tls;lr,60,i"),
             ("PJSIP/21 callerid=+34911223344", "PJSIP/21,60,if(+34911223344)"),
             ("PJSIP/21 callerid=9112233{caller}", "PJSIP/21,60,if(911223333)"),
             ("PJSIP/{number:1}@t  options=r timeout=5 callerid={number:-2}", "PJSIP/551234@t,5,rif(34)"),
@@ -145,7 +149,7 @@ class Problems(SynchronousTestCase):
             ("/21", "is not a technology"),
             ("PJSIP/21|60", "holds |"),
             ('PJSIP/"21"', 'holds "'),
-            ("PJSIP/{number:1:0}", "nothing is left of any number"),
+            ("PJSIP/{number:1:0}", "nothing is left of any number by {number:1:0}"),
             ("PJSIP/{number:80}", "nothing is left of any number"),
             ("PJSIP/{number:-2:-2}", "nothing is left of any number"),
             ("PJSIP/9{number:0:-80}@trunk", "nothing is left of any number"),
@@ -165,15 +169,23 @@ class Problems(SynchronousTestCase):
             ("PJSIP/21 options=S(0)", "accepted are seconds such as S(3600)"),
             ("PJSIP/21 options=gL(:60000)", "L(:60000) is no limit"),
             ("PJSIP/21 options=t,g", "a sign that options cannot have"),
+            ("PJSIP/21 options=A(one),g", "a sign that options cannot have"),
+            ("PJSIP/21 options=t)&(", "a sign that options cannot have"),
+            ("PJSIP/t/sip:600@host;transport=", "holds ;, which no phone's name has"),
+            ("IAX2/t/600;transport=tls", "holds ;, which no phone's name has"),
             ("PJSIP/21 callerid=", "not a number to show"),
             ("PJSIP/21 callerid=33)g(", "not a number to show"),
             ("PJSIP/21 callerid=Ana", "not a number to show; accepted are digits, * # +, {number} and {caller}, or"),
+            ("PJSIP/21 callerid=9{caller:80}", "nothing is left of any number by {caller:80}"),
             ("PJSIP/21 callerid=3 options=f(4)", "both say which number"),
             ("PJSIP/21 append=maybe", "accepted are yes and no"),
             ("PJSIP append=no", "names no phone"),
             ("PJSIP/21 color=red", "is not a setting"),
         ):
             self.assertIn(words, self.problem(data), data)
+            setting = re.search(r"[a-z]+=\S+", data)
+            if setting and data.count("=") == 1 and not re.search("named|names no phone", words):
+                self.assertIn(setting[0], self.problem(data), data)
 
     def test_limits_of_length(self) -> None:
         """A limit of the call's length that Dial() takes is accepted, and no other option's argument taken for one."""

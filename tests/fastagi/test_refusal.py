@@ -66,6 +66,14 @@ class LastWords(SynchronousTestCase):
         refusal.data_received(b"a" * 65536)
         self.assertEqual((self.said, self.ends, self.clock.getDelayedCalls()), (WORDS[:1], 1, []))
 
+    def test_all_that_may_come(self) -> None:
+        """A peer may send MAX_REST bytes; it is closed by the next one."""
+        refusal = self.begin(asked=True)
+        refusal.data_received(b"a" * MAX_REST)
+        self.assertEqual(self.ends, 0)
+        refusal.data_received(b"a")
+        self.assertEqual(self.ends, 1)
+
     def test_silence(self) -> None:
         """Each reply is waited for a second."""
         self.begin()

@@ -115,6 +115,20 @@ class Serving(FactoryCase):
             self.assertTrue(asterisk.is_closed)
             self.assertEqual((self.factory.served, self.factory.last_call, self.ended), (0, None, []))
 
+    def test_probe_for_a_key(self) -> None:
+        """A dialplan that asks for the call's key is told it with the id, in one command; without keys the id alone."""
+        self.factory = FastAGIFactory(self.serve, self.clock, DialogueWatch(), gateway="a1b2")
+        for key, told in (
+            ("", b"SET VARIABLE PBXROUTER_ID a1b2\n"),
+            ("0123456789abcdef-7", b"EXEC MSet PBXROUTER_ID=a1b2,PBXROUTER_CALL=0123456789abcdef-7\n"),
+        ):
+            self.factory.new_key = key.__str__
+            asterisk = self.connect()
+            asterisk.says(SimulatedCall("21", caller="33", arguments=("alive", "call")).environment())
+            self.assertEqual(asterisk.hears(), told)
+            self.answers(asterisk)
+            self.assertTrue(asterisk.is_closed)
+
     def test_probe_that_goes(self) -> None:
         """A dialplan that does not wait for the answer, or refuses it, is no error."""
         for answer in (b"HANGUP\n", b"510 Invalid or unknown command\n", None):

@@ -10,17 +10,17 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from pbxrouter import database
 from pbxrouter.cli.conversation import ConversationEnd, converse
-from pbxrouter.database.rules.sample import add_sample
 from pbxrouter.security import keyfile, pins
 from pbxrouter.simulator import Script, SimulatedAsterisk, SimulatedCall
+from tests.databases import sample_database
 from tests.needs import PATIENCE_S
 from tests.waiting import wait_for
 
 TWISTD = """
 import sys
 from twisted.scripts.twistd import run
+from tests.databases import new_database
 sys.argv = ["twistd", "-n", "--pidfile=", "pbxrouter", "--config", "settings.toml"]
 run()
 """
@@ -57,12 +57,8 @@ class GatewayProcess:
             f'database = "x.db"\ncontrol = "c"\n{settings}\n[fastagi]\nlisten = "unix:{self.folder}/s"\n'
         )
         self.database = self.folder / "x.db"
-        database.create(self.database)
         key = keyfile.create_key(self.folder / "x.db.pinkey")
-        connection = database.connect(self.database)
-        add_sample(connection, lambda pin: pins.hash_pin(key, pin))
-        connection.commit()
-        connection.close()
+        sample_database(self.database, lambda pin: pins.hash_pin(key, pin))
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, prelude: str = "", stdout: Any = None) -> None:

@@ -16,6 +16,7 @@ import tempfile
 from pathlib import Path
 
 from pbxrouter.simulator import SimulatedCall
+from tests.forked import ForkedTwistd
 from tests.needs import PATIENCE_S
 from tests.waiting import wait_for
 
@@ -86,7 +87,7 @@ class GatewayProcess:
         (self.folder / "pbxrouter.toml").write_text(
             f'database = "x.db"\ncontrol = "c"\n[fastagi]\nlisten = "unix:s"\n{settings}'
         )
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: ForkedTwistd | None = None
 
     def init(self) -> None:
         """Make what ``pbxrouter init --sample`` makes, which runs once in this process."""
@@ -118,16 +119,9 @@ class GatewayProcess:
 
     def run(self) -> None:
         """Start it without waiting."""
-        start = ["-c", "from twisted.scripts.twistd import run; run()"]
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, *start, "-n", "--pidfile=", "pbxrouter"],
-                cwd=self.folder,
-                env=_environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
+            arguments = ("-n", "--pidfile=", "pbxrouter")
+            self.process = ForkedTwistd(arguments, self.folder, _environment(), log.fileno())
 
     def is_up(self) -> bool:
         """Whether its log says that it is up."""

@@ -8,22 +8,19 @@ import re
 import signal
 import socket
 import sqlite3
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter import database
-from pbxrouter.database.rules.sample import add_sample
 from pbxrouter.security import keyfile, pins
 from pbxrouter.simulator import SimulatedAsterisk, SimulatedCall
+from tests.databases import sample_database
+from tests.forked import ForkedTwistd
 from tests.needs import PATIENCE_S
 from tests.waiting import wait_for
 
-TWISTD = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]
 SETTINGS = '[fastagi]\nlisten = "unix:s"\n'
 
 
@@ -78,10 +75,8 @@ class ProcessCase(SynchronousTestCase):
         self.addCleanup(folder.cleanup)
         self.here = Path(folder.name)
         self.database = self.here / "pbxrouter.sqlite"
-        database.create(self.database)
         key = keyfile.create_key(self.here / "pbxrouter.sqlite.pinkey")
-        with contextlib.closing(database.connect(self.database)) as connection, connection:
-            add_sample(connection, lambda pin: pins.hash_pin(key, pin))
+        sample_database(self.database, lambda pin: pins.hash_pin(key, pin))
         self.settings(SETTINGS)
 
     def settings(self, text: str) -> None:
@@ -93,7 +88,7 @@ class ProcessCase(SynchronousTestCase):
         *options: str,
         ignore: tuple[signal.Signals, ...] = (),
         output: int | None = None,
-    ) -> subprocess.Popen[bytes]:
+    ) -> ForkedTwistd:
         """Start a gateway and wait until it has installed its handlers.
 
         Args:
@@ -102,31 +97,25 @@ class ProcessCase(SynchronousTestCase):
             output: where its output goes; by default the file ``out``.
         """
 
-        def before() -> None:
-            for number in ignore:
-                signal.signal(number, signal.SIG_IGN)
-
         manager = self.manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.addCleanup(manager.close)
         (self.here / "n").unlink(missing_ok=True)
         manager.bind(str(self.here / "n"))
         manager.settimeout(PATIENCE_S)
         with (self.here / "out").open("ab") as out:
-            process = subprocess.Popen(
-                [*TWISTD, *(options or ("-n", "--pidfile=")), "pbxrouter"],
-                cwd=self.here,
-                stdin=subprocess.DEVNULL,
-                stdout=out if output is None else output,
-                stderr=out if output is None else output,
-                env={**os.environ, "NOTIFY_SOCKET": str(self.here / "n")},
-                preexec_fn=before,
+            process = ForkedTwistd(
+                [*(options or ("-n", "--pidfile=")), "pbxrouter"],
+                self.here,
+                {**os.environ, "NOTIFY_SOCKET": str(self.here / "n")},
+                out.fileno() if output is None else output,
+                ignore,
             )
         self.addCleanup(self.end, process)
         while manager.recv(100) != b"READY=1":
             pass
         return process
 
-    def end(self, process: subprocess.Popen[bytes]) -> None:
+    def end(self, process: ForkedTwistd) -> None:
         """End it if it still runs."""
         if process.poll() is None:
             process.kill()

@@ -34,7 +34,6 @@ from pbxrouter.counter.counts import ALL
 from pbxrouter.database.access import add_console_user
 from pbxrouter.database.audit import Actor
 from pbxrouter.database.calls import CallRow, add_calls
-from pbxrouter.database.rules.sample import add_sample
 from pbxrouter.drivers import Outcome
 from pbxrouter.errors import ConfigError
 from pbxrouter.gateway import service
@@ -44,6 +43,7 @@ from pbxrouter.security import Role, keyfile, pins
 from pbxrouter.security.guess_limits import FREE_GUESSES
 from pbxrouter.simulator import Script, SimulatedAsterisk, SimulatedCall
 from tests.counter_fakes import NOW, FakeAMIConnection, FakeStore
+from tests.databases import sample_database
 from tests.fakes import request_of, workshop_rules
 from tests.held_time import until
 
@@ -91,12 +91,10 @@ class CompositionCase(TestCase):
         self.addCleanup(here.cleanup)
         self.addCleanup(os.chdir, os.getcwd())
         os.chdir(here.name)
-        database.create(Path("x.db"))
         key = keyfile.create_key(Path("x.db.pinkey"))
+        sample_database(Path("x.db"), lambda pin: pins.hash_pin(key, pin))
         self.connection = database.connect(Path("x.db"))
         self.addCleanup(self.connection.close)
-        add_sample(self.connection, lambda pin: pins.hash_pin(key, pin))
-        self.connection.commit()
 
     def start(self, settings: str) -> MultiService:
         """Start a gateway with these settings; it is stopped when the test ends."""
@@ -174,9 +172,9 @@ class SettingsTests(CompositionCase):
         with capturedLogs() as logs:
             self.start(SOCKET)
         said = [formatEvent(event) for event in logs if event["log_namespace"].endswith(".Banner")]
-        self.assertEqual(
-            said[0], f"pbxrouter {__version__} is up: FastAGI at unix:s, rules in {Path('x.db').absolute()}"
-        )
+        own_id = gateway_id(parsing.parse(f'database = "x.db"\ncontrol = "c"\n{SOCKET}', "x", Path.cwd()))
+        where = f"FastAGI at unix:s, rules in {Path('x.db').absolute()}"
+        self.assertEqual(said[0], f"pbxrouter {__version__} (gateway {own_id}) is up: {where}")
 
     async def test_log(self) -> None:
         """Each call is one line of the log; its dialogue is logged only with debug, and without PINs."""
@@ -272,7 +270,7 @@ class PartsTests(CompositionCase):
         self.start(settings)
         own_id = gateway_id(parsing.parse(f'database = "x.db"\ncontrol = "c"\n{settings}', "x", Path.cwd()))
         self.assertTrue(own_id)
-        self.assertEqual((server.given[-2:], asterisk.given[-1]), ((own_id, guard.part), own_id))
+        self.assertEqual((server.given[-2:], asterisk.given[-2]), ((own_id, guard.part), own_id))
 
     def test_state(self) -> None:
         """The state of the parts can be told."""
@@ -396,6 +394,14 @@ class ControlTests(CompositionCase):
         self.start(SOCKET)
         client = await self.ask("queues")
         self.assertIn("history", json.dumps(client.told[0]))
+
+    async def test_reload(self) -> None:
+        """The settings are read again, and each line of what came of it is told."""
+        lines = ["trunks: reloaded", "web.listen: needs a restart"]
+        self.patch(self.start(SOCKET), "reload_all", lambda: lines)
+        client = await self.ask("reload")
+        await until(lambda: len(client.told) > 1)
+        self.assertEqual(client.told[:2], [{"line": line} for line in lines])
 
 
 class StopTests(CompositionCase):

@@ -9,7 +9,7 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.call import CallFlow
-from pbxrouter.gateway.drain import APPLICATION_S, DRAIN_S, LOOK_EVERY_S, RECORDING_S, Drain, LastRecords
+from pbxrouter.gateway.drain import DRAIN_S, LOOK_EVERY_S, Drain, LastRecords
 
 
 class FakeFlow:
@@ -52,12 +52,12 @@ class DrainTests(SynchronousTestCase):
         self.assertEqual(list(logs), [])
 
     def test_applications(self) -> None:
-        """Calls in an application are waited for a moment only."""
+        """Calls in an application are waited for a second only: a Dial that fails does so at once."""
         with capturedLogs() as logs:
             stopped = self.stop(3, 0)
-            self.clock.pump([LOOK_EVERY_S] * (round(APPLICATION_S / LOOK_EVERY_S) - 1))
+            self.clock.pump([0.05] * 19)
             self.assertNoResult(stopped)
-            self.clock.advance(LOOK_EVERY_S)
+            self.clock.advance(0.05)
             self.successResultOf(stopped)
         (line,) = map(formatEvent, logs)
         self.assertIn("0 conversations may take 10 s to end; 3 calls in an application go on", line)
@@ -84,15 +84,15 @@ class DrainTests(SynchronousTestCase):
         self.assertIn("2 conversations did not end in 10 s and are cut", formatEvent(logs[-1]))
 
     def test_records(self) -> None:
-        """Calls that were closed are waited for until they are recorded, for RECORDING_S at most."""
+        """Calls that were closed are waited for until they are recorded, for two seconds at most."""
         for ended in (True, False):
             clock, flow = Clock(), FakeFlow(1, 0)
             last = LastRecords(cast(CallFlow, flow), clock)
             last.startService()
             stopped = last.stopService()
             self.assertFalse(last.running)
-            clock.pump([LOOK_EVERY_S] * (round(RECORDING_S / LOOK_EVERY_S) - 1))
+            clock.pump([0.05] * 39)
             self.assertNoResult(stopped)
             flow.in_progress = 0 if ended else 1
-            clock.advance(LOOK_EVERY_S)
+            clock.advance(0.05)
             self.successResultOf(stopped)

@@ -8,7 +8,7 @@ from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.errors import ConfigError
-from pbxrouter.gateway.readiness import TRY_AGAIN_S, WhenRouting
+from pbxrouter.gateway.readiness import WhenRouting
 from pbxrouter.rules.engine import RulesEngine
 from tests.fakes import workshop_rules
 
@@ -82,17 +82,19 @@ class Readiness(SynchronousTestCase):
         self.assertEqual(self.said, ["-"])
 
     def test_port_taken(self) -> None:
-        """A port that was taken meanwhile is reported once and tried until it can be opened; the others work."""
+        """A port that was taken meanwhile is reported once and tried every five seconds; the others work."""
         self.start()
         self.ports[0].taken = True
         with capturedLogs() as logs:
             self.engine.replace(workshop_rules())
-            self.clock.pump([TRY_AGAIN_S] * 2)
+            self.clock.pump([5.0] * 2)
         self.assertEqual(self.said, ["-", "b opens", "b starts"])
         (event,) = [event for event in logs if event["log_level"] is LogLevel.critical]
         self.assertIn("cannot listen at tcp:1; trying again", formatEvent(event))
         self.ports[0].taken = False
-        self.clock.advance(TRY_AGAIN_S)
+        self.clock.advance(4.75)
+        self.assertEqual(self.said[3:], [])
+        self.clock.advance(0.25)
         self.assertEqual(self.said[3:], ["a opens", "a starts"])
         self.assertEqual(self.clock.getDelayedCalls(), [])
 

@@ -13,6 +13,8 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
+from pbxrouter.agi import AGIRequest
+from pbxrouter.call import AsteriskFinder
 from pbxrouter.config import parsing
 from pbxrouter.config.schema import Config
 from pbxrouter.database.access import add_console_user
@@ -98,7 +100,10 @@ class PartsTests(CompositionCase):
         self.reload(gateway, SOCKET + "[dial]\ntimeout = 8\n")
         self.patch(reload_parts, "load_drivers", broken)
         lines = self.reload(gateway, SOCKET + "[dial]\ntimeout = 7\n")
-        self.assertIn("driver dial cannot be loaded anew: the one in force stays", lines)
+        failed = [line.split()[1] for line in lines if line.endswith(" cannot be loaded anew: the one in force stays")]
+        self.assertIn("dial", failed)
+        self.assertGreater(len(failed), 5)
+        self.assertEqual(failed, sorted(failed))
         self.assertEqual((await self.run_call(SimulatedCall("21", caller="33"))).dials[0][0], "PJSIP/21,8,i")
 
     async def test_dialogues(self) -> None:
@@ -239,7 +244,7 @@ class SinglePartTests(SynchronousTestCase):
             prepared.apply()
 
     def test_asterisks(self) -> None:
-        """Each Asterisk is checked with its own settings, and takes them when all are."""
+        """Each Asterisk is checked with its own settings, and takes them, and its address, when all are."""
         taken: list[tuple[str, object]] = []
 
         def service_of(name: str) -> Any:
@@ -248,10 +253,16 @@ class SinglePartTests(SynchronousTestCase):
 
             return SimpleNamespace(name=name, prepare_reload=prepare_reload)
 
-        text = '[[asterisk]]\nname = "a"\n[[asterisk]]\nname = "b"\n[technologies]\nSIP = "PJSIP"\n'
-        prepared = reload_parts.asterisks([service_of("b"), service_of("a")])(self.config(), self.config(text))
+        text = '[[asterisk]]\nname = "a"\n[[asterisk]]\nname = "b"\nami = "tcp:192.0.2.7:5038"\n'
+        text += '[technologies]\nSIP = "PJSIP"\n'
+        finder = AsteriskFinder({"a": "", "b": "192.0.2.8"}, lambda: 0.0)
+        peer: Any = SimpleNamespace(peer="192.0.2.7", request=AGIRequest({}))
+        prepare = reload_parts.asterisks([service_of("b"), service_of("a")], finder)
+        prepared = prepare(self.config(), self.config(text))
+        self.assertEqual(finder.of(peer), "")
         self.assertEqual((taken, list(prepared.news)), ([], ["news of b", "news of a"]))
         prepared.apply()
         technologies = self.config(text).technologies
         self.assertEqual(technologies["SIP"], "PJSIP")
         self.assertEqual(taken, [("b", technologies), ("a", technologies)])
+        self.assertEqual(finder.of(peer), "b")

@@ -30,7 +30,6 @@ from pbxrouter.call.record import CallRecord
 from pbxrouter.call.refusals import refusal_note
 from pbxrouter.config import parsing, schema
 from pbxrouter.config.schema import Config
-from pbxrouter.database.rules.sample import add_sample
 from pbxrouter.drivers import Outcome
 from pbxrouter.errors import ConfigError, ConnectionClosed, ForgedRequest, KeyFileError
 from pbxrouter.fastagi.server import FastAGIFactory
@@ -41,6 +40,7 @@ from pbxrouter.gateway.service import FORGET_EVERY_S, Banner, FastAGIService
 from pbxrouter.rules.model import Facts, Forwarder
 from pbxrouter.security import keyfile, pins
 from pbxrouter.simulator import Script, SimulatedAsterisk, SimulatedCall
+from tests.databases import sample_database
 from tests.fakes import AsteriskEnd, loud, request_of, workshop_rules
 
 ENOUGH = 1000
@@ -85,12 +85,8 @@ class WholeGateway(TestCase):
         self.addCleanup(os.chdir, os.getcwd())
         os.chdir(here)
         path = Path("x.db").absolute()
-        database.create(path)
         key = keyfile.create_key(Path("x.db.pinkey"))
-        connection = database.connect(path)
-        add_sample(connection, lambda pin: pins.hash_pin(key, pin))
-        connection.commit()
-        connection.close()
+        sample_database(path, lambda pin: pins.hash_pin(key, pin))
         self.path = path
         settings = parsing.parse('database = "x.db"\n[fastagi]\nlisten = "unix:s"\ndebug = true', "x", Path.cwd())
         self.settings = msgspec.structs.replace(settings, control="c")

@@ -242,6 +242,14 @@ class StopTests(SignalsCase):
         self.send(signal.SIGTERM)
         self.assertEqual(self.exits(signal.SIGTERM)[0], STATUS_CUT)
 
+    def test_stopped_by_another(self) -> None:
+        """A stop that no signal began, as that of a reactor which ends, is one all the same."""
+        self.signals.stopService()
+        self.assertEqual(self.send(signal.SIGHUP), ["gateway: SIGHUP ignored, since the gateway stops"])
+        self.assertRaises(ControlRefused, self.signals.reload)
+        self.assertEqual(self.gateway.reloads, 0)
+        self.assertEqual(self.exits(signal.SIGTERM)[0], STATUS_CUT)
+
     def test_during_a_stop(self) -> None:
         """Other signals are ignored while the gateway stops; a reload by command is refused."""
         self.send(signal.SIGTERM)

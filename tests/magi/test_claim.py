@@ -339,7 +339,7 @@ class OneGatewayTests(ClaimTest):
         one = self.gateway("a")
         self.variables.clear()
         self.passes(SETTLE_S)
-        self.assertEqual((self.serving(), one.taken), ([], []))
+        self.assertEqual((self.serving(), one.taken, one.claims.is_settled), ([], [], False))
         self.passes(LOOK_S + SETTLE_S)
         self.assertEqual((self.serving(), one.taken), ([one], [(CONTEXT, Taken.WAS_FREE)]))
 
@@ -481,6 +481,15 @@ class TwoGatewaysTests(ClaimTest):
         self.assertEqual((one.claims.standing_by, two.claims.standing_by), (0, 1))
         self.assertTrue(one.claims.has_standby and two.claims.has_standby)
 
+    def test_odd_context(self) -> None:
+        """A context that a terminal cannot show is escaped in what the owners are told."""
+        one = self.gateway("a", contexts=("x\x1b[2J",))
+        self.passes(1)
+        two = self.gateway("b", "there", contexts=("x\x1b[2J",))
+        self.passes(3)
+        self.assertEqual(one.notes(), ["serves the calls in x\\x1b[2J; gateway b on host-b stands by"])
+        self.assertEqual(two.notes(), ["stands by: gateway a on host-a serves the calls in x\\x1b[2J"])
+
     def test_standby_gone(self) -> None:
         """A gateway that no longer stands by is no longer told of."""
         one, two = self.pair()
@@ -504,6 +513,7 @@ class TwoGatewaysTests(ClaimTest):
         one.claims.stopService()
         self.passes(LOOK_S + SETTLE_S)
         self.assertEqual((self.serving(), two.taken), ([two], [(CONTEXT, Taken.SHARED)]))
+        self.assertEqual((two.claims.others, two.notes(), two.claims.standing_by), ({}, [], 0))
 
     def test_stopped_before(self) -> None:
         """Calls of a gateway that was stopped and has ended, or of a former run of this one, are this one's."""
@@ -656,6 +666,13 @@ class HolderTests(SynchronousTestCase):
         self.assertEqual(Holder.parse(str(me)), me)
         self.assertEqual((me.process, me.place), (os.getpid(), place_of_processes()))
         self.assertNotEqual(Holder.of_this_process("1a2b3c4d").run, me.run)
+        for holder in (
+            Holder("", "r", "", 0, 0, ""),  # without heartbeat, where processes cannot be told apart, without a name
+            Holder("1a2b3c4d", "run", "here", 999_999_999, 10**18 - 1, "pbx-1.example"),
+        ):
+            self.assertEqual(Holder.parse(str(holder)), holder)
+        for value in ("a//c/1/2/h", "a/b/c//2/h", "a/b/c/1//h", "a/b/c/1000000000/2/h", f"a/b/c/1/{10**18}/h"):
+            self.assertIsNone(Holder.parse(value), value)
         for value in ("", FREE, "a/b/c/1/2", f"{me}/x", "a/b/c/-1/2/h", "a/b/c/1/2/h\n"):
             self.assertIsNone(Holder.parse(value), value)
 

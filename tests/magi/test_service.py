@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 from collections.abc import Callable
 from typing import Any
@@ -38,7 +39,7 @@ from tests.ami_fakes import FakeAMIConnection, lines
 
 UNIQUEID = "1795.7"
 CONTEXT = "pbxrouter-magi"
-TAMPERED = "MAGI: ignored an AsyncAGIStart that a caller has tampered with"
+TAMPERED = "MAGI {asterisk}: ignored an AsyncAGIStart that a caller has tampered with"
 
 
 def snapshot(uniqueid: str = UNIQUEID, context: str = CONTEXT, number: str = "33") -> list[str]:
@@ -1065,6 +1066,18 @@ class TwoGatewaysTests(WaitingTest):
         self.look()
         self.assertEqual([headers["Channel"] for headers in self.manager.heard("AGI")], ["9.9"])
 
+    def test_second_turn(self) -> None:
+        """A call that its dialplan asks about again is served, though a command of the first gateway was heard."""
+        for data, served in (
+            ("agi:async,bounded=180,again=0123456789ab-1", True),
+            ("agi:async,bounded=180,call", False),
+        ):
+            self.setUp()
+            self.waiting({}, data=data)
+            self.manager.event("Event: AsyncAGIExec", *snapshot(), "Result: 200%20result%3D0%0A", "CommandId: x")
+            self.claims.take(Taken.SHARED)
+            self.assertEqual(bool(self.manager.heard("AGI")), served, data)
+
     def test_remembers_so_many(self) -> None:
         """Of another gateway's calls the last MAX_THEIRS are remembered."""
         for number in range(MAX_THEIRS + 1):
@@ -1190,6 +1203,41 @@ class LossTests(MagiServiceTest):
             self.start(env, uniqueid=uniqueid, context="c")
             self.assertEqual([line for line in self.queued() if "PBXROUTER_ID" in line], told)
         self.successResultOf(magi.stopService())
+
+    def test_key(self) -> None:
+        """A call whose dialplan asks for its key is told it, and has it for the journal; another is told none."""
+        manager: Any = self.manager
+        served: list[Channel] = []
+
+        async def serve(channel: Channel) -> None:
+            served.append(channel)
+
+        magi = MagiService(manager, ["c"], serve, self.clock, self.watch, new_key=lambda: "0123456789abcdef-7")
+        magi.startService()
+        for uniqueid, arguments, told in (
+            ("1.1", ("bounded=180", "call"), ["SET VARIABLE PBXROUTER_CALL 0123456789abcdef-7"]),
+            ("1.2", ("bounded=180",), []),
+            ("1.3", ("bounded=180", "again=0123456789abcdef-9"), []),
+        ):
+            self.start(block(uniqueid, "c", arguments), uniqueid=uniqueid, context="c")
+            self.assertEqual([line for line in self.queued() if "PBXROUTER_CALL" in line], told)
+        keys = [channel.request.call_key for channel in served]
+        self.assertEqual(keys, ["0123456789abcdef-7", "", "0123456789abcdef-9"])
+        self.successResultOf(magi.stopService())
+
+    def test_stopped_in_a_prompt(self) -> None:
+        """A call in a prompt with a time limit goes on by that: a queued command would run in another turn."""
+
+        async def asks(channel: Channel) -> None:
+            with contextlib.suppress(GatewayStopping):
+                await channel.execute("GET DATA agent-pass 5000 20")
+
+        self.conversation = asks
+        self.start(block(arguments=("bounded=180",)))
+        self.queued()
+        self.magi.stopService()
+        self.assertEqual(self.manager.heard("AbsoluteTimeout"), [{"Channel": UNIQUEID, "Timeout": "1"}])
+        self.assertEqual(self.queued(), [])
 
     def test_no_new_calls(self) -> None:
         """Before a stop no new call is taken, whichever way it comes; those in progress go on."""

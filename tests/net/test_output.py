@@ -85,6 +85,16 @@ class Piped(SynchronousTestCase):
         output.write("and again\n")
         self.assertEqual(self.read_until(lambda text: text.endswith(b"again\n")), b"and again\n")
 
+    def test_a_million_characters_wait(self) -> None:
+        """By default lines of a mebibyte wait for the reader, and no more."""
+        output = UnblockedOutput(self.stream)
+        self.fill()
+        line = "x" * 1023 + "\n"
+        for _ in range(1025):
+            output.write(line)
+        self.assertEqual(output.dropped, 1)
+        self.close_end()
+
     def test_close(self) -> None:
         """Closing waits for the thread: what was queued is in the pipe then, and later lines too."""
         os.set_blocking(self.end, False)

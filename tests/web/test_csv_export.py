@@ -23,6 +23,7 @@ from pbxrouter.database.calls.csv_process import NICE
 from pbxrouter.errors import ExportFailed, ExportRefused
 from pbxrouter.web.csv_export import CsvExport, CsvExports
 from tests.api_fakes import a_call
+from tests.databases import new_database
 
 reactor = cast(Any, the_reactor)
 ORDER = CsvOrder("/nowhere", Search(caller="5550123"), 10)
@@ -112,7 +113,7 @@ class ExportTests(TestCase):
     async def test_process(self) -> None:
         """The process gives way, and shows neither whom the search is for, nor descriptors of the gateway."""
         path = Path(self.mktemp()).absolute()
-        database.create(path)
+        new_database(path)
         connection = database.connect(path)
         self.addCleanup(connection.close)
         add_calls(connection, map(a_call, range(4000)))

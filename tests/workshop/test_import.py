@@ -26,6 +26,7 @@ from pbxrouter.drivers import DriverApplications, load_drivers
 from pbxrouter.errors import ImportRefused
 from pbxrouter.rules.model import Facts
 from pbxrouter.workshop import ImportReport, WorkshopTables, import_tables, read_file, read_sql, read_sqlite
+from tests import databases
 from tests.database.postgresql import OnBothEngines, change_by_hand
 
 ROOT = Actor("root", "command")
@@ -79,7 +80,7 @@ def new_database() -> Iterator[Connection]:
     """A pbxrouter database of SQLite, closed at the end of the block."""
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory, "p.sqlite")
-        database.create(path)
+        databases.new_database(path)
         with closing(database.connect(path)) as connection:
             yield connection
 
@@ -376,7 +377,7 @@ class FileTests(SynchronousTestCase):
     def test_other_databases(self) -> None:
         """Our own database, one without the tables, and one with other columns are refused."""
         path = self.directory / "p.sqlite"
-        database.create(path)
+        databases.new_database(path)
         self.assertIn("a database of pbxrouter itself", self.refused(path))
         with closing(sqlite3.connect(self.directory / "x.db")) as connection:
             connection.executescript("CREATE TABLE users (user_id, user_name, user_pin)")

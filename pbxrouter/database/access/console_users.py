@@ -147,12 +147,13 @@ def update_console_user(
         values["language"] = language
     if enabled is not None:
         values["disabled_at"] = None if enabled else now
-    user = console_user(connection, console_user_id)
-    if enabled is not None and enabled == user.enabled:
-        del values["disabled_at"]
-    if not values:
-        return
-    with changing(connection, actor, now, "update", "console_user", user.login) as change:
+    with changing(connection, actor, now, "update", "console_user") as change:
+        user = console_user(connection, console_user_id)
+        change.name = user.login
+        if enabled == user.enabled:
+            del values["disabled_at"]
+        if not values:
+            return
         change.update(_TABLE, console_user_id, values)
         if values.keys() & {"role", "disabled_at"}:
             _demand_an_admin(connection)

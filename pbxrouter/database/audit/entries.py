@@ -206,8 +206,9 @@ def entries_about(connection: Connection, column: str, number: int, limit: int =
     with reading(connection):
         rows = connection.execute(
             f"SELECT {_COLUMNS} FROM audit_log"
-            f" WHERE audit_id IN (SELECT audit_id FROM audit_rows WHERE {column} = :number)"
-            " OR (audit_id > (SELECT max(audit_id) FROM audit_log) - :back"
+            f" WHERE audit_id IN (SELECT audit_id FROM audit_rows WHERE {column} = :number"
+            # With OR instead PostgreSQL would look through the whole log.
+            " UNION ALL SELECT audit_id FROM audit_log WHERE audit_id > (SELECT max(audit_id) FROM audit_log) - :back"
             " AND changes <> '' AND (instr(changes, :inside) > 0 OR instr(changes, :last) > 0))"
             " ORDER BY audit_id DESC LIMIT :limit",
             {

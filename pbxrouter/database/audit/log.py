@@ -119,8 +119,12 @@ class Change:
         found: int | None = self.connection.execute("SELECT max(row_id) FROM audit_rows").fetchone()[0]
         return found
 
-    def restore(self, past: Recorded) -> None:
+    def restore(self, past: Recorded, put_off: list[Recorded] | None = None) -> None:
         """Restore a row to its state before a recorded change.
+
+        Args:
+            put_off: gets the change if the row is to go and others refer to it: of one statement PostgreSQL records the
+                rows that go with another one behind it, SQLite before it. None: that is a conflict.
 
         Raises:
             EditConflict: the row was changed since, or a secret of it was not kept.
@@ -154,6 +158,9 @@ class Change:
             return
         for child, column in table.children:
             if rows_with(self.connection, TABLES[child], {column: row_id}):
+                if put_off is not None:
+                    put_off.append(past)
+                    return
                 raise EditConflict(
                     sentence(
                         "{name} has been tied, granted or disabled since, so this cannot be undone",
@@ -268,7 +275,10 @@ def _undo(connection: Connection, actor: Actor, now: float, audit_id: int) -> in
     if never is not None:
         raise EditRefused(never)
     change = Change(connection, actor, now, "undo", kind, name)
+    put_off: list[Recorded] = []
     for past in latest_first(connection, audit_id, changes):
+        change.restore(past, put_off)
+    for past in put_off:
         change.restore(past)
     change.finish(audit_id)
     if change.audit_id is None:

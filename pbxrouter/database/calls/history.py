@@ -182,18 +182,36 @@ _VALUES: Final = attrgetter(*_NAMES, "call_key")  # dataclasses.astuple copies d
 LONGEST_S: Final = 7 * 86_400.0
 """Seconds for which a call is taken to last at most before the gateway leaves it."""
 UNKNOWN: Final = "UNKNOWN"
-"""The outcome of a call in which the gateway died; it gives way to another one of the same call."""
+"""The outcome of a call in which the gateway died."""
+PROVISIONAL: Final = {UNKNOWN: 0, "LOST": 1, "STOPPED": 1, "LEFT": 1, "MOVED": 2, "FAILED": 2, "HANGUP": 3}
+"""Outcomes that give way to another one of the same call, which a second gateway, or the next run, had to its end.
+
+One with a higher number knows more; of the same number that of the row which began later counts.
+"""
 GOES_ON: Final = ("LEFT", "LOST", UNKNOWN)
 """Outcomes of calls that may go on without the gateway."""
+
+
+def _known(column: str) -> str:
+    """SQL for the number that an outcome has in PROVISIONAL; a larger one for any other outcome."""
+    cases = " ".join(f"WHEN '{outcome}' THEN {number}" for outcome, number in PROVISIONAL.items())
+    return f"CASE {column} {cases} ELSE {len(PROVISIONAL)} END"
+
+
+_THERE: Final = _known("calls.outcome")
+_NEW: Final = _known("excluded.outcome")
 _INSERT: Final = (
     f"INSERT INTO calls ({_COLUMNS}, call_key) VALUES ({', '.join('?' * len(_NAMES))}, ?)"
     " ON CONFLICT (call_key) WHERE call_key <> '' DO UPDATE SET"
-    f" {', '.join(f'{name} = excluded.{name}' for name in _NAMES)} WHERE calls.outcome = '{UNKNOWN}'"
+    f" {', '.join(f'{name} = excluded.{name}' for name in _NAMES if name != 'began')},"
+    " began = CASE WHEN excluded.began < calls.began THEN excluded.began ELSE calls.began END"
+    f" WHERE {_THERE} < {len(PROVISIONAL)}"
+    f" AND ({_THERE} < {_NEW} OR {_THERE} = {_NEW} AND calls.began < excluded.began)"
 )
 _COMPLETE: Final = (
     "UPDATE calls SET outcome = ?, answered_s = ? WHERE call_key = ? AND call_key <> ''"  # as the index demands
-    # The next run of the gateway may have served the call to its end meanwhile.
-    f" AND (outcome = '{UNKNOWN}' OR ? <> '{UNKNOWN}')"
+    # The next run of the gateway, or another gateway, may have served the call to its end meanwhile.
+    f" AND {_known('outcome')} <= ?"
 )
 _INDEXES: Final = {
     "caller": "calls_by_caller",
@@ -208,7 +226,7 @@ _NUMBERS: Final = ("caller", "number")
 def add_calls(connection: Connection, rows: Iterable[CallRow]) -> list[SetAside]:
     """Insert calls in one transaction; returns those that cannot be written, which are set aside.
 
-    A call that is there already, by its key, is left as it is, unless its outcome is UNKNOWN: it is replaced.
+    A call that is there already, by its key, is left as it is; only one with an outcome of PROVISIONAL is replaced.
 
     Raises:
         StoreError: the database cannot be written.
@@ -236,7 +254,8 @@ def complete_calls(connection: Connection, rows: Iterable[CallRow]) -> None:
     Raises:
         StoreError: the database cannot be written.
     """
-    values = [(row.outcome, row.answered_s, row.call_key, row.outcome) for row in rows]
+    most = len(PROVISIONAL)
+    values = [(row.outcome, row.answered_s, row.call_key, PROVISIONAL.get(row.outcome, most)) for row in rows]
     with _writing(connection):
         write_rows(connection, _COMPLETE, values)
 
@@ -401,7 +420,7 @@ def _conditions(search: Search) -> tuple[list[str], dict[str, Any]]:
 
 def _beginning(name: str, wanted: str) -> str | None:
     """The prefix that a search asks for; None if it asks for a whole value."""
-    return wanted[:-1] if name != "outcome" and wanted.endswith("*") and len(wanted) > 1 else None
+    return wanted[:-1] if name not in ("outcome", "asterisk") and wanted.endswith("*") and len(wanted) > 1 else None
 
 
 def _is_beginning_alone(search: Search) -> bool:

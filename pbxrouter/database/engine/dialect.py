@@ -10,6 +10,7 @@ import re
 import sqlite3
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from pbxrouter.database.engine.errors import EngineError
 from pbxrouter.database.engine.protocol import Connection
 
 if TYPE_CHECKING:
@@ -51,6 +52,18 @@ class Dialect(Protocol):
 
     def defer_foreign_keys(self, connection: Any) -> None:
         """Have references checked when the open transaction is committed."""
+        ...
+
+    def mark(self, connection: Any) -> str:
+        """The name by which ``was_committed`` knows the open transaction; ``""`` where its end is always known."""
+        ...
+
+    def was_committed(self, connection: Any, mark: str) -> bool | None:
+        """Whether a transaction was committed whose end was not heard of; None if it is not over yet.
+
+        Raises:
+            DATABASE_ERRORS: the database cannot be read.
+        """
         ...
 
     def using(self, index: str) -> str:
@@ -104,6 +117,12 @@ class _SQLite:
     def defer_foreign_keys(self, connection: sqlite3.Connection) -> None:
         connection.execute("PRAGMA defer_foreign_keys = ON")
 
+    def mark(self, connection: sqlite3.Connection) -> str:
+        return ""
+
+    def was_committed(self, connection: sqlite3.Connection, mark: str) -> bool | None:
+        return False
+
     def using(self, index: str) -> str:
         return f"INDEXED BY {index}"
 
@@ -149,6 +168,18 @@ class _PostgreSQL:
     def defer_foreign_keys(self, connection: PostgreSQLConnection) -> None:
         connection.run_script("SET CONSTRAINTS ALL DEFERRED")
 
+    def mark(self, connection: PostgreSQLConnection) -> str:
+        return str(connection.execute("SELECT CAST(pg_current_xact_id() AS text)").fetchall()[0][0])
+
+    def was_committed(self, connection: PostgreSQLConnection, mark: str) -> bool | None:
+        try:
+            ((status,),) = connection.execute("SELECT pg_xact_status(CAST(:mark AS xid8))", {"mark": mark}).fetchall()
+        except EngineError as error:
+            if error.sqlstate != _NOT_YET_THERE:
+                raise
+            return False
+        return None if status == "in progress" else status == "committed"
+
     def using(self, index: str) -> str:
         return ""
 
@@ -173,6 +204,8 @@ class _PostgreSQL:
         return condition, values
 
 
+_NOT_YET_THERE: Final = "22023"
+"""The code for a transaction in the future: a standby that has taken over had not heard of it."""
 _LETTER: Final = re.compile(r"[A-Za-z]")
 _NOT_ASCII: Final = re.compile(r"[^\x00-\x7f]+")
 

@@ -7,6 +7,7 @@ errors without values of rows in them, and an end to every wait for the server.
 from __future__ import annotations
 
 import contextlib
+import logging
 import re
 import select
 import time
@@ -27,12 +28,17 @@ from pbxrouter.database.engine.protocol import Values
 from pbxrouter.errors import StoreError
 from pbxrouter.text import Sentence, file_text, sentence
 
+# It writes rows that a constraint refuses into its log, with all their values.
+logging.getLogger("psycopg").setLevel(logging.CRITICAL)
+
 CONNECT_S: Final = 3
 """Seconds until an attempt to connect is given up, for each address of the server."""
 ANSWER_S: Final = 35.0
 """Seconds until a statement without an answer is given up, and the connection with it."""
 STATEMENT_S: Final = 30.0
 """Seconds after which the server ends a statement."""
+LONG_S: Final = 86_400.0
+"""How long an upgrade waits for an answer, in seconds: a large table may be written anew."""
 IDLE_S: Final = 10
 """Seconds after which the server ends a transaction in which nothing is asked, as of a gateway that is frozen: it would
 keep all others from writing."""
@@ -56,6 +62,8 @@ LOCK_CLASS: Final = 0x70627872
 """The first key of the advisory locks of this program ("pbxr"); the second names the schema."""
 _LOCK: Final = f"SELECT pg_advisory_xact_lock({LOCK_CLASS}, hashtext(current_schema()))"
 
+_STALE: Final = frozenset({"0A000", "26000"})
+"""Codes for a prepared statement whose result has other columns since an upgrade, or that is not there."""
 _COLUMNS: Final = re.compile(r"\(([^=]+)\)=\(")
 _WORDS: Final = re.compile(r"[a-z_]\w*")
 
@@ -122,6 +130,7 @@ class PostgreSQLConnection:
         self._raw: Final = raw
         self.place: Final = place
         self.total_changes = 0
+        self._is_stale = False
 
     @property
     def raw(self) -> psycopg.Connection[tuple[Any, ...]]:
@@ -135,8 +144,8 @@ class PostgreSQLConnection:
 
     @property
     def is_lost(self) -> bool:
-        """Whether the connection has ended."""
-        return self._raw.closed
+        """Whether the connection has ended, or what it has prepared does not fit the tables any more."""
+        return self._raw.closed or self._is_stale
 
     @property
     def pid(self) -> int:
@@ -169,7 +178,12 @@ class PostgreSQLConnection:
 
     def set_lock_timeout(self, seconds: float) -> None:
         """Set how long to wait for what another transaction has locked."""
-        self.run_script(f"SET lock_timeout = {int(seconds * 1000)}")
+        self.run_script(f"SET lock_timeout = {_lock_timeout(seconds)}")
+
+    def wait_long(self, seconds: float) -> None:
+        """Let the statements of the open transaction take as long as they need, and wait so long for locks."""
+        self.run_script(f"SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = {_lock_timeout(seconds)}")
+        self.answer_s = LONG_S
 
     # --- for a reactor, which must not wait ---
 
@@ -205,7 +219,7 @@ class PostgreSQLConnection:
     def execute(self, sql: str, parameters: Values = (), /) -> PostgreSQLCursor:
         """Run one statement; see engine.protocol.Connection."""
         statement = translated(sql)
-        with _errors_of_ours():
+        with self._errors():
             if statement.changes_rows:
                 self._begin_if_idle()
             cursor = PostgreSQLCursor(self._raw)
@@ -217,12 +231,22 @@ class PostgreSQLConnection:
     def executemany(self, sql: str, parameters: Iterable[Values], /) -> PostgreSQLCursor:
         """Run a statement for each element, in one go; see engine.protocol.Connection."""
         statement = translated(sql)
-        with _errors_of_ours():
+        with self._errors():
             self._begin_if_idle()
             cursor = PostgreSQLCursor(self._raw)
             cursor.executemany(statement.text, parameters)
         self.total_changes += max(cursor.rowcount, 0)
         return cursor
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Turn psycopg's errors into EngineErrors."""
+        try:
+            with _errors_of_ours():
+                yield
+        except EngineError as error:
+            self._is_stale = self._is_stale or error.sqlstate in _STALE
+            raise
 
     def run_script(self, sql: str) -> None:
         """Run one or more statements of PostgreSQL without values, as they are written."""
@@ -237,6 +261,7 @@ class PostgreSQLConnection:
         Args:
             outlasts_power: whether commit waits until it is on the server's disk.
         """
+        self._demand_idle()
         quick = "" if outlasts_power else "SET LOCAL synchronous_commit = off;"
         try:
             self.run_script(f"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;{quick}{_LOCK}")
@@ -246,7 +271,12 @@ class PostgreSQLConnection:
 
     def begin_reading(self) -> None:
         """Open a transaction in which all statements see the same rows, and none can change any."""
+        self._demand_idle()
         self.run_script("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+
+    def _demand_idle(self) -> None:
+        if self.in_transaction:
+            raise EngineError("a transaction is open already", "25001")
 
     def commit(self) -> None:
         """Commit the transaction that is open, if one is.
@@ -301,7 +331,7 @@ def connect_to_server(
     connection = PostgreSQLConnection(raw, place)
     try:
         connection.run_script(
-            f"SET lock_timeout = {max(1, int(lock_timeout_s * 1000))};"  # 0 is none
+            f"SET lock_timeout = {_lock_timeout(lock_timeout_s)};"
             f"SET statement_timeout = {int(min(STATEMENT_S, answer_s) * 1000)};"
             f"SET idle_in_transaction_session_timeout = {IDLE_S * 1000};"
             "SET client_min_messages = warning; SET TimeZone = 'UTC';"
@@ -311,6 +341,11 @@ def connect_to_server(
         connection.close()
         raise
     return connection
+
+
+def _lock_timeout(seconds: float) -> int:
+    """Milliseconds; 0 would be without end."""
+    return max(1, int(seconds * 1000))
 
 
 def _password(place: PostgreSQLPlace) -> str | None:

@@ -171,6 +171,8 @@ def change_own_pin(connection: Connection, now: float, user_id: int, old_hash: s
     if owner is None or owner[0] != user_id:
         raise EditConflict(sentence("the PIN has been changed meanwhile"))
     with changing(connection, Actor(owner[1], "phone"), now, "pin", "user", owner[1]) as change:
+        if user_of_pin(connection, old_hash) != owner:  # since another gateway may change it
+            raise EditConflict(sentence("the PIN has been changed meanwhile"))
         refuse_pin_of_another(connection, new_hash, user_id)
         change.update(table.table, user_id, {"user_pin": new_hash})
     return Edited(None, change.audit_id)

@@ -74,6 +74,7 @@ CALLS = st.lists(
         st.sampled_from(["21", "22", "2"]),
         st.sampled_from(["ANSWER", "BUSY"]),
         st.sampled_from(["", "", "21", "PJSIP/21", "PJSIP/22, PJSIP/21", "SIP/221"]),
+        st.sampled_from(["", "a", "b*"]),
     ),
     max_size=12,
 )
@@ -83,6 +84,7 @@ SEARCHES = st.builds(
     number=st.sampled_from([None, "21", "2*"]),
     outcome=st.sampled_from([None, "BUSY", "FAILED"]),
     forwarded_by=st.sampled_from([None, None, "21", "PJSIP/21", "2*", "PJSIP/2*", "1"]),
+    asterisk=st.sampled_from([None, None, "", "a", "b*", "c"]),
     since=st.sampled_from([None, 2.0]),
     until=st.sampled_from([None, 5.0]),
 )
@@ -94,7 +96,7 @@ class Pages(HistoryCase):
     @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.differing_executors])
     @given(CALLS, SEARCHES, st.integers(1, 4))
     def test_all_pages_are_all_that_fits(
-        self, calls: list[tuple[int, str, str, str, str]], search: Search, limit: int
+        self, calls: list[tuple[int, str, str, str, str, str]], search: Search, limit: int
     ) -> None:
         """For any search the pages have each call once, newest first, and the same backward."""
         self.connection.execute("DELETE FROM calls")
@@ -102,7 +104,9 @@ class Pages(HistoryCase):
         add_calls(
             self.connection,
             [
-                dataclasses.replace(row(float(record[0]), record[1], record[2], record[3]), forwarded_by=record[4])
+                dataclasses.replace(
+                    row(float(record[0]), record[1], record[2], record[3]), forwarded_by=record[4], asterisk=record[5]
+                )
                 for record in calls
             ],
         )
@@ -259,6 +263,18 @@ class IndexTests(HistoryCase):
             self.assertEqual(self.index_of(dataclasses.replace(search, until=10.0), 5), (index, 1))
             self.assertEqual(self.index_of(dataclasses.replace(search, until=11.0), 5), ("calls_by_time", 1))
 
+    def test_rows_of_a_beginning_alone(self) -> None:
+        """A page by a beginning alone is sorted in the index; of the table only the page's rows are read."""
+        add_calls(self.connection, [row(float(second)) for second in range(30)])
+        for search, index in ((Search("3*"), "calls_by_caller"), (Search(number="2*"), "calls_by_number")):
+            asked: list[str] = []
+            listen(self.connection, asked.append)
+            find_page(self.connection, search, 4)
+            listen(self.connection, None)
+            (page,) = [statement for statement in asked if "ORDER BY" in statement]
+            plan = [detail for (*_, detail) in self.connection.execute(f"EXPLAIN QUERY PLAN {page}")]
+            self.assertTrue([detail for detail in plan if f"USING COVERING INDEX {index}" in detail], plan)
+
     def test_in_chunks(self) -> None:
         """Many calls are read CHUNK at a time, and no more than are asked for."""
         self.patch(history, "CHUNK", 3)
@@ -287,6 +303,7 @@ def fits(record: KeptCall, search: Search) -> bool:
             return False
     return (
         search.outcome in (None, record.outcome)
+        and search.asterisk in (None, record.asterisk)
         and (search.since is None or record.began >= search.since)
         and (search.until is None or record.began < search.until)
     )
@@ -294,6 +311,28 @@ def fits(record: KeptCall, search: Search) -> bool:
 
 class CompletedTests(HistoryCase):
     """What is learnt of a call when it is in the history already."""
+
+    def test_two_rows_of_a_call(self) -> None:
+        """Of two rows with one key that stays which knows more of the call; of equal ones that of the later turn."""
+        for first, second, kept in (
+            ("UNKNOWN", "DONE", "DONE"),
+            ("DONE", "UNKNOWN", "DONE"),
+            ("STOPPED", "BUSY", "BUSY"),
+            ("LOST", "HANGUP", "HANGUP"),
+            ("HANGUP", "MOVED", "HANGUP"),
+            ("MOVED", "LOST", "MOVED"),
+            ("FAILED", "ANSWER", "ANSWER"),
+            ("LEFT", "UNKNOWN", "LEFT"),
+            ("DENIED", "BUSY", "DENIED"),
+            ("STOPPED", "LOST", "LOST"),
+        ):
+            key = f"{first} {second}"
+            for number, outcome in enumerate((first, second)):
+                made = dataclasses.replace(row(1.0 + number, outcome=outcome), call_key=key)
+                add_calls(self.connection, [made])
+                add_calls(self.connection, [made])  # as from a journal
+            found = self.connection.execute("SELECT outcome, began FROM calls WHERE call_key = ?", (key,)).fetchall()
+            self.assertEqual(found, [(kept, 1.0)], key)
 
     def test_completed(self) -> None:
         """What is learnt later is kept; of a call that the next run has served to its end it says no more."""

@@ -14,7 +14,7 @@ STATEMENTS = {
         "CREATE TABLE t (a bigint NOT NULL, b double precision,  \n c text COLLATE \"C\" DEFAULT 'REAL', d bytea)"
     ],
     "CREATE TABLE t (a INTEGER PRIMARY KEY CONSTRAINT x REFERENCES u (a), b TEXT)": [
-        'CREATE TABLE t (a bigint PRIMARY KEY CONSTRAINT x REFERENCES u (a), b text COLLATE "C")'
+        'CREATE TABLE t (a bigint PRIMARY KEY CONSTRAINT x REFERENCES u (a) DEFERRABLE, b text COLLATE "C")'
     ],
     "CREATE TABLE t (a TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%SZ', 'now')))": [
         'CREATE TABLE t (a text COLLATE "C" DEFAULT (utc_now()))'

@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -31,7 +31,8 @@ from pbxrouter.errors import EditConflict, EditRefused, NotThere, PinError
 from pbxrouter.rules.applications import Applications
 from pbxrouter.rules.model import Facts
 from pbxrouter.text import Sentence, sentence
-from tests.database.postgresql import OnBothEngines, change_by_hand, dump
+from tests.database.postgresql import OnBothEngines, change_by_hand, cluster, dump
+from tests.databases import new_database
 
 ANA = Actor("ana", "console")
 TABLES = (
@@ -299,6 +300,7 @@ class HolderTests(EditCase):
                 self.assertEqual(error.field, field)
                 self.assertIn("1 to 80 printable characters", str(error))
         error = self.refused(EditRefused, edits.add_extension, "unknown")
+        self.assertEqual(error.field, "number")
         self.assertIn("callers without a number", str(error))
         self.assertTrue(self.do(edits.add_extension, "anonymous"))
 
@@ -643,6 +645,15 @@ INSERT INTO extensions_mappings VALUES (3, 1, 1), (9, 2, 2);
 INSERT INTO users_mappings VALUES (7, 2, 1);
 """
 
+EVEN = (
+    "INSERT INTO applications_mappings VALUES (1, 'dial', 'Moisés', '2X'), (2, 'dial', 'SIP', '3X')",
+    "INSERT INTO mappings_disabled VALUES (2, 'long ago')",
+    "INSERT INTO extensions VALUES (1, '33'), (2, '3\u00e9')",
+    "INSERT INTO users VALUES (1, 'ana', NULL), (2, 'ana', NULL)",
+    "INSERT INTO extensions_mappings VALUES (3, 1, 1), (9, 2, 2)",
+    "INSERT INTO users_mappings VALUES (7, 2, 1)",
+)
+
 _IDS = st.integers(1, 4)
 _NAMES = st.sampled_from(["33", "34", "ana", "", "x\ny", "Zoë"])
 _HASHES = st.sampled_from([None, "a" * 64, "b" * 64])
@@ -681,34 +692,62 @@ def odd_database() -> Iterator[sqlite3.Connection]:
     """A database with rows that only SQL can make."""
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "odd.sqlite"
-        database.create(path)
+        new_database(path)
         with closing(database.connect(path)) as connection:
             connection.executescript(ODD)
             yield connection
 
 
-class PropertyTests(SynchronousTestCase):
+class PropertyCase(SynchronousTestCase):
     """Properties of any edits."""
+
+    def undo_all(self, connection: Connection, wanted: list[tuple[Any, ...]]) -> None:
+        """Check that undoing edits in turn restores each earlier state, and undoing the undos the last one."""
+        states = [state(connection)]
+        for edit, *arguments in wanted:
+            try:
+                edit(connection, ANA, 1.0, *arguments)
+            except (EditRefused, PinError):
+                self.assertEqual(state(connection), states[-1])
+            if state(connection) != states[-1]:
+                states.append(state(connection))
+        done = [row.audit_id for row in find_entries(connection) if row.via != "sql"]
+        self.assertEqual(len(done), len(states) - 1)
+        for audit_id, before in zip(done, reversed(states[:-1]), strict=True):
+            undo(connection, ANA, 2.0, audit_id)
+            self.assertEqual(state(connection), before)
+        for undoing in find_entries(connection, limit=max(1, len(done)))[: len(done)]:
+            undo(connection, ANA, 3.0, undoing.audit_id)
+        self.assertEqual(state(connection), states[-1])
+
+
+class PropertyTests(PropertyCase):
+    """Properties of any edits in a database of SQLite."""
 
     @settings(max_examples=120, deadline=None)
     @given(st.lists(_EDITS, max_size=14))
     def test_all_undone_is_the_beginning(self, wanted: list[tuple[Any, ...]]) -> None:
         """Undoing all edits in turn restores each earlier state; undoing the undos restores the last one."""
         with odd_database() as connection:
-            states = [state(connection)]
-            for edit, *arguments in wanted:
-                try:
-                    edit(connection, ANA, 1.0, *arguments)
-                except (EditRefused, PinError):
-                    self.assertEqual(state(connection), states[-1])
-                if state(connection) != states[-1]:
-                    states.append(state(connection))
-            done = [row.audit_id for row in find_entries(connection) if row.via != "sql"]
-            self.assertEqual(len(done), len(states) - 1)
-            for audit_id, before in zip(done, reversed(states[:-1]), strict=True):
-                undo(connection, ANA, 2.0, audit_id)
-                self.assertEqual(state(connection), before)
-            for undoing in find_entries(connection, limit=max(1, len(done)))[: len(done)]:
-                undo(connection, ANA, 3.0, undoing.audit_id)
-            self.assertEqual(state(connection), states[-1])
+            self.undo_all(connection, wanted)
             self.assertEqual(connection.execute("PRAGMA foreign_key_check").fetchall(), [])
+
+
+class ServerPropertyTests(PropertyCase):
+    """Properties of any edits in a database of PostgreSQL."""
+
+    @settings(max_examples=20, deadline=None)
+    @example([(edits.delete_mapping, 1)])
+    @given(st.lists(_EDITS, max_size=14))
+    def test_all_undone_is_the_beginning(self, wanted: list[tuple[Any, ...]]) -> None:
+        """Undoing all edits in turn restores each earlier state; undoing the undos restores the last one."""
+        server = cluster()
+        place = server.new_database()
+        try:
+            with closing(database.connect(place)) as connection:
+                for statement in EVEN:
+                    connection.execute(statement)
+                connection.commit()
+                self.undo_all(connection, wanted)
+        finally:
+            server.drop(place)

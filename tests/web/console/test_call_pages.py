@@ -7,7 +7,11 @@ import dataclasses
 import io
 import re
 
+import msgspec
+
+from pbxrouter.config import Asterisk
 from pbxrouter.database.calls.history import CallRow, add_calls, trace_text
+from pbxrouter.database.rules import extension_numbered, update_extension
 from pbxrouter.text.sentences import Sentence, sentence
 from pbxrouter.web.console.call_pages import (
     PAGE,
@@ -19,6 +23,7 @@ from pbxrouter.web.console.call_pages import (
 from pbxrouter.web.console.request import Form
 from pbxrouter.web.csv_export import CsvExport, CsvExports
 from pbxrouter.web.history_csv import FEW
+from tests.api_fakes import ACTOR
 from tests.web_fakes import ConsoleCase, reactor
 
 HOSTILE = '"><script>alert(1)</script>'
@@ -131,6 +136,72 @@ class ListTests(CallsCase):
         await self.have(row(self.now, "33", "BUSY", sentence("no pattern matches {number}", number="21")))
         self.assertIn("ningún patrón coincide con 21", (await self.get("/calls/1")).text)
         self.assertNotIn("Outcome", (await self.get("/calls")).text)
+
+
+class SeveralAsterisksTests(CallsCase):
+    """Calls and *Test a number* with several Asterisks in the settings."""
+
+    async def start(self) -> None:
+        """Have a call of each, and one of which it is not known."""
+        await super().start()
+        for place, asterisk in enumerate(("madrid", "lima", "", "closed")):
+            await self.have(dataclasses.replace(row(self.now - place, f"060{place}"), asterisk=asterisk))
+
+    def configure(self, *names: str) -> None:
+        """Put Asterisks into the settings."""
+        several = tuple(Asterisk(name=name) for name in names)
+        self.web.reconfigure(msgspec.structs.replace(self.web.config, asterisk=several))
+
+    async def test_one(self) -> None:
+        """With one Asterisk neither list, call nor form tells of it."""
+        self.configure("madrid")
+        page = await self.get("/calls")
+        (link, *_) = re.findall("/calls/[0-9]+", page.html)
+        for text in (page.text, (await self.get(link)).text):
+            self.assertNotIn("Asterisk", text)
+        self.assertNotIn("From which the call comes", (await self.get("/test")).text)
+
+    async def test_list(self) -> None:
+        """The list has the Asterisk of each call, and a filter for each, for unknown, and for one that is gone."""
+        self.configure("madrid", "lima")
+        page = await self.get("/calls")
+        self.assertIn("Asterisk", page.text)
+        for asterisk, callers in (("lima", ["0601"]), ("?", ["0602"]), ("closed", ["0603"]), ("nowhere", [])):
+            page = await self.get(f"/calls?asterisk={asterisk}")
+            self.assertEqual(re.findall(r"060[0-9]", page.text), callers, asterisk)
+            self.assertIn(("asterisk", asterisk), page.form("/calls").fields)
+            lines = (await self.get(f"/calls.csv?asterisk={asterisk}")).html.splitlines()
+            expected = [] if asterisk == "nowhere" else [asterisk.strip("?")]
+            self.assertEqual([line["asterisk"] for line in csv.DictReader(lines)], expected)
+
+    async def test_call(self) -> None:
+        """A call's page has its Asterisk, and a link that tests it as a call from there."""
+        self.configure("madrid", "lima")
+        (link,) = re.findall("/calls/[0-9]+", (await self.get("/calls?asterisk=lima")).html)
+        page = await self.get(link)
+        self.assertIn("Asterisk lima", page.text)
+        (test,) = [link for link in page.links if link.startswith("/test?")]
+        self.assertIn("asterisk=lima", test)
+        self.assertIn(("asterisk", "lima"), (await self.get(test)).form("/test").fields)
+
+    async def test_decision(self) -> None:
+        """The decision is that about a call from the Asterisk that is chosen."""
+        self.configure("madrid", "lima")
+        reception = await self.web.read(lambda connection: extension_numbered(connection, "33"))
+        await self.web.write(
+            lambda connection: update_extension(connection, ACTOR, self.now, reception.holder_id, "lima:33")
+        )
+        await self.web.reloader.reload()
+        for asterisk, said in (
+            ("lima", "lima:33 may use 2X by its own grant"),
+            ("madrid", "33 is an extension of lima, and the call came from madrid"),
+            ("", "33 is an extension of lima, and it is not known from which Asterisk the call came"),
+        ):
+            page = await self.me.send("/test", caller="33", number="21", asterisk=asterisk)
+            self.assertIn(said, page.text)
+        page = await self.me.send("/test", caller="33", number="21", asterisk="quito")
+        self.assertEqual(page.status, 400)
+        self.assertIn("accepted are: madrid, lima", page.text)
 
 
 class OneTests(CallsCase):

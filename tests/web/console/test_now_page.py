@@ -9,6 +9,7 @@ import pathlib
 import re
 from typing import Any
 
+import msgspec
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.task import deferLater
@@ -21,12 +22,14 @@ from pbxrouter import database
 from pbxrouter.agi.messages import AGIRequest
 from pbxrouter.call.active_calls import GatewayCall, Phase
 from pbxrouter.call.record import OUTCOME_SENTENCES, GatewayOutcome
+from pbxrouter.config import Asterisk
 from pbxrouter.counter.outcome_figures import OutcomeTotals
 from pbxrouter.database.calls.history import add_calls
 from pbxrouter.web.console.now_page import tiles
 from pbxrouter.web.now.dashboard_snapshot import read_figures, read_minutes
 from pbxrouter.web.now.event_stream import MAX_STREAMS_OF_SESSION
 from tests.api_fakes import NOON, a_call
+from tests.databases import new_database
 from tests.held_time import until
 from tests.web_fakes import ConsoleCase, WebClient, reactor
 
@@ -224,6 +227,22 @@ class PageTests(NowCase):
         self.assertEqual(len(asked), 2)  # totals, and minutes for the graph
 
 
+class SeveralAsterisksTests(NowCase):
+    """The page with several Asterisks in the settings."""
+
+    async def test_which(self) -> None:
+        """Each call has its Asterisk, or it is said that it is not known; with one in the settings neither."""
+        call = self.call()
+        self.call(2)
+        self.web.active_calls.set_asterisk(call, "madrid")
+        self.assertNotIn("madrid", (await self.get("/")).text)
+        both = (Asterisk(name="madrid"), Asterisk(name="lima"))
+        self.web.reconfigure(msgspec.structs.replace(self.web.config, asterisk=both))
+        text = (await self.get("/")).text
+        self.assertIn("being routed madrid", text)
+        self.assertIn("being routed Asterisk unknown", text)
+
+
 class EventsTests(NowCase):
     """The event stream of the page Now."""
 
@@ -340,7 +359,7 @@ class FiguresTests(SynchronousTestCase):
     def setUp(self) -> None:
         """A database with some counts of an Asterisk."""
         path = pathlib.Path(self.mktemp()).absolute()
-        database.create(path)
+        new_database(path)
         self.connection = database.connect(path)
         self.addCleanup(self.connection.close)
         with database.transaction(self.connection):
@@ -375,6 +394,14 @@ class FiguresTests(SynchronousTestCase):
         self.assertEqual(minutes.unknown, 60)
         self.assertEqual(minutes.minutes[int(NOON - 60)], 5)
         self.assertIsNone(minutes.minutes[int(NOON - 7200)])
+
+    def test_one_of_several_is_away(self) -> None:
+        """What is known of one is shown, as at least so many calls, while nothing is known of the other."""
+        figures = read_figures(self.connection, NOON - 7200, NOON, ["lab", "other"])
+        assert figures.counted is not None
+        self.assertEqual((figures.counted.started, figures.counted.unknown), (7, 120))
+        minutes = read_minutes(self.connection, NOON - 7200, NOON, NOON, ["lab", "other"])
+        self.assertEqual((minutes.counted, minutes.calls, minutes.unknown, minutes.partly), (True, 7, 60, 60))
 
     def test_never_counted(self) -> None:
         """If an Asterisk was never connected, the gateway's own calls are shown."""

@@ -254,7 +254,7 @@ ENDPOINTS = (
         Scope.READ,
         query=CsvQuery,
         media=CSV,
-        note="Times are in the PBX's time zone, and in seconds since 1970 in the last columns. "
+        note="Times are in the PBX's time zone, and in seconds since 1970 near the end. "
         "Cells that a spreadsheet would evaluate as a formula have a quote in front.",
     ),
     Endpoint(

@@ -146,7 +146,7 @@ class LinkPages:
             found.append(sentence("there is no Asterisk {name} in the settings", name=link.values.asterisk))
         phone = read_phone(link.values.phone, self._web.config.technologies)
         rules = self._web.engine.rules
-        if phone is not None and rules is not None and not rules.extensions.get(phone[1]):
+        if phone is not None and rules is not None and not rules.grants_of(phone[1], link.values.asterisk):
             found.append(
                 sentence(
                     "extension {number} has no grants, so it cannot call any number without a PIN",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sqlite3
 import time
@@ -23,6 +24,7 @@ from pbxrouter.security.tokens import Scope, hash_token, new_token
 from pbxrouter.web.console.rules.change_messages import KINDS, VIA
 from pbxrouter.web.console.rules.warning_pages import TITLES, WAIT_S
 from tests.api_fakes import Ticking
+from tests.databases import unrecorded
 from tests.web_fakes import ACTOR, Answer, ConsoleCase
 from tests.work import calls, count_sql
 
@@ -449,17 +451,29 @@ class LongListCase(RulesCase):
     MANY = 100_000
 
     async def start(self) -> None:
-        """Start the console with long lists of rules."""
+        """Start the console with long lists of rules, and an entry of the audit log with as many rows."""
         await super().start()
         numbers = f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {self.MANY})"
-        await self.by_hand(
-            f"{numbers} INSERT INTO applications_mappings (application_name, application_data, pattern)"
-            " SELECT 'dial', 'SIP', '8' || printf('%06d', i) FROM n",
-            f"{numbers} INSERT INTO extensions (extension_number) SELECT '7' || printf('%06d', i) FROM n",
-            f"{numbers} INSERT INTO users (user_name) SELECT 'user ' || printf('%06d', i) FROM n",
-            "INSERT INTO extensions_mappings (extension_id, map_id) SELECT extension_id, 2 FROM extensions"
-            " WHERE extension_id > 1",
-        )
+        with contextlib.closing(sqlite3.connect(self.path)) as connection:
+            with unrecorded(connection):
+                for statement in (
+                    f"{numbers} INSERT INTO applications_mappings (application_name, application_data, pattern)"
+                    " SELECT 'dial', 'SIP', '8' || printf('%06d', i) FROM n",
+                    f"{numbers} INSERT INTO extensions (extension_number) SELECT '7' || printf('%06d', i) FROM n",
+                    f"{numbers} INSERT INTO users (user_name) SELECT 'user ' || printf('%06d', i) FROM n",
+                    "INSERT INTO extensions_mappings (extension_id, map_id) SELECT extension_id, 2 FROM extensions"
+                    " WHERE extension_id > 1",
+                ):
+                    connection.execute(statement)
+            # The rows of an entry that the triggers make, as often as they would be there.
+            connection.execute("INSERT INTO users (user_name) VALUES ('user 100001')")
+            connection.execute(
+                f"{numbers} INSERT INTO audit_rows (audit_id, table_name, before, after, user_id)"
+                " SELECT audit_id, table_name, before, after, user_id FROM audit_rows JOIN n"
+                " WHERE row_id = (SELECT max(row_id) FROM audit_rows)"
+            )
+            connection.commit()
+        await self.web.reloader.reload()
 
 
 class LongListTests(LongListCase):

@@ -27,6 +27,7 @@ from pbxrouter.database.audit_triggers.sqlite import triggers
 from pbxrouter.database.rules.sample import add_sample
 from pbxrouter.errors import EditConflict, EditRefused
 from tests.database.test_connection import WORKSHOP, hash_pin
+from tests.databases import new_database
 
 EVA = Actor("eva", "console")
 HASH = "'" + "a" * 64 + "'"
@@ -75,7 +76,7 @@ class SqlCase(SynchronousTestCase):
     def setUp(self) -> None:
         """Create the database."""
         self.path = Path(self.mktemp())
-        database.create(self.path)
+        new_database(self.path)
         self.connection = database.connect(self.path, timeout_s=0)
         self.addCleanup(self.connection.close)
         self.shell = sqlite3.connect(self.path, isolation_level=None)

@@ -1,0 +1,1 @@
+"""Several hosts: gateways and Asterisks in network namespaces, and faults of each and of the network."""
