@@ -105,16 +105,20 @@ class CallJournal:
     Attributes:
         path: the file; None before ``open``, and while there is none.
         outage: of writing it.
+        shares_keys: whether a key that another process of this gateway has reserved is used, too.
     """
 
     log = Logger()
+    shares_keys = False
 
     def __init__(self, database: Path, now: Callable[[], float], aside: Aside, gateway: str = "") -> None:
         self._database = database
         self._now = now
         self._aside = aside
         self._run: Final = gateway + secrets.token_hex(4) if gateway else secrets.token_hex(6)
+        self._gateway = gateway
         self._reserved: dict[str, None] = {}  # the oldest first
+        self._of_others: dict[str, None] = {}  # keys of other processes that were used here, the oldest first
         self._serial = 0
         self._needed: dict[str, tuple[CallRow | None, bytes]] = {}
         self._needed_bytes = 0
@@ -168,8 +172,20 @@ class CallJournal:
             run, _, serial = key.partition("-")
             if run != self._run or int(serial) <= self._serial:
                 return key
+        elif self.shares_keys and key and self._is_new_of_another(key):
+            return key
         self._serial += 1
         return f"{self._run}-{self._serial}"
+
+    def _is_new_of_another(self, key: str) -> bool:
+        """Whether another process of this gateway has made a key, which was not used here yet; it is from now on."""
+        run = key.partition("-")[0]
+        if not self._gateway or run == self._run or not run.startswith(self._gateway) or key in self._of_others:
+            return False
+        self._of_others[key] = None
+        if len(self._of_others) > MAX_RESERVED:
+            del self._of_others[next(iter(self._of_others))]
+        return True
 
     def begin(self, call: GatewayCall, request: AGIRequest) -> JournalEntry:
         """Write a call that begins, or goes on after an earlier run or at a second gateway. Never fails."""

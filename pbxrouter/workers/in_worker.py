@@ -284,6 +284,7 @@ class ReportedCalls(ActiveCalls):
 class WorkerJournal(CallJournal):
     """The journal of the worker's calls; the main process is told of each that begins, if it knows of their talk."""
 
+    shares_keys = True
     tell_of: Callable[[str, str, str], object] | None = None
     """Takes key, Uniqueid and Asterisk of a call that begins; None: nobody wants to know."""
 
