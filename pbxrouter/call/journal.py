@@ -117,6 +117,7 @@ class CallJournal:
         self._aside = aside
         self._run: Final = gateway + secrets.token_hex(4) if gateway else secrets.token_hex(6)
         self._reserved: dict[str, None] = {}  # the oldest first
+        self._of_others: dict[str, None] = {}  # keys of other processes that were used here, the oldest first
         self._serial = 0
         self._needed: dict[str, tuple[CallRow | None, bytes]] = {}
         self._needed_bytes = 0
@@ -166,13 +167,27 @@ class CallJournal:
         if key in self._reserved:
             del self._reserved[key]
             return key
-        run, _, serial = key.partition("-")
-        if key and request.is_second_turn and (run != self._run or int(serial) <= self._serial):
+        if key and request.is_second_turn:
+            run, _, serial = key.partition("-")
+            if run != self._run or int(serial) <= self._serial:
+                return key
+        elif key and self._is_new_of_another(key):
             return key
-        if key and run != self._run and self.gateway and run.startswith(self.gateway):
-            return key  # of another process of this gateway, or of its run before: the dialplan was told it there
         self._serial += 1
         return f"{self._run}-{self._serial}"
+
+    def _is_new_of_another(self, key: str) -> bool:
+        """Whether another process of this gateway, or its run before, has made a key that was not used here yet.
+
+        It is used from now on.
+        """
+        run = key.partition("-")[0]
+        if not self.gateway or run == self._run or not run.startswith(self.gateway) or key in self._of_others:
+            return False
+        self._of_others[key] = None
+        if len(self._of_others) > MAX_RESERVED:
+            del self._of_others[next(iter(self._of_others))]
+        return True
 
     def begin(self, call: GatewayCall, request: AGIRequest) -> JournalEntry:
         """Write a call that begins, or goes on after an earlier run or at a second gateway. Never fails."""

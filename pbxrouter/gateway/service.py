@@ -330,6 +330,7 @@ def build(
     Banner(config).setServiceParent(ready)
     for part in workers:
         part.setServiceParent(gateway)
+    gateway.in_progress = lambda: flow.in_progress + sum(part.in_progress for part in workers)
     Drain(flow, [fastagi_port, *workers, *asterisks], reactor).setServiceParent(gateway)
     return gateway
 
@@ -495,6 +496,7 @@ class GatewayService(SequentialService):
         engine: tells when calls can be routed.
         reload: the settings in force, and their reload.
         state: describes the state of the parts, a line each.
+        in_progress: returns the number of calls in progress, in all processes.
         reload_all: reloads the settings, and what else the process holds open; by default the settings alone.
     """
 
@@ -505,6 +507,7 @@ class GatewayService(SequentialService):
         self.reload = reload
         self.reload_all: Callable[[], list[str]] = reload.run
         self.state: Callable[[], Iterable[str]] = tuple
+        self.in_progress: Callable[[], int] = lambda: flow.in_progress
 
 
 class StoreService(Service):

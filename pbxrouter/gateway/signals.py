@@ -163,7 +163,7 @@ class Signals(Service):
         for number in STOP:
             signal.signal(number, lambda *_: os._exit(STATUS_CUT))
         try:
-            self.log.error("gateway: {why}; calls that it cut: {count}", why=why, count=self._gateway.flow.in_progress)
+            self.log.error("gateway: {why}; calls that it cut: {count}", why=why, count=self._gateway.in_progress())
             self._write_log()
         finally:
             os._exit(STATUS_CUT)

@@ -14,12 +14,12 @@ class MainJournal(CallJournal):
     """The journal of the main process.
 
     A call of a worker stays in that worker's journal until the history has it: the main process, which writes the
-    history, tells the worker so.
+    history, tells the worker so. A call that was asked about twice may be in the journals of two.
     """
 
     def __init__(self, database: Path, now: Callable[[], float], aside: Any, gateway: str = "") -> None:
         super().__init__(database, now, aside, gateway)
-        self._of_workers: dict[str, Callable[[str], object]] = {}
+        self._of_workers: dict[str, list[Callable[[str], object]]] = {}
 
     def leave_to(self, key: str, written: Callable[[str], object]) -> bool:
         """Leave a call to the worker that has it in its journal; returns whether it was left to one before.
@@ -28,7 +28,7 @@ class MainJournal(CallJournal):
             written: is told the key when the history has the call, or it was given up.
         """
         was_left = key in self._of_workers
-        self._of_workers[key] = written
+        self._of_workers.setdefault(key, []).append(written)
         return was_left
 
     def take_over(self, row: CallRow) -> None:
@@ -36,7 +36,7 @@ class MainJournal(CallJournal):
         if row.call_key in self._of_workers:
             kept = super().finish(row)
             write = super().written
-            self._of_workers[row.call_key] = lambda key: write([kept])
+            self._of_workers[row.call_key].append(lambda key: write([kept]))
 
     def finish(self, row: CallRow) -> CallRow:
         """Write a call that is over, if it is one of this process; as in CallJournal."""
@@ -46,9 +46,9 @@ class MainJournal(CallJournal):
         """Forget calls that are in the history; as in CallJournal."""
         own = []
         for row in rows:
-            tell = self._of_workers.pop(row.call_key, None)
-            if tell is None:
+            left = self._of_workers.pop(row.call_key, None)
+            if left is None:
                 own.append(row)
-            else:
+            for tell in left or ():
                 tell(row.call_key)
         super().written(own)

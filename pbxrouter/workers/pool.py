@@ -144,6 +144,11 @@ class WorkerPool(MultiService):
         return self._own.open_calls + sum(worker.figures.open_calls for worker in self._connections)
 
     @property
+    def in_progress(self) -> int:
+        """Number of calls that the workers serve."""
+        return sum(worker.figures.in_progress for worker in self._connections)
+
+    @property
     def served(self) -> int:
         """Number of calls since the start, in all processes."""
         return self._own.served + self._served_before + sum(worker.figures.served for worker in self._connections)

@@ -65,7 +65,7 @@ class FakeGateway:
     """What the handlers need of a gateway."""
 
     def __init__(self) -> None:
-        self.flow = SimpleNamespace(in_progress=3)
+        self.in_progress = lambda: 3
         self.engine = SimpleNamespace(on_ready=lambda tell: self.ready.append(tell))
         self.ready: list[Callable[[], object]] = []
         self.reload = SimpleNamespace(run=self._reload)

@@ -227,6 +227,24 @@ class WorkersTests(SynchronousTestCase):
         self.assertEqual(gateway.stop(), -signal.SIGTERM)
         self.assertEqual(gateway.journals(), [])
 
+    def test_a_second_signal(self) -> None:
+        """A second SIGTERM ends all processes at once; the number of calls that it cut is that of all."""
+        gateway = self.start()
+        worker = gateway.wait_for_worker(1)
+        self.prompt(gateway, worker)
+        os.kill(gateway.main, signal.SIGUSR2)
+        wait_for("the main process knows of the call", lambda: self.in_progress(gateway))
+        os.kill(gateway.main, signal.SIGTERM)
+        gateway.wait_for_log("gateway: stopping")
+        self.assertEqual(gateway.stop(), 3)
+        gateway.wait_for_log("calls that it cut: 1")
+        wait_for("the worker has ended", lambda: not is_alive(worker))
+
+    def in_progress(self, gateway: GatewayOfWorkers) -> bool:
+        """Whether the state in the log has a call of the worker; asks for the next one."""
+        os.kill(gateway.main, signal.SIGUSR2)
+        return "takes calls; last" in gateway.log() and "of them in a conversation: 1" in gateway.log()
+
     def test_no_secret_is_in_the_process_list(self) -> None:
         """The command line of a worker has descriptors and numbers only; its environment nothing of the service
         manager's."""

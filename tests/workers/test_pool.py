@@ -164,7 +164,7 @@ class PoolTests(SynchronousTestCase):
         total = (17, 4, 7.0, {"full": 2, "peer": 2})
         pool = self.pool
         self.assertEqual((pool.served, pool.open_calls, pool.last_call, pool.refused_connections), total)
-        self.assertEqual(len(list(pool.state())), 2)
+        self.assertEqual((len(list(pool.state())), pool.in_progress), (2, 2))
         self.reactor.started[0].end(9)
         self.assertEqual((pool.served, pool.open_calls, pool.refused_connections), (17, 2, {"full": 2, "peer": 2}))
         self.assertIn("worker 2: does not run", list(pool.state()))
