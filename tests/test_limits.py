@@ -25,8 +25,9 @@ from pbxrouter.call import (
 from pbxrouter.control import server as control_server
 from pbxrouter.counter import call_table, counts, report, talk, withheld
 from pbxrouter.counter import service as counter_service
-from pbxrouter.database import connection, guesses, set_aside, store
+from pbxrouter.database import connection, guesses, rule_listener, server_store, set_aside, store
 from pbxrouter.database.calls import csv_process
+from pbxrouter.database.engine import postgresql as engine
 from pbxrouter.drivers import dial
 from pbxrouter.fastagi import admission, protocol, server, standstill, standstill_process
 from pbxrouter.gateway import asterisk_service, drain, log_lines, sequential, service
@@ -40,6 +41,7 @@ from pbxrouter.text import sentences
 from pbxrouter.web import context
 from pbxrouter.web.http import site
 from pbxrouter.web.now import event_stream
+from pbxrouter.workers import pool
 from tests.paths import ROOT
 from tests.test_docs import read, rows, section
 
@@ -102,7 +104,19 @@ WAITS = {
         f"{seconds(claim.SETTLE_S, claim.SLOW_SETTLE_S)} after a slow exchange"
     ),
     "a phone that is dialled for click-to-dial": f"ringing time and {seconds(originator.MARGIN_S)}",
-    "the database, locked": f"{seconds(connection.TIMEOUT_S)} by SQLite",
+    "the database, locked": f"{seconds(connection.TIMEOUT_S)} by SQLite or PostgreSQL",
+    "a connection to PostgreSQL": (
+        f"{seconds(engine.CONNECT_S)} for each address; tried again after {server_store.MIN_PAUSE_S:g} to "
+        f"{seconds(server_store.MAX_PAUSE_S)}"
+    ),
+    "an answer of PostgreSQL": (
+        f"{seconds(engine.ANSWER_S)} without a byte (the server ends a statement after {seconds(engine.STATEMENT_S)}); "
+        f"{seconds(server_store.SHORT_ANSWER_S)} after that has happened"
+    ),
+    "a transaction of PostgreSQL in which nothing is asked": f"{seconds(engine.IDLE_S)} by the server",
+    "a sign of life of the connection that hears of changed rules": seconds(2 * rule_listener.ALIVE_EVERY_S),
+    "workers: loading rules after a change": seconds(service.LOAD_S),
+    "workers, which end in the same way meanwhile": f"{seconds(pool.END_S)} more",
     "reading the rules": seconds(reloader.ANSWER_S),
     "the database, for a page or the API": seconds(context.ANSWER_S),
     "a whole HTTP request; a browser that reads too slowly": (
