@@ -29,10 +29,12 @@ from pbxrouter.simulator import SimulatedCall
 
 OPENING = SimulatedCall("21", caller="33").environment()
 OPENING_WITH_PIN = SimulatedCall("34", caller="33").environment()
-COMMANDS = 8
+COMMANDS = 10
 ANSWERS = (
     (b"DIALSTATUS", b"200 result=1 (ANSWER)\n"),
     (b"ANSWEREDTIME", b"200 result=1 (5)\n"),
+    (b"GET FULL VARIABLE", b"200 result=1 (,,,,)\n"),
+    (b"CHANNEL STATUS", b"200 result=4\n"),
     (b"SET VARIABLE", b"200 result=1\n"),
 )
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
@@ -119,13 +121,19 @@ def pystrix_server(port: int) -> None:
     def route(agi: fastagi.FastAGI, *_: object) -> None:
         if agi.get_environment()["agi_extension"] == "34":
             agi.execute(core.GetData("agent-pass", 5000, 20))
+        agi.execute(
+            core.GetFullVariable(
+                "${BLINDTRANSFER},${TRANSFERERNAME},${FORWARDERNAME},${PARKER},${PBXROUTER_FORWARDED_BY}"
+            )
+        )
         for name, value in (
             ("PBXROUTER_PATTERN", "2X"),
             ("PBXROUTER_APPLICATION", "dial"),
             ("PBXROUTER", "dialling"),
         ):
             agi.execute(core.SetVariable(name, value))
-        agi.execute(core.Exec("Dial", ("PJSIP/21", 60)))
+        agi.execute(core.ChannelStatus())
+        agi.execute(core.Exec("Dial", ("PJSIP/21", 60, "i")))
         status = agi.execute(core.GetVariable("DIALSTATUS"))
         agi.execute(core.GetVariable("ANSWEREDTIME"))
         agi.execute(core.SetVariable("PBXROUTER_OUTCOME", status))
