@@ -726,6 +726,18 @@ class Running(FlowCase):
             self.successResultOf(Deferred.fromCoroutine(flow.serve(channel)))
             self.assertEqual(self.reports.records[-1].talks_before, before)
 
+    def test_talk_of_a_driver(self) -> None:
+        """The talk that a driver tells is kept, unless it says that it connects nobody; no driver, no talk."""
+        for connects, talk_s in ((None, 7), (True, 7), (False, 0)):
+            driver = FakeDriver(Outcome(answered_s=7))
+            if connects is not None:
+                driver.connects = connects  # type: ignore[attr-defined]
+            self.flow = self.flow_by(workshop_rules(), {"dial": driver})
+            self.run_call("21")
+            self.assertEqual(self.reports.records[-1].outcome.answered_s, talk_s)
+        self.run_call("999")
+        self.assertEqual(self.reports.records[-1].outcome.answered_s, 0)
+
     def test_unreadable_outcome(self) -> None:
         """What another package's driver answers is readable where it is kept, and where the dialplan has it."""
         commands = self.serve_by(Outcome("B\x07D", "17"))

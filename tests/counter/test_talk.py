@@ -120,6 +120,17 @@ class TalkTests(SynchronousTestCase):
         self.wait(TICK_S)
         self.assertEqual(self.written(), [("ANSWER", 3)])
 
+    def test_not_in_sync(self) -> None:
+        """What is known of a channel is not believed while the counter is out of sync with Asterisk."""
+        self.counter.in_sync = False
+        self.talk((101.0, 104.0))
+        self.report("ANSWER")
+        self.wait(HOLD_S - TICK_S)
+        self.assertEqual(self.written(), [])
+        self.counter.in_sync = True
+        self.wait(TICK_S)
+        self.assertEqual(self.written(), [("ANSWER", 3)])
+
     def test_goes_on_in_the_dialplan(self) -> None:
         """A channel that goes on after the call is waited for a second, until its last events have come."""
         self.talk((101.0, 104.0), ended=None)

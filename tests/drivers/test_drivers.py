@@ -23,6 +23,15 @@ from tests.fakes import HUNG_UP, Answers, FakeChannel, loud
 SETTINGS = Config(technologies={"SIP": "PJSIP", "Zap": "DAHDI"}, dial=schema.DialSettings(timeout=5, options="tT"))
 
 
+class Connecting(SynchronousTestCase):
+    """Which drivers connect people."""
+
+    def test_built_in(self) -> None:
+        """Dial and conference connect people; the talk of the others' calls is none."""
+        connecting = {name for name, driver in load_drivers(Config()).items() if getattr(driver, "connects", True)}
+        self.assertEqual(connecting, {"dial", "conference"})
+
+
 class DriverCase(SynchronousTestCase):
     """Runs drivers on a fake channel."""
 
