@@ -102,7 +102,9 @@ WAITS = {
         f"{seconds(claim.SETTLE_S, claim.SLOW_SETTLE_S)} after a slow exchange"
     ),
     "a phone that is dialled for click-to-dial": f"ringing time and {seconds(originator.MARGIN_S)}",
-    "the database, locked": f"{seconds(connection.TIMEOUT_S)} by SQLite",
+    "the database, locked": f"{seconds(connection.TIMEOUT_S)} by SQLite or PostgreSQL",
+    # Its module needs psycopg, which need not be installed.
+    "a connection to PostgreSQL": "3 s for each address; tried again after 0.5 to 10 s",
     "reading the rules": seconds(reloader.ANSWER_S),
     "the database, for a page or the API": seconds(context.ANSWER_S),
     "a whole HTTP request; a browser that reads too slowly": (

@@ -121,13 +121,13 @@ class TalkTests(SynchronousTestCase):
         self.assertEqual(self.written(), [("ANSWER", 3)])
 
     def test_not_in_sync(self) -> None:
-        """What is known of a channel is not believed while the counter is out of sync with Asterisk."""
-        self.counter.in_sync = False
+        """What is known of a channel is not believed while the counter does not follow Asterisk's talk."""
+        self.counter.follows_talk = False
         self.talk((101.0, 104.0))
         self.report("ANSWER")
         self.wait(HOLD_S - TICK_S)
         self.assertEqual(self.written(), [])
-        self.counter.in_sync = True
+        self.counter.follows_talk = True
         self.wait(TICK_S)
         self.assertEqual(self.written(), [("ANSWER", 3)])
 
