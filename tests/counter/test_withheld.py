@@ -206,6 +206,28 @@ class WithheldTests(ServiceCase):
         self.wait(3)
         self.assertEqual((self.counter.active, self.counter.trouble), (0, None))
 
+    def test_before_the_list(self) -> None:
+        """While the list of channels is awaited, events of channels that are not known yet show nothing."""
+        self.manager.hold.add("CoreShowChannels")
+        self.manager.up()
+        for uniqueid in "abc":
+            self.manager.says("BridgeLeave", uniqueid, uniqueid, BridgeUniqueid="x")
+            self.manager.says("Hangup", uniqueid, uniqueid)
+        self.manager.hold.clear()
+        for waiting in self.manager.held:
+            waiting.callback(None)
+        self.wait(3)
+        self.assertEqual((self.counter.active, self.counter.trouble), (0, None))
+
+    def test_events_of_no_channel(self) -> None:
+        """Events that are not of one channel, such as DialBegin and Rename, show nothing of channels not known."""
+        self.manager.up()
+        for name in ("DialBegin", "DialEnd", "Rename", "LocalOptimizationBegin"):
+            for uniqueid in "abc":
+                self.manager.says(name, uniqueid, uniqueid)
+        self.wait(3)
+        self.assertEqual((self.counter.active, self.counter.trouble), (0, None))
+
     def test_bridges(self) -> None:
         """Channels that leave a bridge and had not entered it; leaving a holding bridge shows nothing."""
         self.manager.up()

@@ -304,6 +304,22 @@ class CreateTests(DatabaseCase):
             self.assertTrue(self.path.stat().st_size)
 
 
+class RefusedTests(DatabaseCase):
+    """A connection that cannot be used."""
+
+    def test_closed(self) -> None:
+        """It is closed, for whichever reason it is refused: a later version, garbage."""
+        with closing(self.made()) as connection:
+            connection.execute(f"UPDATE schema_version SET version = {NOW + 1}")
+            connection.commit()
+        garbage = self.path.with_name("garbage")
+        garbage.write_bytes(b"no database " * 1000)
+        for path, kind in ((self.path, DatabaseTooNew), (garbage, NotADatabase)):
+            connection = sqlite3.connect(path)
+            self.assertRaises(kind, database.prepare, connection, path)
+            self.assertRaises(sqlite3.ProgrammingError, connection.execute, "SELECT 1")
+
+
 class ConnectTests(DatabaseCase):
     """Opening: every failure is typed and one line."""
 
