@@ -145,13 +145,19 @@ def call(source: Source, node: ast.Call) -> Iterator[Edit]:
         yield source.replaced("call left out", node, source.text(node.args[0]))
     arguments = [*node.args, *(keyword for keyword in node.keywords)]
     for index, argument in enumerate(arguments):
-        if isinstance(argument, ast.keyword) and argument.arg:
+        if isinstance(argument, ast.keyword) and argument.arg and not _is_default(node, argument):
             yield from _left_out(source, arguments, index, "argument left out")
     last = node.args[-1] if node.args else None
     if isinstance(last, ast.Name) and last.id.isupper() and len(node.args) > 1:
         yield from _left_out(source, arguments, len(node.args) - 1, "argument left out")
     if isinstance(node.func, ast.Attribute) and node.func.attr in ("get", "pop") and len(node.args) == 2:
         yield from _left_out(source, arguments, 1, "argument left out")
+
+
+def _is_default(node: ast.Call, argument: ast.keyword) -> bool:
+    """Whether an argument says what goes without saying: ``strict=False`` of zip."""
+    is_zip = isinstance(node.func, ast.Name) and node.func.id == "zip"
+    return is_zip and argument.arg == "strict" and isinstance(argument.value, ast.Constant) and not argument.value.value
 
 
 def _keeps_kind(node: ast.Call) -> bool:

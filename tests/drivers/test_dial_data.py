@@ -167,7 +167,10 @@ class Problems(SynchronousTestCase):
             ("PJSIP/21 options=m)", "parentheses"),
             ("PJSIP/21 options=tS(x)", "S(x) is no limit of a call's length"),
             ("PJSIP/21 options=S(0)", "accepted are seconds such as S(3600)"),
-            ("PJSIP/21 options=gL(:60000)", "L(:60000) is no limit"),
+            (
+                "PJSIP/21 options=gL(:60000)",
+                "S(3600) and milliseconds such as L(3600000)",
+            ),
             ("PJSIP/21 options=t,g", "a sign that options cannot have"),
             ("PJSIP/21 options=A(one),g", "a sign that options cannot have"),
             ("PJSIP/21 options=t)&(", "a sign that options cannot have"),
