@@ -13,7 +13,16 @@ from typing import Final, Protocol
 
 from twisted.internet.defer import Deferred
 
-from pbxrouter.database import Connection, Database, LockHolder, leave_lock, lock_holder, take_lock
+from pbxrouter.database import (
+    Connection,
+    Database,
+    LockHolder,
+    leave_lock,
+    lock_holder,
+    session_with_lock,
+    take_lock,
+    take_lock_from,
+)
 from pbxrouter.errors import StoreError
 from pbxrouter.text import sentence
 
@@ -121,6 +130,7 @@ class ServerTurn:
         self._monotonic = monotonic
         self._has_asked = False
         self._free_since: float | None = None
+        self._session = ""  # that of the connection by which this gateway had it last
 
     def take(self) -> Deferred[bool]:
         """Take it: the first time at once, later if nobody has had it for PATIENCE_S."""
@@ -130,7 +140,7 @@ class ServerTurn:
         if not self._has_asked:
             taken = take_lock(connection, self._name)
             self._has_asked = True
-            return taken
+            return self._noted(connection, taken)
         there = lock_holder(connection, self._name)
         if there is not LockHolder.NOBODY:
             self._free_since = None
@@ -140,11 +150,21 @@ class ServerTurn:
         if self._monotonic() - self._free_since < PATIENCE_S:
             return False
         self._free_since = None
-        return take_lock(connection, self._name)
+        return self._noted(connection, take_lock(connection, self._name))
+
+    def _noted(self, connection: Connection, taken: bool) -> bool:
+        if taken:
+            self._session = session_with_lock(connection, self._name)
+        return taken
 
     def confirm(self, connection: Connection) -> None:
-        """Take the lock again, if the connection is another one than before."""
-        if not take_lock(connection, self._name):
+        """Take the lock again, if the connection is another one than before.
+
+        The server may not have noticed yet that the one before is lost.
+        """
+        if lock_holder(connection, self._name) is LockHolder.THIS:
+            return
+        if not self._noted(connection, take_lock_from(connection, self._name, self._session)):
             raise TurnTaken(sentence("another gateway has gone on with the counts"))
 
     def leave(self) -> None:

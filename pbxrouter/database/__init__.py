@@ -51,7 +51,14 @@ from pbxrouter.database.guesses import (
 )
 from pbxrouter.database.paging import MAX_LIMIT, MAX_SEARCH, Page
 from pbxrouter.database.pin_calls import begin_pin_call, write_pin_calls
-from pbxrouter.database.session_lock import LockHolder, leave_lock, lock_holder, take_lock
+from pbxrouter.database.session_lock import (
+    LockHolder,
+    leave_lock,
+    lock_holder,
+    session_with_lock,
+    take_lock,
+    take_lock_from,
+)
 from pbxrouter.database.set_aside import FailedRow, SetAside, keep_aside, set_aside_file, write_rows
 from pbxrouter.database.upgrade import SCHEMA_VERSION, WORKSHOP_TABLES, upgrade, version_of
 from pbxrouter.database.values import count_of, seconds_of, shown_text, text_of
@@ -118,10 +125,12 @@ __all__ = [
     "refund_guess",
     "refuse_no_file",
     "seconds_of",
+    "session_with_lock",
     "set_aside_file",
     "shown_text",
     "store_error",
     "take_lock",
+    "take_lock_from",
     "text_of",
     "transaction",
     "upgrade",

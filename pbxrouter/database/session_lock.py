@@ -15,6 +15,15 @@ _HOLDER: Final = (
     " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
     f" AND classid = CAST({_CLASS} AS oid) AND objid = CAST({_KEY} AS oid)"
 )
+_SESSION: Final = (
+    "SELECT a.pid || ' ' || a.backend_start FROM pg_locks AS l JOIN pg_stat_activity AS a ON a.pid = l.pid"
+    " WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 2"
+    " AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    f" AND l.classid = CAST({_CLASS} AS oid) AND l.objid = CAST({_KEY} AS oid)"
+)
+ENDING_S: Final = 2.0
+"""Seconds that the end of a session is waited for."""
+_LOOK_S: Final = 0.05
 _NOTICE: Final = (
     # So that the server soon takes a machine for dead that says no more, and gives the lock free.
     "SELECT set_config('tcp_keepalives_idle', '10', false), set_config('tcp_keepalives_interval', '5', false),"
@@ -53,6 +62,40 @@ def take_lock(connection: Connection, name: str) -> bool:
     connection.execute(_NOTICE)
     ((taken,),) = connection.execute(f"SELECT pg_try_advisory_lock({_CLASS}, {_KEY})", {"name": name}).fetchall()
     return bool(taken)
+
+
+def session_with_lock(connection: Connection, name: str) -> str:
+    """The session that holds the lock of a name, as the server names it; ``""`` if none does.
+
+    Raises:
+        DATABASE_ERRORS: the server cannot be asked.
+    """
+    row = connection.execute(_SESSION, {"name": name}).fetchone()
+    return "" if row is None else str(row[0])
+
+
+def take_lock_from(connection: Connection, name: str, session: str) -> bool:
+    """Take the lock of a name from a session of this program whose connection is lost, which the server ends.
+
+    Until the server notices that a connection is lost, its session holds its locks.
+
+    Args:
+        session: as session_with_lock told it.
+
+    Returns:
+        Whether this connection holds the lock now; not if another session than that one has it.
+
+    Raises:
+        DATABASE_ERRORS: the server cannot be asked.
+    """
+    if not session or session_with_lock(connection, name) != session:
+        return take_lock(connection, name)
+    connection.execute("SELECT pg_terminate_backend(CAST(:pid AS integer))", {"pid": int(session.partition(" ")[0])})
+    for _ in range(round(ENDING_S / _LOOK_S)):
+        if take_lock(connection, name):
+            return True
+        connection.execute(f"SELECT pg_sleep({_LOOK_S})")
+    return False
 
 
 def leave_lock(connection: Connection, name: str) -> None:

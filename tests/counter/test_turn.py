@@ -152,6 +152,26 @@ class ServerTurnTests(OnBothEngines):
         self.now = 16.0
         self.assertFalse(self.take(second))
 
+    def test_the_server_has_not_noticed(self) -> None:
+        """While the server does not know yet that a connection is lost, its gateway has its turn all the same."""
+        (first, store, lost), (second, _, _) = self.turn(), self.turn()
+        self.assertEqual((self.take(first), self.take(second)), (True, False))
+        store._connection = own = self.open(self.place)
+        with database.transaction(own):
+            first.confirm(own)
+        first.confirm(own)
+        self.assertFalse(self.take(second))
+        self.assertRaises(database.DATABASE_ERRORS, lost.execute, "SELECT 1")
+
+    def test_nobody_elses_session_is_ended(self) -> None:
+        """A gateway that finds another one's lock in the place of its own leaves that one alone."""
+        (first, store, of_other), (second, _, _) = self.turn(), self.turn()
+        self.assertEqual((self.take(first), self.take(second)), (True, False))
+        first._session = "1 2026-01-01"
+        store._connection = self.open(self.place)
+        self.failureResultOf(store.run(first.confirm), TurnTaken)
+        of_other.execute("SELECT 1")
+
     def test_too_late(self) -> None:
         """When it comes back too late another one has its turn, which it does not lose."""
         (first, store, connection), (second, _, own) = self.turn(), self.turn()

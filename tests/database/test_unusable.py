@@ -151,7 +151,9 @@ PARTS = (database, audit, calls, click_to_dial, access, rules)
 WITHIN_OTHERS = {
     "leave_lock",
     "lock_holder",
+    "session_with_lock",
     "take_lock",
+    "take_lock_from",
     "changing",
     "keep_aside",
     "note",
