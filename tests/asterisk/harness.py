@@ -29,8 +29,11 @@ from typing import IO
 
 from twisted.trial import unittest
 
+from pbxrouter import database
+from pbxrouter.database import Place
 from tests import needs
 from tests.asterisk.ami import Ami
+from tests.database.postgresql import cluster
 from tests.needs import PATIENCE_S
 from tests.waiting import wait_for
 
@@ -213,8 +216,8 @@ class Gateway:
 
     Args:
         lab: whose Asterisk asks it.
-        config: its configuration, with AMI_PORT for that Asterisk's, or RELAY_PORT for that of a relay to it; where
-            it listens is added.
+        config: its configuration, with AMI_PORT for that Asterisk's, or RELAY_PORT for that of a relay to it, and
+            DATABASE_URL for a new database of PostgreSQL; where it listens is added.
         program: the Python program that runs it.
         within: the folder that its own one is made in; the system's for temporary files by default.
     """
@@ -230,6 +233,11 @@ class Gateway:
             config += "\n[fastagi]\n"
         config = config.replace("[fastagi]", f'[fastagi]\nlisten = "tcp:{port}:interface=127.0.0.1"')
         config = config.replace("AMI_PORT", str(lab.base + 38)).replace("RELAY_PORT", str(lab.base + 74))
+        self.database = self.folder / "pbxrouter.sqlite"
+        self.place: Place = self.database
+        if "DATABASE_URL" in config:
+            on_server = self.place = cluster().new_database(empty=True)
+            config = config.replace("DATABASE_URL", on_server.url)
         self.config.write_text(config)
         secret = self.folder / "ami.secret"
         secret.touch(mode=0o600)
@@ -237,7 +245,6 @@ class Gateway:
         secret = self.folder / "fastagi.secret"
         secret.touch(mode=0o600)
         secret.write_text(f"{SECRET}\n")
-        self.database = self.folder / "pbxrouter.sqlite"
         self.process: subprocess.Popen[bytes] | None = None
         self.command("init", "--sample")
         self.start()
@@ -328,7 +335,7 @@ class Gateway:
 
     def sql(self, statement: str, **values: str | int) -> None:
         """Change the gateway's database by SQL."""
-        with contextlib.closing(sqlite3.connect(self.database)) as connection, connection:
+        with contextlib.closing(database.connect(self.place)) as connection, database.transaction(connection):
             connection.execute(statement, values)
 
     def change_rules(self, *statements: str) -> None:

@@ -11,11 +11,15 @@ from tests.waiting import wait_for
 ASK, WRONG, INVALID, GOODBYE = "agent-pass", "vm-incorrect", "invalid", "vm-goodbye"
 
 
-class TableTest(AsteriskTest):
-    """Every row of the workshop's table."""
+class WorkshopTest(AsteriskTest):
+    """Calls by the workshop's rules, of a phone whose language is English."""
 
     def _prompts(self, *names: str) -> list[str]:
         return [f"{name} en" for name in names]
+
+
+class TableTest(WorkshopTest):
+    """Every row of the workshop's table."""
 
     def test_own_grant(self) -> None:
         """33 calls 21: the phone rings at once, without a prompt, and they are connected."""
@@ -90,6 +94,10 @@ class TableTest(AsteriskTest):
         self.assertEqual(self.played()[:1], self._prompts(ASK))
         self.assertEqual(self.dialled(), ["PJSIP/21"])
 
+
+class KeyedTest(WorkshopTest):
+    """What callers do at the prompt."""
+
     def test_hang_up_while_the_prompt_plays(self) -> None:
         """The caller hangs up during the prompt: no further command, no warning in the log."""
         self.assertEqual(self.call("34", "-w", "500", "-t", "200"), "answered, hung up by the caller")
@@ -125,6 +133,21 @@ class TableTest(AsteriskTest):
         name = self.lab.ami.channel_named("Local/", ";2")
         self.lab.ami.press(name, digits)
         wait_for("the Dial", self.dialled)
+
+
+class TableOnPostgreSQLTest(TableTest):
+    """Every row of the workshop's table, by rules in a database of PostgreSQL."""
+
+    config = 'database = "DATABASE_URL"\n'
+
+    def test_own_grant(self) -> None:
+        """As there; a rule that is changed by SQL is in force a second later."""
+        super().test_own_grant()
+        self.gateway.sql("UPDATE applications_mappings SET pattern = '4X' WHERE pattern = '2X'")
+        self.addCleanup(self.gateway.sql, "UPDATE applications_mappings SET pattern = '2X' WHERE pattern = '4X'")
+        time.sleep(1)
+        self.assertEqual(self.call("21", "-t", "15000"), "answered, hung up by the far end")
+        self.assertEqual(self.played(), self._prompts(INVALID))
 
 
 class DataTest(AsteriskTest):
