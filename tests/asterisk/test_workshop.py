@@ -17,6 +17,12 @@ class WorkshopTest(AsteriskTest):
     def _prompts(self, *names: str) -> list[str]:
         return [f"{name} en" for name in names]
 
+    def _press_when_asked(self, unique_id: str, digits: str) -> None:
+        wait_for("the PIN prompt", lambda: f"{ASK} en" in self.played())
+        name = self.lab.ami.channel_named("Local/", ";2")
+        self.lab.ami.press(name, digits)
+        wait_for("the Dial", self.dialled)
+
 
 class TableTest(WorkshopTest):
     """Every row of the workshop's table."""
@@ -127,12 +133,6 @@ class KeyedTest(WorkshopTest):
         log = self.gateway.log(self._gateway_mark)
         self.assertNotIn("907856", log)
         self.assertNotIn("123456", log)
-
-    def _press_when_asked(self, unique_id: str, digits: str) -> None:
-        wait_for("the PIN prompt", lambda: f"{ASK} en" in self.played())
-        name = self.lab.ami.channel_named("Local/", ";2")
-        self.lab.ami.press(name, digits)
-        wait_for("the Dial", self.dialled)
 
 
 class TableOnPostgreSQLTest(TableTest):
