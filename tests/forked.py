@@ -186,6 +186,11 @@ def _import_all() -> None:
 def _main() -> NoReturn:
     _import_all()
     request = _serve(socket.socket(fileno=int(sys.argv[1])))
+    # Those of the process that forks may know their files as ones that can be sought in.
+    sys.stdout = sys.__stdout__ = open(1, "w", encoding="utf-8", closefd=False)  # type: ignore[misc]  # noqa: SIM115
+    sys.stderr = sys.__stderr__ = open(  # type: ignore[misc]  # noqa: SIM115
+        2, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False
+    )
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["env"])
