@@ -683,6 +683,8 @@ WITHHELD: Final = {
     "nothing": ("", "!Event: NoSuchEvent"),
 }
 """What a user's eventfilter withholds, and the event that the gateway is to name."""
+LOOPBACK: Final = ("127.0.0.1", "0x7f.1", "0x7f.0.1", "0177.1", "0x7f000001", "2130706433")
+"""Ways to write 127.0.0.1: the settings have one [[asterisk]] for each address."""
 
 
 class WithheldTest(ShapeCase):
@@ -692,11 +694,11 @@ class WithheldTest(ShapeCase):
         f"""
 [[asterisk]]
 name = "{name}"
-ami = "tcp:127.0.0.1:AMI_PORT"
+ami = "tcp:{host}:AMI_PORT"
 username = "without-{name}"
 secret_file = "ami.secret"
 """
-        for name in WITHHELD
+        for name, host in zip(WITHHELD, LOOPBACK, strict=True)
     )
 
     def setUp(self) -> None:
