@@ -223,7 +223,7 @@ secret_file = "ami.secret"
         with self.phone(21, "answer", "-r", "1500", "-t", "2300"):
             self.call("71", "-d", "123456#", "-t", "30000")
         own = self.cdr.wait(lambda cdr: ";71;" in cdr["UserField"])
-        self.assertRegex(own["UserField"], r"^moises silva;71;[0-9a-f]{12}-[0-9]+$")
+        self.assertRegex(own["UserField"], r"^moises silva;71;[0-9a-f]{16}-[0-9]+$")
         cdr = self.cdr.wait(lambda cdr: cdr["Channel"].endswith(";2") and "PJSIP/21" in cdr["DestinationChannel"])
         self.assertEqual(self._talk(), ("ANSWER", int(cdr["BillableSeconds"])))
 
