@@ -507,7 +507,9 @@ class CallTable:
         if status == "ANSWER" and ChannelTalk(headers("DestChannel") or "Local/").is_person:
             call.person_answered = True
             for uniqueid in call.channels:
-                self._talks[uniqueid].person_answered = now
+                talk = self._talks[uniqueid]
+                if not talk.handed_over:  # it may still be there when the answer comes
+                    talk.person_answered = now
 
     def _set_name(self, uniqueid: str, name: str) -> None:
         talk = self._talks[uniqueid]

@@ -910,6 +910,15 @@ class TalkTests(TableCase):
         self.event("Hangup", "d", "b")
         self.assertEqual(self.table._dialled_by, {})
 
+    def test_answered_for_another_of_the_same_call(self) -> None:
+        """The answer is not one to the party that has transferred, also while that one's channel is still there."""
+        for uniqueid in ("a", "b", "c"):
+            self.new(uniqueid, f"PJSIP/{uniqueid}-1", "a")
+        self.event("DialBegin", "b", "a", DestUniqueid="c")
+        self.dial_end("ANSWER", "a", "c", "PJSIP/c-1")
+        answered = [self.table.talk_of(name).person_answered for name in "abc"]  # type: ignore[union-attr]
+        self.assertEqual([bool(when) for when in answered], [True, False, True])
+
     def test_ended_unasked(self) -> None:
         """A call that ends after a talk without a word of who ended it."""
         for linkedid, words in (("a", ()), ("c", ("HangupRequest",)), ("e", ("SoftHangupRequest",))):
