@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import signal
 import socket
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -207,14 +207,17 @@ class WorkersTests(SynchronousTestCase):
             control.settimeout(PATIENCE_S)
             control.connect(str(gateway.folder / "c"))
             control.sendall(b'{"watch": {"caller": "33"}}\n')
-            lines = control.makefile("rb")
-            self.assertEqual(json.loads(next(lines)), {"watching": True})
-            wait_for("the worker's call is shown", lambda: self.is_shown(gateway, worker, lines))
+            shown = control.recv(1 << 16)
+            self.assertEqual(json.loads(shown), {"watching": True})
 
-    def is_shown(self, gateway: GatewayOfWorkers, process: int, lines: Iterator[bytes]) -> bool:
-        """Whether the dialogue of a call is shown to its end."""
-        gateway.call_by(process)
-        return any("PBXROUTER done" in json.loads(line)["text"] for line in lines)
+            def is_shown() -> bool:
+                nonlocal shown
+                gateway.call_by(worker)  # the worker may not have been told yet that somebody watches
+                while select.select([control], [], [], 1)[0]:
+                    shown += control.recv(1 << 16)
+                return b"PBXROUTER done" in shown
+
+            wait_for("the worker's call is shown", is_shown)
 
     def test_a_terminated_worker(self) -> None:
         """SIGTERM has one worker end its calls and end; another one takes its place, and nothing is lost."""
