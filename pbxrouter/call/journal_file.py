@@ -30,8 +30,8 @@ HEADER: Final = b"pbxrouter calls 1\n"
 """The first line; the number is the version of the format."""
 SUFFIX: Final = ".calls"
 """What the journal's name has behind that of the database; a second gateway on it has ``.calls.2``."""
-MAX_FILES: Final = 16
-"""Journals beside one database: gateways that use it at once."""
+MAX_FILES: Final = 80
+"""Journals beside one database: the processes of all gateways that use it at once."""
 CHUNK: Final = 1 << 20
 """Bytes that are allocated at a time; half of it is always left."""
 MAX_READ: Final = 256 << 20
