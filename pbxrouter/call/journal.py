@@ -117,7 +117,7 @@ class CallJournal:
         self._aside = aside
         self._run: Final = gateway + secrets.token_hex(4) if gateway else secrets.token_hex(6)
         self._reserved: dict[str, None] = {}  # the oldest first
-        self._of_others: dict[str, None] = {}  # keys of other processes that were used here, the oldest first
+        self._used: dict[str, None] = {}  # told keys that first turns have used here, the oldest first
         self._serial = 0
         self._needed: dict[str, tuple[CallRow | None, bytes]] = {}
         self._needed_bytes = 0
@@ -151,7 +151,9 @@ class CallJournal:
     def reserve(self) -> str:
         """A key for a call that is to come, for its dialplan to pass on."""
         self._serial += 1
-        key = f"{self._run}-{self._serial}"
+        # Nobody can guess it: by a known one another call could pass for this one.
+        run = self.gateway + secrets.token_hex(4) if self.gateway else secrets.token_hex(6)
+        key = f"{run}-{self._serial}"
         self._reserved[key] = None
         if len(self._reserved) > MAX_RESERVED:
             del self._reserved[next(iter(self._reserved))]
@@ -166,10 +168,10 @@ class CallJournal:
         key = request.call_key
         if key in self._reserved:
             del self._reserved[key]
+            self._note_used(key)
             return key
         if key and request.is_second_turn:
-            run, _, serial = key.partition("-")
-            if run != self._run or int(serial) <= self._serial:
+            if key.partition("-")[0] != self._run:
                 return key
         elif key and self._is_new_of_another(key):
             return key
@@ -182,12 +184,16 @@ class CallJournal:
         It is used from now on.
         """
         run = key.partition("-")[0]
-        if not self.gateway or run == self._run or not run.startswith(self.gateway) or key in self._of_others:
+        if not self.gateway or run == self._run or not run.startswith(self.gateway) or key in self._used:
             return False
-        self._of_others[key] = None
-        if len(self._of_others) > MAX_RESERVED:
-            del self._of_others[next(iter(self._of_others))]
+        self._note_used(key)
         return True
+
+    def _note_used(self, key: str) -> None:
+        """Note that a first turn has used a key."""
+        self._used[key] = None
+        if len(self._used) > MAX_RESERVED:
+            del self._used[next(iter(self._used))]
 
     def begin(self, call: GatewayCall, request: AGIRequest) -> JournalEntry:
         """Write a call that begins, or goes on after an earlier run or at a second gateway. Never fails."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -12,6 +13,8 @@ BASE_NAME: Final = "pbxrouter"
 SCHEMES: Final = ("postgresql://", "postgres://")
 _HIDDEN: Final = frozenset({"password", "sslpassword"})
 _MASK: Final = "***"
+_BARE_PERCENT: Final = re.compile("%(?![0-9A-Fa-f]{2})|%00")
+"""What libpq refuses with a message that has the text around it, such as a password."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,8 @@ def shown_url(url: str) -> str:
         return f"{url.partition('://')[0]}://{_MASK}"
     if "@" in parts.path + parts.query + parts.fragment:  # it may be a password's that is not escaped
         return f"{parts.scheme}://{_MASK}"
+    if any(not port.isdigit() for port in _ports(parts.netloc)):  # a user and a password without @ and host
+        return f"{parts.scheme}://{_MASK}"
     user, at, hosts = parts.netloc.rpartition("@")
     name, colon, _ = user.partition(":")
     shown = f"{parts.scheme}://{name}{f':{_MASK}' if colon else ''}{at}{hosts}{parts.path}"
@@ -85,6 +90,10 @@ def url_problem(url: str) -> str:
         return "it cannot be read"
     if "@" in parts.path + parts.query + parts.fragment or parts.fragment:
         return "in a user, a password or a name the characters / ? # @ : and % are written %2F %3F %23 %40 %3A %25"
+    if _BARE_PERCENT.search(url):
+        return "a % that is not followed by two hex digits is written %25"
+    if any(not port.isdigit() for port in _ports(parts.netloc)):
+        return "a port is no number; a user and a password end with @"
     if not url.isprintable() or " " in url:
         return "it holds blanks or control characters"
     named_elsewhere = {"service", "dbname"} & {key for key, _ in parse_qsl(parts.query, True)}
@@ -93,6 +102,12 @@ def url_problem(url: str) -> str:
     if "/" in parts.path.removeprefix("/"):
         return "the name of the database holds a slash"
     return ""
+
+
+def _ports(netloc: str) -> list[str]:
+    """What stands where ports do in the hosts of a URL."""
+    hosts = netloc.rpartition("@")[2].split(",")
+    return [port for host in hosts if (port := host.rpartition("]")[2].partition(":")[2])]
 
 
 def beside(place: Place, suffix: str) -> Path:

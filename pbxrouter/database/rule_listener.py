@@ -94,15 +94,21 @@ class RuleListener:
         if self._is_stopped:
             connection.close()
             return
+        try:
+            # Of our own: libpq closes its one as soon as it finds the connection lost, and the number may then be that
+            # of another connection, which the reactor would confuse with it.
+            descriptor = os.dup(connection.fileno())
+        except OSError as error:
+            connection.close()
+            self._try_again(StoreError(f"rules: changes cannot be heard: {error.strerror}"))
+            return
         self._connection = connection
         self._has_answered = True
         self._pause_s = FIRST_PAUSE_S
         self.error = None
         connections, heard = self.changes or (0, 0)
         self.changes = (connections + 1, heard)
-        # Of our own: libpq closes its one as soon as it finds the connection lost, and the number may then be that of
-        # another connection, which the reactor would confuse with it.
-        self._descriptor = os.dup(connection.fileno())
+        self._descriptor = descriptor
         self._reactor.addReader(self)
         self._timer = self._reactor.callLater(ALIVE_EVERY_S, self._ask)
         self._answer(None)

@@ -263,6 +263,19 @@ def _check_settings(connection: PostgreSQLConnection) -> None:
                 path=place,
             )
         )
+    ((shared,),) = connection.execute(
+        "SELECT count(*) FROM pg_namespace AS n, aclexplode(n.nspacl) AS a"
+        " WHERE n.nspname = current_schema() AND a.grantee = 0 AND a.privilege_type = 'CREATE'"
+    )
+    if shared:  # as in PostgreSQL 14: what anyone makes there, the triggers' functions may take for their own
+        raise StoreError(
+            sentence(
+                "database {path}: everyone may create functions in its schema; type REVOKE CREATE ON SCHEMA {name} "
+                "FROM PUBLIC there, as its owner",
+                path=place,
+                name=schema_name,
+            )
+        )
 
 
 def _foreign(place: PostgreSQLPlace, has_tables: bool) -> DatabaseForeign:

@@ -347,7 +347,7 @@ class TakingUpTests(JournalCase):
             self.assertEqual(sorted(found), [("1.False", "ANSWER"), ("1.True", "ANSWER")])
 
     def test_keys_that_are_not_taken(self) -> None:
-        """A key that was never given, or in a first turn is another gateway's or used already, is not taken."""
+        """A key that was never told, that of another call, or in a first turn a used one, is not taken."""
         journal, _ = self.opened()
         key = journal.reserve()
 
@@ -356,10 +356,11 @@ class TakingUpTests(JournalCase):
             return journal.begin(self.calls.add(asked, NOW), asked).key
 
         self.assertEqual(begin(f"call={key}"), key)
-        own = key.partition("-")[0]
+        another = begin("nothing")
         for argument in (
             f"call={key}",
-            f"again={own}-999",
+            f"call={another}",
+            f"again={another}",
             "call=0123456789abcdef-1",
             "again=nonsense",
         ):

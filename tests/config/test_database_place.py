@@ -19,6 +19,7 @@ HIDING = {
     "postgresql://u:?s3cr3t@db/x": "postgresql://***",
     "postgresql://u:#s3cr3t@db/x": "postgresql://***",
     "postgresql://u:[s3cr3t@db/x": "postgresql://***",
+    "postgresql://u:s3cr3t/x": "postgresql://***",
     "postgresql://u@db/x?password=s3cr3t&sslmode=require": "postgresql://u@db/x?password=***&sslmode=require",
     "postgresql://u@db/x?sslkey=k&sslpassword=s3cr3t": "postgresql://u@db/x?sslkey=k&sslpassword=***",
     "postgresql://u@db/x?PASSWORD=s3cr3t": "postgresql://u@db/x?PASSWORD=***",
@@ -57,6 +58,9 @@ class ShownTests(SynchronousTestCase):
             "postgresql://u:s3cr3t@db/a/b",
             "postgresql://u:s3cr3t @db/x",
             "postgresql://u:s3cr3t@db/x#y",
+            "postgresql://u:50%s3cr3t@db/x",
+            "postgresql://u:s3cr3t%00@db/x",
+            "postgresql://u:s3cr3t/x",
         ):
             self.assertTrue(url_problem(url), url)
             with self.assertRaises(ConfigError) as raised:

@@ -151,6 +151,8 @@ def ensure_triggers(connection: PostgreSQLConnection) -> None:
                 f"CREATE OR REPLACE FUNCTION {name}({arguments}) RETURNS {returns} LANGUAGE plpgsql SECURITY DEFINER"
                 f" SET search_path = {schema}, pg_temp AS $${source}$$"
             )
+            # A trigger needs no such right; who has it could record what never was, or delete what is recorded.
+            connection.run_script(f"REVOKE EXECUTE ON FUNCTION {name}({arguments}) FROM PUBLIC")
         for text in _triggers(functions):
             connection.run_script(text)
         if mine:
@@ -285,7 +287,7 @@ def _records(table: AuditedTable, columns: Sequence[tuple[str, str]]) -> str:
     def name(action: str, rows: str, row: str) -> str:
         label = f"left(coalesce(({table.label.format(row=row)})::text, '?'), {NAME})"
         return (
-            f"PERFORM audit_named(entry, TG_TABLE_NAME, {action}, '{table.kind}',"
+            f"PERFORM audit_named(entry, TG_TABLE_NAME::text, {action}, '{table.kind}',"
             f" (SELECT array_agg(s.label) FROM (SELECT {label} AS label FROM {rows} LIMIT {_LABELS}) AS s));"
         )
 

@@ -210,6 +210,16 @@ class SqlTests(OnBothEngines):
             self.run_sql("DROP ROLE rules_writer")
         self.assertEqual(("SQL", "create", "70"), (row.who, row.action, row.name))
 
+    def test_functions_with_the_owners_rights(self) -> None:
+        """Functions that run as the owner take all names from one schema, and nobody else may run them."""
+        found = self.shell.execute(
+            "SELECT p.proname, p.proconfig IS NOT NULL, p.proacl IS NULL"
+            " OR EXISTS (SELECT 1 FROM aclexplode(p.proacl) AS a WHERE a.grantee = 0)"
+            " FROM pg_proc AS p WHERE p.prosecdef AND p.pronamespace = to_regnamespace(quote_ident(current_schema()))"
+        ).fetchall()
+        self.assertGreater(len(found), 20)
+        self.assertEqual([name for name, has_path, everyones in found if everyones or not has_path], [])
+
     def test_made_again(self) -> None:
         """Triggers that are gone, disabled or from another version are made again before the next change."""
         for damage in (
