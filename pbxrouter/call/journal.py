@@ -163,7 +163,7 @@ class CallJournal:
         """The key that the dialplan passes, if it is one to be used; else a new one.
 
         In a second turn it is the key of a call that another gateway, or this one, had begun and did not serve. In a
-        first turn a key is used once, whatever a dialplan says.
+        first turn a key is used once, also if a dialplan passes it again.
         """
         key = request.call_key
         if key in self._reserved:

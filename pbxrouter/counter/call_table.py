@@ -303,7 +303,7 @@ class CallTable:
         return bridge in self._holding
 
     def has_ended_unasked(self, uniqueid: str, ended: Collection[str]) -> bool:
-        """Whether the end of a channel ends a call in which people have talked, and nobody has ended the call.
+        """Whether the end of a channel ends a call with talk for which no event has told who hung up.
 
         Args:
             ended: channels that have ended, too, and are still in the table.

@@ -133,7 +133,7 @@ class ServerTurn:
         self._session = ""  # that of the connection by which this gateway had it last
 
     def take(self) -> Deferred[bool]:
-        """Take it: the first time at once, later if nobody has had it for PATIENCE_S."""
+        """Take the turn if it is free: at the first request at once, later when it has been free for PATIENCE_S."""
         return self._store.run(self._take)
 
     def _take(self, connection: Connection) -> bool:

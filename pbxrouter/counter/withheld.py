@@ -3,8 +3,8 @@
 ``eventfilter`` and ``disabledevents`` in manager.conf withhold events without a word, and so does a class that the user
 may not read (docs/asterisk.md B4). They show by others that mention what was never announced: a channel that hangs up
 and had not begun, one that leaves a bridge and had not entered it or hangs up in one, a dialled channel whose dialling
-has no end, an answered one that comes into no bridge, talks that end and nobody has hung up, a list with channels of
-which no event came.
+has no end, an answered one that comes into no bridge, talks that end without a hang-up by either side, a list
+with channels of which no event came.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ class LockHolder(Enum):
 
 
 def lock_holder(connection: Connection, name: str) -> LockHolder:
-    """Who holds the lock of a name: this connection, another one, or nobody.
+    """Which connection holds the lock of a name: this one, another one, or none.
 
     Raises:
         DATABASE_ERRORS: the server cannot be asked.

@@ -336,7 +336,7 @@ def build(
 
 
 def worker_settings(reload: Reload, key: bytes, secret: str, own_id: str) -> dict[str, Any]:
-    """What a worker is told at its start; its connection is nobody else's."""
+    """The settings, key and secret that a worker gets at its start, by a socket pair between the two processes."""
     return {"config": msgspec.to_builtins(reload.config), "key": key, "secret": secret, "gateway": own_id}
 
 

@@ -75,7 +75,7 @@ UNSHARED: Final = SharedBounds()
 
 
 class _Alone:
-    """There is no other process."""
+    """The counts of the other processes, for a gateway that is one process: always 0."""
 
     def count(self, network: str, change: int) -> None:
         """Count nothing."""

@@ -17,7 +17,7 @@ from typing import Final
 
 KEY_BYTES: Final = 16
 HEADER: Final = 64
-"""Bytes before the columns; the first KEY_BYTES key the hash of networks, so that nobody can choose its bucket."""
+"""Bytes before the columns; the first KEY_BYTES key the hash of networks: a peer cannot choose its bucket."""
 BUCKETS: Final = 8192
 """Counters for networks in a column; two networks that share one count as one."""
 COLUMN: Final = 16 + 4 * BUCKETS

@@ -285,7 +285,7 @@ class WorkerJournal(CallJournal):
     """The journal of the worker's calls; the main process is told of each that begins, if it knows of their talk."""
 
     tell_of: Callable[[str, str, str], object] | None = None
-    """Takes key, Uniqueid and Asterisk of a call that begins; None: nobody wants to know."""
+    """Takes key, Uniqueid and Asterisk of a call that begins; None: the main process has no AMI."""
 
     def begin(self, call: GatewayCall, request: AGIRequest) -> JournalEntry:
         """Write a call that begins; as in CallJournal."""

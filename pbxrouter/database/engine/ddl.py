@@ -43,8 +43,8 @@ BEGIN
 END $$"""
 """The trigger function by which the next number of a table is behind one that a row was inserted with.
 
-It has the rights of the tables' owner: who may insert rows need not have rights on the sequence. So nothing in it
-may be another's, and nobody may use it for a table of his own.
+It has the rights of the tables' owner: who may insert rows need not have rights on the sequence. So it takes
+all names from pg_catalog, and no other role may execute it.
 """
 
 

@@ -123,7 +123,7 @@ class _SQLite:
         return "" if found == "ok" else str(found).splitlines()[-1]
 
     def take_time(self, connection: sqlite3.Connection) -> None:
-        """It may in any case."""
+        """Do nothing: SQLite ends no statement because it takes long."""
 
     def defer_foreign_keys(self, connection: sqlite3.Connection) -> None:
         connection.execute("PRAGMA defer_foreign_keys = ON")
